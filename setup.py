@@ -1,0 +1,36 @@
+"""Package metadata; the exact versions of a known-good environment are in requirements/."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="videodit",
+    version="0.1.0",
+    description="Pretrain Sora-like text-to-video models in JAX, from raw video to samples",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["videodit", "videodit.*"]),
+    install_requires=[
+        "absl-py",
+        "array-record",
+        "av>=14",  # PyAV: its wheels bring FFmpeg with x264
+        "clu",
+        "etils[epath]",
+        "flax>=0.12.8",
+        "grain>=0.2.18",
+        "jax>=0.10.2",
+        "ml-collections",
+        "numpy>=2",
+        "optax>=0.2.8",
+        "orbax-checkpoint>=0.12.4",
+        "pillow",
+        "pyarrow",
+        "sentencepiece",
+        "tensorboardX",
+        "tensorflow-datasets>=4.9.10",
+    ],
+    extras_require={
+        "test": ["pytest", "ruff"],
+        "cuda": ["jax[cuda12]>=0.10.2"],
+        "tpu": ["jax[tpu]>=0.10.2"],
+    },
+)

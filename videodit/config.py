@@ -1,0 +1,261 @@
+"""What can be configured: frozen dataclasses, their defaults, and their checks. Imports no jax.
+
+An experiment is a file in configs/ whose `get_config(arg)` takes `defaults()` (an ml_collections
+ConfigDict of everything below) and changes fields; the command line overrides single fields
+(`--config.optim.learning_rate=1e-3`); `from_config_dict` makes the typed, checked `Config`.
+Functions of the project take the piece they need (`cfg.optim`), never the root.
+"""
+
+import dataclasses
+import difflib
+import json
+import typing
+from dataclasses import dataclass, field
+
+from ml_collections import ConfigDict
+
+SYNTHETIC = "synthetic"  # value of data.catalog and text.workdir: clips and captions made in memory
+RANDOM = "random"  # value of autoencoder.workdir: an untrained autoencoder, for smoke runs
+
+
+class ConfigError(ValueError):
+    """A user's configuration error; entry points print it without a traceback and exit with 2."""
+
+
+def check(condition: bool, name: str, value: object, expected: str) -> None:
+    """Raises ConfigError("name=value: expected ...") unless `condition` holds."""
+    if not condition:
+        raise ConfigError(f"{name}={value!r}: expected {expected}")
+
+
+@dataclass(frozen=True)
+class TaskWeights:
+    """How often each given-token task is trained (data/tasks.py); weights need not add up to 1."""
+
+    generate: float = 1.0  # nothing given: text to video, text to image
+    animate: float = 0.0  # the first latent frame is given
+    extend: float = 0.0  # the first half is given
+    prepend: float = 0.0  # the last half is given
+    connect: float = 0.0  # the first and the last latent frame are given
+    inpaint: float = 0.0  # all but a box is given
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Clips and how they are packed. A row has `row_tokens` vision tokens, never more, never less."""
+
+    catalog: str = ""  # folder of a curated dataset (tools/curate.py), or "synthetic"
+    row_tokens: int = 1024  # L
+    text_tokens: int = 512  # S
+    max_segments: int = 16  # M, clips a row
+    batch_rows: int = 8  # B, rows of the global batch
+    rows_per_window: int = 64  # rows that one window of the shuffled catalog is packed into
+    threads: int = 2  # decoding threads a process
+    tasks: TaskWeights = field(default_factory=TaskWeights)
+
+    def __post_init__(self):
+        for name in ("row_tokens", "text_tokens", "max_segments", "batch_rows", "threads"):
+            check(getattr(self, name) >= 1, f"data.{name}", getattr(self, name), "at least 1")
+        check(
+            self.rows_per_window % self.batch_rows == 0 and self.rows_per_window > 0,
+            "data.rows_per_window", self.rows_per_window,
+            f"a multiple of data.batch_rows={self.batch_rows}",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """The video autoencoder. `size` is a row of models/autoencoder.py:SIZES."""
+
+    workdir: str = ""  # a trained autoencoder for the DiT to run on, or "random"
+    size: str = "S"
+    patch: tuple[int, int, int] = (4, 8, 8)  # frames, height, width of a latent cell in pixels
+    channels: int = 16  # values of a latent cell
+    kl_weight: float = 1e-6
+    pca_batches: int = 8  # batches that the linear path is fitted to before step 1; 0: random
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """The text encoder, trained jointly with the DiT. `size`: models/text.py:SIZES."""
+
+    workdir: str = ""  # folder with tokenizer.model (tools/train_tokenizer.py), or "synthetic"
+    size: str = "S"
+
+
+@dataclass(frozen=True)
+class DiTConfig:
+    """The diffusion transformer. `size` is a row of models/dit.py:SIZES."""
+
+    size: str = "S"
+    modulation: str = "block"  # adaLN table of each "block", or one "shared" plus block offsets
+
+    def __post_init__(self):
+        check(self.modulation in ("block", "shared"), "dit.modulation", self.modulation,
+              "'block' or 'shared'")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """Rectified flow (diffusion/flow.py)."""
+
+    logit_mean: float = 0.0
+    logit_std: float = 1.0
+    shift_tokens: int = 256  # clips of this many tokens are not shifted; longer ones to more noise
+    caption_dropout: float = 0.1
+    loss_per: str = "token"  # mean over the "token"s of the global batch, or over its "clip"s
+
+    def __post_init__(self):
+        check(0 <= self.caption_dropout <= 1, "flow.caption_dropout", self.caption_dropout,
+              "a probability")  # fmt: skip
+        check(self.loss_per in ("token", "clip"), "flow.loss_per", self.loss_per,
+              "'token' or 'clip'")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """How samples are drawn: during training, and the defaults of generate.py."""
+
+    solver: str = "heun"
+    steps: int = 20
+    guidance: float = 4.0  # classifier-free guidance scale; 1 is none
+    prompts: tuple[str, ...] = ()  # drawn at each evaluation
+    size: str = "64x64"  # width x height in pixels of the samples drawn during training
+    frames: int = 17
+    fps: float = 12.0
+
+    def __post_init__(self):
+        check(self.solver in ("euler", "heun"), "sample.solver", self.solver, "'euler' or 'heun'")
+        check(self.steps >= 1, "sample.steps", self.steps, "at least 1")
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW with linear warm-up and cosine decay, gradient clipping, and an average of weights."""
+
+    learning_rate: float = 1e-3
+    warmup_steps: int = 100
+    final_fraction: float = 0.1  # of the learning rate, reached at the last step
+    weight_decay: float = 0.01  # on matrices only
+    b1: float = 0.9
+    b2: float = 0.95
+    clip_norm: float = 1.0
+    ema_decay: float = 0.999
+    accumulate: int = 1  # micro-batches whose gradients are added before an update
+
+
+@dataclass(frozen=True)
+class ComputeConfig:
+    """Number formats and the trade of memory against recomputation."""
+
+    dtype: str = "bfloat16"  # matrix products
+    residual_dtype: str = "bfloat16"  # the residual stream between blocks
+    remat: str = "block"  # what is kept for the backward pass: nn/stack.py:REMAT
+    attention: str = "blocked"  # nn/attention.py:IMPLEMENTATIONS
+
+
+@dataclass(frozen=True)
+class MeshConfig:
+    """Devices along each mesh axis; -1 for one axis means all that remain."""
+
+    data: int = -1
+    fsdp: int = 1
+    context: int = 1
+    tensor: int = 1
+    cpu_devices: int = 0  # fake CPU devices to make; 0: the machine's own devices
+
+
+@dataclass(frozen=True)
+class Config:
+    """A run: what it trains, on what, for how long."""
+
+    task: str = "diffusion"
+    seed: int = 0
+    steps: int = 1000
+    log_every: int = 10
+    eval_every: int = 500
+    eval_batches: int = 0  # at most this many batches of held-out clips; 0: all
+    save_every: int = 500
+    keep: int = 2  # checkpoints
+    data: DataConfig = field(default_factory=DataConfig)
+    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    dit: DiTConfig = field(default_factory=DiTConfig)
+    flow: FlowConfig = field(default_factory=FlowConfig)
+    sample: SampleConfig = field(default_factory=SampleConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+
+    def __post_init__(self):
+        check(self.task in ("autoencoder", "diffusion"), "task", self.task,
+              "'autoencoder' or 'diffusion'")  # fmt: skip
+        check(self.steps >= 1, "steps", self.steps, "at least 1")
+        check(self.data.batch_rows % self.optim.accumulate == 0, "optim.accumulate",
+              self.optim.accumulate, f"a divisor of data.batch_rows={self.data.batch_rows}")  # fmt: skip
+
+
+def defaults() -> ConfigDict:
+    """Every field at its default, as the ConfigDict that a file in configs/ starts from."""
+    return ConfigDict(to_dict(Config()))
+
+
+def from_config_dict(config: ConfigDict) -> Config:
+    """The typed config. Raises ConfigError naming an unknown field, a wrong type or a bad value."""
+    return _build(Config, config.to_dict(), "")
+
+
+def to_dict(cfg: Config) -> dict:
+    """Nested plain dicts of `cfg`, ready for JSON."""
+    return dataclasses.asdict(cfg)
+
+
+def from_json(text: str) -> Config:
+    """The config that `json.dumps(to_dict(cfg))` wrote. Raises ConfigError as from_config_dict."""
+    return _build(Config, json.loads(text), "")
+
+
+def differences(a: Config, b: Config, parts: tuple[str, ...]) -> list[str]:
+    """Fields of the named parts in which two configs differ, as "part.field: a's value, b's value"."""
+    flat_a, flat_b = (_flatten({part: to_dict(cfg)[part] for part in parts}) for cfg in (a, b))
+    return [f"{name}: {flat_a[name]!r}, {flat_b[name]!r}" for name in flat_a
+            if flat_a[name] != flat_b[name]]  # fmt: skip
+
+
+def nearest(name: str, names: typing.Iterable[str]) -> str:
+    """A hint for an unknown name: the nearest known one, or all of them if none is near."""
+    names = list(names)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+
+
+def _build(cls, values: dict, prefix: str):
+    hints = typing.get_type_hints(cls)
+    for name in values:
+        if name not in hints:
+            raise ConfigError(f"unknown field {prefix}{name}: {nearest(name, hints)}")
+    return cls(**{name: _convert(hints[name], value, prefix + name)
+                  for name, value in values.items()})  # fmt: skip
+
+
+def _convert(hint, value, name: str):
+    if dataclasses.is_dataclass(hint):
+        check(isinstance(value, dict), name, value, "a group of fields")
+        return _build(hint, value, name + ".")
+    if typing.get_origin(hint) is tuple:
+        check(isinstance(value, (tuple, list)), name, value, f"a {hint}")
+        return tuple(_convert(typing.get_args(hint)[0], item, name) for item in value)
+    accepted = (int, float) if hint is float else hint
+    check(isinstance(value, accepted) and not isinstance(value, bool), name, value,
+          f"a {hint.__name__}")  # fmt: skip
+    return hint(value)
+
+
+def _flatten(values: dict, prefix: str = "") -> dict:
+    flat = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = tuple(value) if isinstance(value, list) else value
+    return flat

@@ -1,0 +1,79 @@
+"""The mesh and what the logical axis names mean on it: the only file that knows mesh axes.
+
+Layers name the logical axes of their parameters and activations (`spec("embed", "mlp")`); RULES
+maps each to mesh axes. Parameters are stored sharded over fsdp (`embed`) and gathered where they
+are used; activations are sharded over batch rows, row length (`length`) and, inside a layer,
+over `heads` or `mlp`. In attention the row is whole and the heads are shared out over tensor and
+context together (`attention_heads`): DeepSpeed-Ulysses, arXiv:2309.14509.
+"""
+
+import math
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from videodit.config import ConfigError, MeshConfig
+
+AXES = ("data", "fsdp", "context", "tensor")
+
+RULES = {
+    "batch": ("data", "fsdp"),
+    "length": "context",
+    "act_embed": None,  # the width of an activation, whole on every device
+    "embed": "fsdp",  # the width of a parameter
+    "mlp": "tensor",
+    "heads": "tensor",
+    "attention_heads": ("tensor", "context"),
+    None: None,
+}
+
+
+def spec(*names: str | None) -> PartitionSpec | None:
+    """The PartitionSpec of an array whose axes have these logical names; None outside a mesh.
+
+    Raises KeyError for an unknown name.
+    """
+    axes = [RULES[name] for name in names]
+    return None if jax.sharding.get_abstract_mesh().empty else PartitionSpec(*axes)
+
+
+def make_mesh(cfg: MeshConfig) -> jax.sharding.Mesh:
+    """An explicit mesh with the axes of AXES over the first devices that `cfg` asks for.
+
+    Raises ConfigError if the devices are too few or do not divide.
+    """
+    shape, available = [getattr(cfg, axis) for axis in AXES], jax.device_count()
+    fixed = math.prod(size for size in shape if size != -1)
+    asked = " x ".join(f"{axis}={size}" for axis, size in zip(AXES, shape))
+    if shape.count(-1) > 1 or any(size < 1 and size != -1 for size in shape):
+        raise ConfigError(f"mesh {asked}: expected sizes of at least 1, and -1 for one axis at most")
+    if -1 in shape:
+        if available % fixed:
+            raise ConfigError(f"mesh {asked}: {available} devices do not divide by {fixed}")
+        shape[shape.index(-1)] = available // fixed
+    if math.prod(shape) > available:
+        raise ConfigError(
+            f"mesh {asked}: needs {math.prod(shape)} devices, there are {available} "
+            "(mesh.cpu_devices makes fake ones on a CPU)"
+        )
+    devices = jax.devices()[: math.prod(shape)]
+    return jax.make_mesh(shape, AXES, (AxisType.Explicit,) * len(AXES), devices=devices)
+
+
+def axis_size(name: str) -> int:
+    """How many ways the logical axis `name` is split on the current mesh; 1 outside a mesh."""
+    axes = RULES[name] if isinstance(RULES[name], tuple) else (RULES[name],)
+    shape = jax.sharding.get_abstract_mesh().shape
+    return int(np.prod([shape.get(axis, 1) for axis in axes]))
+
+
+def abstract(function, *args):
+    """Shapes, dtypes and shardings of `function(*args)`, nothing computed: a restore target."""
+    mesh = jax.sharding.get_mesh()
+
+    def leaf(x):
+        sharding = NamedSharding(mesh, x.sharding.spec if x.sharding else PartitionSpec())
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+    return jax.tree.map(leaf, jax.eval_shape(function, *args))
