@@ -42,7 +42,7 @@ class TaskWeights:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Clips and how they are packed. A row has `row_tokens` vision tokens, never more, never less."""
+    """Clips and how they are packed into rows of exactly `row_tokens` vision tokens."""
 
     catalog: str = ""  # folder of a curated dataset (tools/curate.py), or "synthetic"
     row_tokens: int = 1024  # L
@@ -58,9 +58,10 @@ class DataConfig:
             check(getattr(self, name) >= 1, f"data.{name}", getattr(self, name), "at least 1")
         check(
             self.rows_per_window % self.batch_rows == 0 and self.rows_per_window > 0,
-            "data.rows_per_window", self.rows_per_window,
+            "data.rows_per_window",
+            self.rows_per_window,
             f"a multiple of data.batch_rows={self.batch_rows}",
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,12 @@ class DiTConfig:
     modulation: str = "block"  # adaLN table of each "block", or one "shared" plus block offsets
 
     def __post_init__(self):
-        check(self.modulation in ("block", "shared"), "dit.modulation", self.modulation,
-              "'block' or 'shared'")  # fmt: skip
+        check(
+            self.modulation in ("block", "shared"),
+            "dit.modulation",
+            self.modulation,
+            "'block' or 'shared'",
+        )
 
 
 @dataclass(frozen=True)
@@ -106,10 +111,15 @@ class FlowConfig:
     loss_per: str = "token"  # mean over the "token"s of the global batch, or over its "clip"s
 
     def __post_init__(self):
-        check(0 <= self.caption_dropout <= 1, "flow.caption_dropout", self.caption_dropout,
-              "a probability")  # fmt: skip
-        check(self.loss_per in ("token", "clip"), "flow.loss_per", self.loss_per,
-              "'token' or 'clip'")  # fmt: skip
+        check(
+            0 <= self.caption_dropout <= 1,
+            "flow.caption_dropout",
+            self.caption_dropout,
+            "a probability",
+        )
+        check(
+            self.loss_per in ("token", "clip"), "flow.loss_per", self.loss_per, "'token' or 'clip'"
+        )
 
 
 @dataclass(frozen=True)
@@ -188,11 +198,19 @@ class Config:
     mesh: MeshConfig = field(default_factory=MeshConfig)
 
     def __post_init__(self):
-        check(self.task in ("autoencoder", "diffusion"), "task", self.task,
-              "'autoencoder' or 'diffusion'")  # fmt: skip
+        check(
+            self.task in ("autoencoder", "diffusion"),
+            "task",
+            self.task,
+            "'autoencoder' or 'diffusion'",
+        )
         check(self.steps >= 1, "steps", self.steps, "at least 1")
-        check(self.data.batch_rows % self.optim.accumulate == 0, "optim.accumulate",
-              self.optim.accumulate, f"a divisor of data.batch_rows={self.data.batch_rows}")  # fmt: skip
+        check(
+            self.data.batch_rows % self.optim.accumulate == 0,
+            "optim.accumulate",
+            self.optim.accumulate,
+            f"a divisor of data.batch_rows={self.data.batch_rows}",
+        )
 
 
 def defaults() -> ConfigDict:
@@ -216,10 +234,13 @@ def from_json(text: str) -> Config:
 
 
 def differences(a: Config, b: Config, parts: tuple[str, ...]) -> list[str]:
-    """Fields of the named parts in which two configs differ, as "part.field: a's value, b's value"."""
+    """Fields of the named parts in which two configs differ: "part.field: a's, b's value"."""
     flat_a, flat_b = (_flatten({part: to_dict(cfg)[part] for part in parts}) for cfg in (a, b))
-    return [f"{name}: {flat_a[name]!r}, {flat_b[name]!r}" for name in flat_a
-            if flat_a[name] != flat_b[name]]  # fmt: skip
+    return [
+        f"{name}: {flat_a[name]!r}, {flat_b[name]!r}"
+        for name in flat_a
+        if flat_a[name] != flat_b[name]
+    ]
 
 
 def nearest(name: str, names: typing.Iterable[str]) -> str:
@@ -234,8 +255,9 @@ def _build(cls, values: dict, prefix: str):
     for name in values:
         if name not in hints:
             raise ConfigError(f"unknown field {prefix}{name}: {nearest(name, hints)}")
-    return cls(**{name: _convert(hints[name], value, prefix + name)
-                  for name, value in values.items()})  # fmt: skip
+    return cls(
+        **{name: _convert(hints[name], value, prefix + name) for name, value in values.items()}
+    )
 
 
 def _convert(hint, value, name: str):
@@ -246,8 +268,12 @@ def _convert(hint, value, name: str):
         check(isinstance(value, (tuple, list)), name, value, f"a {hint}")
         return tuple(_convert(typing.get_args(hint)[0], item, name) for item in value)
     accepted = (int, float) if hint is float else hint
-    check(isinstance(value, accepted) and not isinstance(value, bool), name, value,
-          f"a {hint.__name__}")  # fmt: skip
+    check(
+        isinstance(value, accepted) and not isinstance(value, bool),
+        name,
+        value,
+        f"a {hint.__name__}",
+    )
     return hint(value)
 
 

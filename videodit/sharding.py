@@ -47,7 +47,9 @@ def make_mesh(cfg: MeshConfig) -> jax.sharding.Mesh:
     fixed = math.prod(size for size in shape if size != -1)
     asked = " x ".join(f"{axis}={size}" for axis, size in zip(AXES, shape))
     if shape.count(-1) > 1 or any(size < 1 and size != -1 for size in shape):
-        raise ConfigError(f"mesh {asked}: expected sizes of at least 1, and -1 for one axis at most")
+        raise ConfigError(
+            f"mesh {asked}: expected sizes of at least 1, and -1 for one axis at most"
+        )
     if -1 in shape:
         if available % fixed:
             raise ConfigError(f"mesh {asked}: {available} devices do not divide by {fixed}")
