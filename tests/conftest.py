@@ -1,0 +1,33 @@
+"""What every test stands on: eight fake CPU devices, a compilation cache, meshes by shape."""
+
+import os
+from pathlib import Path
+
+import jax
+import pytest
+from absl import flags
+
+from videodit.config import MeshConfig
+from videodit.sharding import make_mesh
+
+SETTINGS = {
+    "jax_platforms": os.environ.get("JAX_PLATFORMS", "cpu"),  # the fake devices are CPU devices
+    "jax_compilation_cache_dir": str(Path(__file__).parents[1] / ".cache" / "jax"),
+    "jax_persistent_cache_min_compile_time_secs": 0.3,
+}
+for name, value in SETTINGS.items():
+    jax.config.update(name, value)
+    os.environ[name.upper()] = str(value)  # for the processes that tests start
+
+jax.config.update("jax_num_cpu_devices", 8)
+flags.FLAGS.mark_as_parsed()  # grain reads absl flags
+
+
+@pytest.fixture
+def mesh():
+    """`with mesh(data, fsdp, context, tensor):` an explicit mesh of this shape, the current one."""
+
+    def use(data: int = 1, fsdp: int = 1, context: int = 1, tensor: int = 1):
+        return jax.set_mesh(make_mesh(MeshConfig(data, fsdp, context, tensor)))
+
+    return use

@@ -1,0 +1,142 @@
+"""What a run reports: lines for people, metrics.jsonl for programs, TensorBoard files for both.
+
+The only place that formats numbers for people.
+"""
+
+import json
+import os
+import time
+from collections import deque
+from pathlib import Path
+
+import jax
+from tensorboardX import SummaryWriter
+
+FILE = "metrics.jsonl"
+WINDOW_SECONDS = 30.0  # speed is the mean over this long
+
+
+class StepTimer:
+    """Speed over the last `window` seconds, and the time left at that speed."""
+
+    def __init__(self, step: int, total_steps: int, *, window: float = WINDOW_SECONDS):
+        self.total_steps, self.window = total_steps, window
+        self._marks = deque([(time.perf_counter(), step, 0)])  # time, step, tokens until then
+
+    def update(self, step: int, tokens: int) -> dict[str, float]:
+        """Call after `step` steps in all, with the real tokens trained on since the last call.
+
+        Returns step_seconds (s), tokens_per_second (tokens/s) and seconds_left (s). Time that was
+        not spent on steps is taken out by `pause`.
+        """
+        self._marks.append((time.perf_counter(), step, self._marks[-1][2] + tokens))
+        while len(self._marks) > 2 and self._marks[-1][0] - self._marks[1][0] >= self.window:
+            self._marks.popleft()
+        (then, old_step, old_tokens), (now, _, all_tokens) = self._marks[0], self._marks[-1]
+        step_seconds = (now - then) / max(step - old_step, 1)
+        return {
+            "step_seconds": step_seconds,
+            "tokens_per_second": (all_tokens - old_tokens) / max(now - then, 1e-9),
+            "seconds_left": step_seconds * (self.total_steps - step),
+        }
+
+    def pause(self, seconds: float) -> None:
+        """Takes `seconds` of evaluating or saving out of the speed."""
+        self._marks = deque((then + seconds, *rest) for then, *rest in self._marks)
+
+
+class MetricWriter:
+    """Writes the metrics of a run in `workdir`; on process 0 only, elsewhere it does nothing.
+
+    metrics.jsonl has one line a write: {"step", "kind", "time" (unix seconds), **values}. A run
+    that resumes at `resume_step` drops the lines of that step and later: it writes them again.
+    """
+
+    def __init__(self, workdir: str | os.PathLike, total_steps: int, *, resume_step: int = 0):
+        self.total_steps = total_steps
+        self._active = jax.process_index() == 0
+        if not self._active:
+            return
+        path = Path(workdir) / FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _drop_from(path, resume_step)
+        self._file = path.open("a", buffering=1)  # a line is on disk when it is written
+        self._board = SummaryWriter(str(path.parent / "tensorboard"), purge_step=resume_step)
+
+    def write(self, step: int, kind: str, values: dict[str, float]) -> None:
+        """Reports `values` measured after `step` steps; `kind` is "train" or "eval"."""
+        if not self._active:
+            return
+        values = {name: float(value) for name, value in values.items()}
+        print(format_line(step, self.total_steps, kind, values), flush=True)
+        record = {"step": step, "kind": kind, "time": time.time(), **values}
+        self._file.write(json.dumps(record) + "\n")
+        for name, value in values.items():
+            self._board.add_scalar(f"{kind}/{name}", value, step)
+
+    def close(self) -> None:
+        """Flushes and closes the files."""
+        if self._active:
+            self._file.close()
+            self._board.close()
+
+
+def read_metrics(workdir: str | os.PathLike) -> list[dict]:
+    """The lines of workdir/metrics.jsonl in the order written; [] if there is no such file.
+
+    A last line cut off by a crash is left out.
+    """
+    path = Path(workdir) / FILE
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def _drop_from(path: Path, step: int) -> None:
+    kept = [record for record in read_metrics(path.parent) if record["step"] < step]
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
+    temporary.replace(path)
+
+
+def format_line(step: int, total_steps: int, kind: str, values: dict[str, float]) -> str:
+    """One line for people; what has a unit is written with it, the rest in four digits."""
+    width = len(str(total_steps))
+    parts = [f"{kind:5} {step:{width}}/{total_steps}"]
+    return "  ".join(parts + [_format_value(name, value) for name, value in values.items()])
+
+
+def _format_value(name: str, value: float) -> str:
+    if name == "seconds_left":
+        return f"{format_seconds(value)} left"
+    if name == "tokens_per_second":
+        return f"{format_count(value)} tokens/s"
+    if name == "step_seconds":
+        return f"{value * 1000:.0f} ms/step" if value < 10 else f"{value:.1f} s/step"
+    if name == "padding":
+        return f"padding {100 * value:.1f} %"
+    return f"{name} {value:.4g}"
+
+
+def format_seconds(seconds: float) -> str:
+    """7.3 -> "7 s", 100 -> "1:40", 3700 -> "1:01:40"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}:{minutes:02}:{rest:02}"
+    return f"{minutes}:{rest:02}" if minutes else f"{rest} s"
+
+
+def format_count(number: float) -> str:
+    """950 -> "950", 12_345 -> "12.3k", 5_600_000 -> "5.6M", 7e9 -> "7B", three digits."""
+    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= 0.9995 * size:
+            return f"{number / size:.3g}{letter}"
+    return f"{number:.3g}"
+
+
+def format_bytes(number: float) -> str:
+    """Bytes in binary units: 1536 -> "1.5 KiB"."""
+    for size, unit in ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if abs(number) >= size:
+            return f"{number / size:.3g} {unit}"
+    return f"{number:.0f} B"
