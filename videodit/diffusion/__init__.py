@@ -1,0 +1,1 @@
+"""Rectified flow and its samplers; takes callables, imports no model."""

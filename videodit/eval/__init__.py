@@ -1,0 +1,1 @@
+"""Measures of quality and the closed-form baselines that they stand beside."""

@@ -1,0 +1,1 @@
+"""Stacks of the one block: autoencoder, text encoder, diffusion transformer."""

@@ -1,0 +1,107 @@
+"""The diffusion transformer over packed latent cells (DiT, arXiv:2212.09748).
+
+A token is one latent cell of the autoencoder: there is no second patching. Each segment has a
+noise slot for its given tokens and one for the others; the level of a slot and the pooled
+caption of its segment modulate the blocks (adaLN-zero), and the tokens attend to the caption.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from videodit.config import ComputeConfig, DiTConfig
+from videodit.models.sizes import lookup
+from videodit.nn.block import Conditions, Stack, StackShape, modulate
+from videodit.nn.functional import functional
+from videodit.nn.layers import ZEROS, Dense, LevelEmbedding, to_slots, to_tokens
+from videodit.nn.rope import video_rotary
+from videodit.sharding import spec
+
+SIZES = {
+    "smoke": StackShape(depth=2, width=64, heads=4, head_size=16, mlp=128),
+    "demo": StackShape(depth=6, width=192, heads=4, head_size=48, mlp=768),
+    "S": StackShape(depth=12, width=384, heads=8, head_size=64, mlp=1536),
+    "B": StackShape(depth=12, width=768, heads=8, head_size=128, mlp=3072),
+    "L": StackShape(depth=24, width=1024, heads=8, head_size=128, mlp=4096),
+    "XL": StackShape(depth=28, width=1152, heads=8, head_size=128, mlp=4608),
+}
+
+
+class DiT(nnx.Module):
+    """Noisy latents, noise levels and text to the velocity of each token."""
+
+    def __init__(
+        self,
+        cfg: DiTConfig,
+        shape: StackShape,
+        channels,
+        text_width,
+        compute: ComputeConfig,
+        *,
+        rngs,
+    ):
+        self.head_size, self.shared = shape.head_size, cfg.modulation == "shared"
+        self.embed = Dense(channels, shape.width, (None, "embed"), rngs=rngs, bias=True)
+        self.level = LevelEmbedding(shape.width, rngs=rngs)
+        self.caption = Dense(text_width, shape.width, (None, "embed"), rngs=rngs)
+        tables = 6 * shape.width if self.shared else 0
+        self.table = (
+            Dense(shape.width, tables, (None, "embed"), rngs=rngs, init=ZEROS, bias=True)
+            if tables
+            else None
+        )
+        self.stack = Stack(
+            shape, compute, rngs=rngs, modulation=cfg.modulation, text_width=text_width
+        )
+        self.final = Dense(
+            shape.width, 2 * shape.width, (None, "embed"), rngs=rngs, init=ZEROS, bias=True
+        )
+        self.head = Dense(shape.width, channels, ("embed", None), rngs=rngs, init=ZEROS, bias=True)
+
+    def __call__(
+        self, latents, levels, noise_slot_ids, positions, segment_ids, text, text_segment_ids
+    ):
+        """latents: B L C; levels: B K; text: B S E; ids and positions as in PackedBatch.
+
+        Returns the velocity B L C float32.
+        """
+        slots = self._slots(levels, text, text_segment_ids)  # B K D
+        slot_one_hot = jax.nn.one_hot(noise_slot_ids, levels.shape[1], dtype=slots.dtype)
+        conditions = Conditions(
+            video_rotary(positions, self.head_size),
+            segment_ids,
+            slot_one_hot,
+            self._tables(slots),
+            text,
+            text_segment_ids,
+        )
+        x = self.stack(self.embed(latents, "batch", "length", "act_embed"), conditions)
+        final = to_tokens(slot_one_hot, self.final(jax.nn.silu(slots), "batch", None, None))
+        x = modulate(x, *jnp.split(final, 2, axis=-1))
+        return self.head(x, "batch", "length", None).astype(jnp.float32)
+
+    def _slots(self, levels, text, text_segment_ids):
+        """The level of each slot and the mean text vector of its segment as one vector: B K D."""
+        batch, slots = levels.shape
+        one_hot = jax.nn.one_hot(text_segment_ids - 1, slots // 2, dtype=jnp.float32)  # B S M
+        count = to_slots(one_hot, jnp.ones_like(one_hot[..., :1]))
+        pooled = to_slots(one_hot, text.astype(jnp.float32)) / jnp.maximum(count, 1)  # B M E
+        caption = self.caption(pooled, "batch", None, None)[:, :, None]  # given and noisy slot
+        caption = jnp.broadcast_to(caption, (batch, slots // 2, 2, caption.shape[-1]))
+        caption = caption.reshape(batch, slots, -1, out_sharding=spec("batch", None, None))
+        return self.level(levels) + caption
+
+    def _tables(self, slots):
+        """With shared modulation the one table of all blocks, B K 6 D; else the slots."""
+        if not self.shared:
+            return slots
+        table = self.table(jax.nn.silu(slots), "batch", None, None)
+        return table.reshape(*table.shape[:2], 6, -1)
+
+
+def make_dit(cfg: DiTConfig, channels: int, text_width: int, compute: ComputeConfig):
+    """`functional` (init, apply) of the configured DiT over latents of `channels` values."""
+    shape = lookup("dit.size", cfg.size, SIZES)
+    return functional(
+        lambda rngs: DiT(cfg, shape, channels, text_width, compute, rngs=rngs), compute.dtype
+    )

@@ -1,0 +1,54 @@
+"""The text encoder: packed captions to one vector a text token, trained jointly with the DiT."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from videodit.config import ComputeConfig, TextConfig
+from videodit.models.sizes import lookup
+from videodit.nn.block import Conditions, Stack, StackShape
+from videodit.nn.functional import functional
+from videodit.nn.layers import Dense, layer_norm
+from videodit.nn.rope import rotary
+
+SIZES = {
+    "smoke": StackShape(depth=1, width=32, heads=4, head_size=8, mlp=64),
+    "demo": StackShape(depth=2, width=128, heads=4, head_size=32, mlp=512),
+    "S": StackShape(depth=6, width=384, heads=8, head_size=64, mlp=1536),
+    "B": StackShape(depth=12, width=768, heads=8, head_size=128, mlp=3072),
+}
+
+
+class TextEncoder(nnx.Module):
+    """Token embedding, then a stack over the packed captions; attention both ways."""
+
+    def __init__(self, vocabulary, shape: StackShape, compute: ComputeConfig, *, rngs):
+        self.vocabulary, self.head_size = vocabulary, shape.head_size
+        self.embed = Dense(
+            vocabulary, shape.width, (None, "embed"), rngs=rngs, init=nnx.initializers.normal(1.0)
+        )
+        self.stack = Stack(shape, compute, rngs=rngs)
+
+    def __call__(self, tokens, positions, segment_ids):
+        """tokens, positions, segment_ids: B S int32 -> B S E in the compute dtype.
+
+        The embedding is a one-hot product: the transpose of a lookup would be a scatter.
+        """
+        one_hot = jax.nn.one_hot(tokens, self.vocabulary, dtype=self.embed.kernel[...].dtype)
+        x = self.embed(one_hot, "batch", "length", "act_embed")
+        angles = rotary(positions[..., None].astype(jnp.float32), self.head_size)
+        x = self.stack(x, Conditions(angles, segment_ids))
+        return layer_norm(x).astype(one_hot.dtype)
+
+
+def text_width(cfg: TextConfig) -> int:
+    """E, the width of the configured encoder's output."""
+    return lookup("text.size", cfg.size, SIZES).width
+
+
+def make_text_encoder(cfg: TextConfig, vocabulary: int, compute: ComputeConfig):
+    """`functional` (init, apply) of the configured text encoder."""
+    shape = lookup("text.size", cfg.size, SIZES)
+    return functional(
+        lambda rngs: TextEncoder(vocabulary, shape, compute, rngs=rngs), compute.dtype
+    )

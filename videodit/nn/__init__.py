@@ -1,0 +1,1 @@
+"""Layers: one block, one attention function, one stack."""

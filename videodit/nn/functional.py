@@ -1,0 +1,30 @@
+"""A flax NNX class as a pair of pure functions over a plain nested dict of arrays.
+
+NNX is used to write layers and for nothing else: parameters, gradients, optimizer state and
+checkpoints are dicts of arrays. The only file that knows about NNX graph definitions.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+
+def functional(make: Callable[[nnx.Rngs], nnx.Module], dtype: str = "float32"):
+    """`(init, apply)` of the module that `make(rngs)` builds.
+
+    `init(key)` returns float32 parameters as nested dicts, sharded from birth on the current
+    mesh. `apply(params, *args, method="__call__", **kwargs)` casts the parameters to `dtype`
+    once and calls the method.
+    """
+    graphdef = nnx.graphdef(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
+
+    def init(key):
+        return nnx.to_pure_dict(nnx.state(make(nnx.Rngs(key)), nnx.Param))
+
+    def apply(params, *args, method: str = "__call__", **kwargs):
+        params = jax.tree.map(lambda p: p.astype(jnp.dtype(dtype)), params)
+        return getattr(nnx.merge(graphdef, params), method)(*args, **kwargs)
+
+    return init, apply

@@ -1,0 +1,86 @@
+"""Dense layer, normalisations, level embedding, and the one-hot product over slots.
+
+Dimensions: B rows, L tokens of a row, S text tokens, M segments, K noise slots, D width,
+N heads, H head size, F mlp width, P patch values.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from videodit.sharding import spec
+
+KERNEL_INIT = nnx.initializers.xavier_uniform()
+ZEROS = nnx.initializers.zeros
+
+
+class Dense(nnx.Module):
+    """y = x W + b; `axes` are the logical names of W's two axes. The bias is whole everywhere."""
+
+    def __init__(self, inputs, outputs, axes, *, rngs, init=KERNEL_INIT, bias=False):
+        kernel = init(rngs.params(), (inputs, outputs), jnp.float32, out_sharding=spec(*axes))
+        self.kernel = nnx.Param(kernel)
+        self.bias = nnx.Param(jnp.zeros(outputs, jnp.float32)) if bias else None
+
+    def __call__(self, x, *names):
+        """x: ... i -> ... o in the kernel's dtype; `names` are the logical axes of the output."""
+        kernel = self.kernel[...]
+        x = x.astype(kernel.dtype)
+        y = jnp.einsum("...i,io->...o", x, kernel, out_sharding=spec(*names))
+        return y if self.bias is None else y + self.bias[...]
+
+
+def layer_norm(x):
+    """Normalises the last axis to mean 0 and variance 1, in float32; no parameters."""
+    x = x.astype(jnp.float32)
+    centred = x - x.mean(-1, keepdims=True)
+    return centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-6)
+
+
+class RMSNorm(nnx.Module):
+    """Root-mean-square norm of the last axis with a learned scale; keeps the dtype of x."""
+
+    def __init__(self, width):
+        self.scale = nnx.Param(jnp.ones(width, jnp.float32))
+
+    def __call__(self, x):
+        y = x.astype(jnp.float32)
+        y = y * jax.lax.rsqrt(jnp.square(y).mean(-1, keepdims=True) + 1e-6)
+        return (y * self.scale[...]).astype(x.dtype)
+
+
+def to_tokens(slot_one_hot, values):
+    """Values of slots (B K ...) at the tokens (B L ...) whose one-hot (B L K) is given.
+
+    A matrix product and not a gather: the transpose of a gather is a scatter-add whose
+    contention costs several times the whole training step on a GPU.
+    """
+    flat = values.reshape(*values.shape[:2], -1)
+    tokens = jnp.einsum("blk,bkd->bld", slot_one_hot.astype(flat.dtype), flat)
+    return tokens.reshape(*tokens.shape[:2], *values.shape[2:])
+
+
+def to_slots(slot_one_hot, values):
+    """Sums of token values (B L ...) over the tokens of each slot: B K ...; transpose of above."""
+    flat = values.reshape(*values.shape[:2], -1)
+    out = spec("batch", None, None)
+    sums = jnp.einsum("blk,bld->bkd", slot_one_hot.astype(flat.dtype), flat, out_sharding=out)
+    return sums.reshape(*sums.shape[:2], *values.shape[2:])
+
+
+class LevelEmbedding(nnx.Module):
+    """Noise levels in [0, 1] as vectors: sinusoids (arXiv:1706.03762), then a two-layer MLP."""
+
+    FREQUENCIES = 128
+
+    def __init__(self, width, *, rngs):
+        self.up = Dense(2 * self.FREQUENCIES, width, (None, None), rngs=rngs, bias=True)
+        self.down = Dense(width, width, (None, None), rngs=rngs, bias=True)
+
+    def __call__(self, levels):
+        """levels: B K float32 -> B K D."""
+        frequencies = jnp.exp(jnp.linspace(jnp.log(1.0), jnp.log(1000.0), self.FREQUENCIES))
+        angles = levels[..., None] * frequencies
+        features = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
+        hidden = jax.nn.silu(self.up(features, "batch", None, None))
+        return self.down(hidden, "batch", None, None)
