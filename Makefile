@@ -19,7 +19,7 @@ $(STAMP): $(LOCK)
 	$(RUN) -m pip install --quiet --progress-bar off --disable-pip-version-check --require-hashes -r $(LOCK)
 	touch $@
 
-requirements/py%.txt:
+requirements/%.txt:
 	@echo "Python 3.11 or 3.12 is needed, '$(PYTHON)' is: $$($(PYTHON) --version 2>&1). Name another with" >&2
 	@echo "  make PYTHON=python3.12 $(MAKECMDGOALS)" >&2
 	@false

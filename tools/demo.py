@@ -1,0 +1,167 @@
+"""From a film to generated videos in six stages: `python -m tools.demo --out=runs/demo`.
+
+Run again after an interruption, it skips the stages that are done and resumes the one that is not.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from absl import app, flags
+
+from videodit.metrics import format_seconds
+
+OUT = flags.DEFINE_string("out", "runs/demo", "Folder for the film, the models and the videos.")
+
+SHAPES = "96x56x17@12,64x64x9@6,56x96x17@8,96x56x1"  # width x height x frames @ frames per second
+PROMPT_SHOTS = (1, 13, 56, 100)  # shots of the film whose captions are prompts
+REQUESTS = (("96x56", 17, 12), ("96x56", 9, 12), ("64x64", 9, 6), ("56x96", 17, 8))
+SAVE_SECONDS = 5  # how often a running stage's seconds are written down
+
+
+def stages(out: Path) -> dict[str, list[str]]:
+    """The stages in order: name to the arguments of `python -m`."""
+    return {
+        "film": ["tools.film", f"--out={out}/film"],
+        "curate": [
+            "tools.curate",
+            f"--input={out}/film",
+            f"--out={out}/data",
+            f"--shapes={SHAPES}",
+        ],
+        "autoencoder": [
+            "videodit.main",
+            "--config=configs/demo_autoencoder.py",
+            f"--workdir={out}/autoencoder",
+            f"--config.data.catalog={out}/data",
+        ],
+        "dit": [
+            "videodit.main",
+            "--config=configs/demo_dit.py",
+            f"--workdir={out}/dit",
+            f"--config.data.catalog={out}/data",
+            f"--config.autoencoder.workdir={out}/autoencoder",
+            f"--config.text.workdir={out}/data",
+        ],
+        "generate": [
+            "videodit.generate",
+            f"--workdir={out}/dit",
+            f"--requests={out}/requests.jsonl",
+            f"--out={out}/samples",
+        ],
+        "report": ["tools.report", f"--run={out}"],
+    }
+
+
+def write_requests(film: Path, file: Path) -> None:
+    """One line a video to generate: each prompt at each size and duration of REQUESTS."""
+    shots = [json.loads(line) for line in (film / "big_buck_bunny.jsonl").open()]
+    prompts = [shot["caption"] for shot in shots if shot["shot"] in PROMPT_SHOTS]
+    lines = [
+        {
+            "prompt": prompt,
+            "size": size,
+            "frames": frames,
+            "fps": fps,
+            "seed": seed,
+            "out": f"{seed}_{size}x{frames}.mp4",
+        }
+        for seed, prompt in enumerate(prompts)
+        for size, frames, fps in REQUESTS
+    ]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+class Progress:
+    """Which stages are done and the seconds each took over all runs, in OUT/stages.json."""
+
+    def __init__(self, file: Path):
+        self._file = file
+        self.stages = json.loads(file.read_text()) if file.exists() else {}
+
+    def seconds(self, name: str) -> float:
+        return self.stages.get(name, {}).get("seconds", 0.0)
+
+    def done(self, name: str) -> bool:
+        return self.stages.get(name, {}).get("done", False)
+
+    def record(self, name: str, seconds: float, done: bool) -> None:
+        """Replaces the file whole, so that a crash leaves the old or the new one."""
+        self.stages[name] = {"seconds": round(seconds, 1), "done": done}
+        temporary = self._file.with_suffix(".tmp")
+        temporary.write_text(json.dumps(self.stages, indent=2) + "\n")
+        temporary.replace(self._file)
+
+
+def run_stage(name: str, command: list[str], log: Path, progress: Progress) -> int:
+    """Runs a stage, its output on the screen and in `log`; returns its exit status."""
+    before, start = progress.seconds(name), time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        with log.open("ab") as file:
+            for chunk in iter(lambda: os.read(process.stdout.fileno(), 65536), b""):
+                sys.stdout.buffer.write(chunk)
+                sys.stdout.flush()
+                file.write(chunk)
+                seconds = before + time.monotonic() - start
+                if seconds - progress.seconds(name) > SAVE_SECONDS:
+                    progress.record(name, seconds, done=False)
+        return process.wait()
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+        seconds = before + time.monotonic() - start
+        progress.record(name, seconds, done=process.returncode == 0)
+
+
+def run_stages(out: Path) -> int:
+    """Runs what is not done yet; returns 0, or 1 if a stage failed."""
+    progress, start = Progress(out / "stages.json"), time.monotonic()
+    for number, (name, command) in enumerate(stages(out).items(), 1):
+        title = f"[{number}/{len(stages(out))} {name}]"
+        if progress.done(name):
+            print(f"{title} done before, in {format_seconds(progress.seconds(name))}", flush=True)
+            continue
+        elapsed = format_seconds(time.monotonic() - start)
+        print(f"\n{title} after {elapsed}: python -m {' '.join(command)}", flush=True)
+        if name == "generate":
+            write_requests(out / "film", out / "requests.jsonl")
+        log = out / f"{name}.log"
+        status = run_stage(name, command, log, progress)
+        took = format_seconds(progress.seconds(name))
+        if status:
+            print(f"{title} failed after {took} with exit status {status}; its output: {log}")
+            return 1
+        print(f"{title} took {took}", flush=True)
+    total = sum(progress.seconds(name) for name in stages(out))
+    print(f"\nThe demo took {format_seconds(total)}. Open {out}/report.html")
+    return 0
+
+
+def main(argv: list[str]) -> int:
+    """Exit status 0, or 1 if a stage failed."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    out = Path(OUT.value)
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        return run_stages(out)
+    except KeyboardInterrupt:
+        print("\nInterrupted; the same command goes on from here.")
+        return 130
+
+
+if __name__ == "__main__":
+    app.run(main)
