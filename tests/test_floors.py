@@ -9,13 +9,13 @@ import pytest
 FLOORS = (
     {"config", "sharding"},
     {"nn/", "diffusion/", "data/", "worlds/", "flops"},
-    {"models/"},
+    {"models/", "eval/"},
     {"tasks/", "optim", "checkpoint", "metrics"},
     {"step"},
-    {"train", "eval/", "scaling/"},
+    {"train", "scaling/"},
     {"main", "generate", "plan", "sweep", "app"},
 )
-BESIDE = {("sharding", "config"), ("train", "eval/"), ("eval/", "train")}  # on one floor, allowed
+BESIDE = {("sharding", "config"), ("tasks/", "checkpoint")}  # allowed on one floor
 OUTSIDE = {"tools", "tests", "configs"}  # import videodit, never imported by it
 JAX = {"jax", "flax", "optax", "orbax", "videodit.sharding", "videodit.data.loader"}
 

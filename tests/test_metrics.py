@@ -55,15 +55,23 @@ def test_resuming_writes_no_step_twice(tmp_path):
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 35, "ki')  # killed in the middle of a line
     second = MetricWriter(tmp_path, 40, resume_step=20)
-    for step in (20, 30, 40):
+    for step in (30, 40):
         second.write(step, "train", {"loss": 2.0})
     second.close()
     assert [(r["step"], r["loss"]) for r in read_metrics(tmp_path)] == [
         (10, 1.0),
-        (20, 2.0),
+        (20, 1.0),
         (30, 2.0),
         (40, 2.0),
     ]
+
+
+def test_a_new_run_drops_the_lines_of_an_old_one(tmp_path):
+    for loss in (1.0, 2.0):
+        writer = MetricWriter(tmp_path, 40)
+        writer.write(0, "eval", {"loss": loss})
+        writer.close()
+    assert [line["loss"] for line in read_metrics(tmp_path)] == [2.0]
 
 
 def test_only_process_0_writes(tmp_path, capsys, monkeypatch):

@@ -15,8 +15,6 @@ from absl import app, flags
 
 from videodit.metrics import format_seconds
 
-OUT = flags.DEFINE_string("out", "runs/demo", "Folder for the film, the models and the videos.")
-
 SHAPES = "96x56x17@12,64x64x9@6,56x96x17@8,96x56x1"  # width x height x frames @ frames per second
 PROMPT_SHOTS = (1, 13, 56, 100)  # shots of the film whose captions are prompts
 REQUESTS = (("96x56", 17, 12), ("96x56", 9, 12), ("64x64", 9, 6), ("56x96", 17, 8))
@@ -154,7 +152,7 @@ def main(argv: list[str]) -> int:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    out = Path(OUT.value)
+    out = Path(flags.FLAGS.out)
     out.mkdir(parents=True, exist_ok=True)
     try:
         return run_stages(out)
@@ -164,4 +162,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    flags.DEFINE_string("out", "runs/demo", "folder for the film, the models and the videos")
     app.run(main)

@@ -49,7 +49,7 @@ class MetricWriter:
     """Writes the metrics of a run in `workdir`; on process 0 only, elsewhere it does nothing.
 
     metrics.jsonl has one line a write: {"step", "kind", "time" (unix seconds), **values}. A run
-    that resumes at `resume_step` drops the lines of that step and later: it writes them again.
+    that resumes after `resume_step` steps drops later lines, which it writes again; 0 drops all.
     """
 
     def __init__(self, workdir: str | os.PathLike, total_steps: int, *, resume_step: int = 0):
@@ -59,9 +59,9 @@ class MetricWriter:
             return
         path = Path(workdir) / FILE
         path.parent.mkdir(parents=True, exist_ok=True)
-        _drop_from(path, resume_step)
+        _drop_after(path, resume_step)
         self._file = path.open("a", buffering=1)  # a line is on disk when it is written
-        self._board = SummaryWriter(str(path.parent / "tensorboard"), purge_step=resume_step)
+        self._board = SummaryWriter(str(path.parent / "tensorboard"), purge_step=resume_step + 1)
 
     def write(self, step: int, kind: str, values: dict[str, float]) -> None:
         """Reports `values` measured after `step` steps; `kind` is "train" or "eval"."""
@@ -91,8 +91,10 @@ def read_metrics(workdir: str | os.PathLike) -> list[dict]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def _drop_from(path: Path, step: int) -> None:
-    kept = [record for record in read_metrics(path.parent) if record["step"] < step]
+def _drop_after(path: Path, step: int) -> None:
+    kept = (
+        [record for record in read_metrics(path.parent) if record["step"] <= step] if step else []
+    )
     temporary = path.with_suffix(".tmp")
     temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
     temporary.replace(path)

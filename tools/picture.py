@@ -1,0 +1,95 @@
+"""A demo in one picture: `python -m tools.picture --run=runs/demo --out=docs/demo.png`.
+
+Three rows of wide clips, each shown by its first, middle and last frame: validation clips of the
+film, the autoencoder's reconstructions of them, and clips generated from text.
+"""
+
+import itertools
+import json
+import sys
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags
+from PIL import Image, ImageDraw, ImageFont
+
+from tools.report import Training
+from videodit.config import ConfigError
+from videodit.data.video import read_frames
+
+CLIPS = 3  # in a row, three frames of each
+FRAME = (144, 84)  # width, height in pixels of a frame in the picture
+GAP, TITLE, CAPTION = 12, 22, 34  # pixels: between clips, of a row's title, of two caption lines
+
+Clip = tuple[np.ndarray, str]  # T H W 3, caption
+
+
+def rows(run: Path) -> dict[str, list[Clip]]:
+    """Clips of each row by its title. Raises ConfigError naming what the run lacks."""
+    draws = Training.read(run / "autoencoder").draws
+    if not draws:
+        raise ConfigError(f"{run}/autoencoder/draws: expected the drawings of a trained model")
+    if not (run / "requests.jsonl").exists():
+        raise ConfigError(f"{run}/requests.jsonl: expected the requests of a finished demo")
+    items = sorted(draws[max(draws)], key=lambda item: item["clip"])
+    originals = [(i["file"], i["caption"]) for i in items if i["role"] == "original"]
+    rebuilt = [(i["file"], "") for i in items if i["role"] == "reconstruction"]
+    requests = map(json.loads, (run / "requests.jsonl").open())
+    generated = {}  # the first video of each prompt
+    for request in requests:
+        generated.setdefault(request["prompt"], run / "samples" / request["out"])
+    return {
+        "film (validation clips)": wide_clips(originals),
+        "reconstructed by the autoencoder": wide_clips(rebuilt),
+        "generated from text": wide_clips((file, text) for text, file in generated.items()),
+    }
+
+
+def wide_clips(files: Iterable[tuple[Path, str]]) -> list[Clip]:
+    """The first CLIPS videos that are wider than high and have several frames."""
+    clips = ((read_frames(file), caption) for file, caption in files)
+    wide = ((x, caption) for x, caption in clips if len(x) > 1 and x.shape[2] > x.shape[1])
+    return list(itertools.islice(wide, CLIPS))
+
+
+def draw(rows: dict[str, list[Clip]]) -> Image.Image:
+    """The picture of the rows, by title."""
+    row_height = TITLE + FRAME[1] + CAPTION + GAP
+    size = CLIPS * (3 * FRAME[0] + GAP) + GAP, len(rows) * row_height + GAP
+    picture = Image.new("RGB", size, "white")
+    pen, large, small = ImageDraw.Draw(picture), *map(ImageFont.load_default, (15, 12))
+    for row, (title, clips) in enumerate(rows.items()):
+        top = GAP + row * row_height
+        pen.text((GAP, top), title, fill="black", font=large)
+        for column, (frames, caption) in enumerate(clips):
+            left = GAP + column * (3 * FRAME[0] + GAP)
+            for i, frame in enumerate((frames[0], frames[len(frames) // 2], frames[-1])):
+                image = Image.fromarray(frame).resize(FRAME, Image.Resampling.BICUBIC)
+                picture.paste(image, (left + i * FRAME[0], top + TITLE))
+            place = (left, top + TITLE + FRAME[1] + 3)
+            pen.text(place, textwrap.fill(caption, 68), fill="#475569", font=small)
+    return picture
+
+
+def main(argv: list[str]) -> int:
+    """Exit status 0, or 2 if the run lacks what is drawn."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    try:
+        picture = draw(rows(Path(flags.FLAGS.run)))
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    out = Path(flags.FLAGS.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(out)
+    print(f"Wrote {out}, {picture.width} x {picture.height}")
+    return 0
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("run", "runs/demo", "folder of the demo")
+    flags.DEFINE_string("out", "docs/demo.png", "the picture to write")
+    app.run(main)
