@@ -92,9 +92,8 @@ def read_metrics(workdir: str | os.PathLike) -> list[dict]:
 
 
 def _drop_after(path: Path, step: int) -> None:
-    kept = (
-        [record for record in read_metrics(path.parent) if record["step"] <= step] if step else []
-    )
+    old = read_metrics(path.parent) if step else []
+    kept = [record for record in old if record["step"] <= step]
     temporary = path.with_suffix(".tmp")
     temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
     temporary.replace(path)
