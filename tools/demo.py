@@ -36,6 +36,7 @@ def stages(out: Path) -> dict[str, list[str]]:
             "--config=configs/demo_autoencoder.py",
             f"--workdir={out}/autoencoder",
             f"--config.data.catalog={out}/data",
+            f"--config.text.workdir={out}/data",
         ],
         "dit": [
             "videodit.main",
