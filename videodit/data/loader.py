@@ -158,11 +158,11 @@ def _placement(cfg: DataConfig) -> tuple[list[int], Callable[[PackedBatch], Pack
         return jax.tree.map(put_one, batch, shardings)
 
     def put_one(x: np.ndarray, sharding: NamedSharding) -> jax.Array:
-        def shard(index: tuple[slice, ...]) -> np.ndarray:
+        shape, shards = (cfg.batch_rows, *x.shape[1:]), []
+        for device, index in sharding.addressable_devices_indices_map(shape).items():
             rows = range(cfg.batch_rows)[index[0]]
             first = bisect_left(local, rows.start)
-            return x[first : first + len(rows), *index[1:]]
-
-        return jax.make_array_from_callback((cfg.batch_rows, *x.shape[1:]), sharding, shard)
+            shards.append(jax.device_put(x[first : first + len(rows), *index[1:]], device))
+        return jax.make_array_from_single_device_arrays(shape, sharding, shards)
 
     return local, put
