@@ -8,6 +8,7 @@ context together (`attention_heads`): DeepSpeed-Ulysses, arXiv:2309.14509.
 """
 
 import math
+import os
 
 import jax
 import numpy as np
@@ -63,6 +64,20 @@ def make_mesh(cfg: MeshConfig) -> jax.sharding.Mesh:
     return jax.make_mesh(shape, AXES, (AxisType.Explicit,) * len(AXES), devices=devices)
 
 
+def join_processes(cfg: MeshConfig) -> None:
+    """Before any other use of jax: fakes CPU devices if asked, joins the other processes if any.
+
+    Several processes are there if JAX_COORDINATOR_ADDRESS is set (with JAX_NUM_PROCESSES and
+    JAX_PROCESS_ID), or on a TPU pod, which jax recognises by itself.
+    """
+    if cfg.cpu_devices:
+        jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_num_cpu_devices", cfg.cpu_devices)
+    hosts = os.environ.get("TPU_WORKER_HOSTNAMES", "")
+    if os.environ.get("JAX_COORDINATOR_ADDRESS") or "," in hosts:
+        jax.distributed.initialize()
+
+
 def axis_size(name: str) -> int:
     """How many ways the logical axis `name` is split on the current mesh; 1 outside a mesh."""
     axes = RULES[name] if isinstance(RULES[name], tuple) else (RULES[name],)
@@ -79,3 +94,9 @@ def abstract(function, *args):
         return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 
     return jax.tree.map(leaf, jax.eval_shape(function, *args))
+
+
+def replicate(tree):
+    """The tree's arrays (numpy or global jax) whole on every device of the current mesh."""
+    mesh = jax.sharding.get_mesh()
+    return tree if mesh.empty else jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))

@@ -5,7 +5,6 @@ Encoder and decoder are stacks of the one block over the packed row, each beside
 (`with_linear_path`); the heads of the stacks start at zero, so that training starts from there.
 """
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 
@@ -105,15 +104,10 @@ def with_linear_path(params, mean, components, deviations):
     Latents are whitened: (x - mean) components / deviations; decoding is the inverse.
     """
 
-    def place(path, value):
-        old = params[path]["linear"]
-        put = lambda new, like: jax.device_put(new.astype(like.dtype), like.sharding)
-        return {**params[path], "linear": jax.tree.map(put, value, old)}
-
     encode = components / deviations
     decode = (components * deviations).T
-    return {
-        **params,
-        "encoder": place("encoder", {"kernel": encode, "bias": -mean @ encode}),
-        "decoder": place("decoder", {"kernel": decode, "bias": mean}),
+    linear = {
+        "encoder": {"kernel": encode, "bias": -mean @ encode},
+        "decoder": {"kernel": decode, "bias": mean},
     }
+    return {name: {**params[name], "linear": linear[name]} for name in params}

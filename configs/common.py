@@ -1,0 +1,61 @@
+"""What several configs share: the choice of a variant and the shrinking to a smoke run."""
+
+from ml_collections import ConfigDict
+
+from videodit.config import RANDOM, SYNTHETIC, ConfigError, nearest
+
+
+def variant(config: ConfigDict, arg: str | None) -> ConfigDict:
+    """`config`, or what `--config=FILE.py:ARG` asks for. Raises ConfigError for an unknown ARG."""
+    variants = {"": lambda config: config, "smoke": smoke}
+    if (arg or "") not in variants:
+        raise ConfigError(f"unknown variant {arg!r} of a config: {nearest(arg, variants)}")
+    return variants[arg or ""](config)
+
+
+def smoke(config: ConfigDict) -> ConfigDict:
+    """Two steps on a CPU in under a minute: small models, synthetic clips, no files needed."""
+    config.steps = config.eval_every = config.save_every = 2
+    config.log_every = config.eval_batches = 1
+    config.data.update(
+        catalog=SYNTHETIC,
+        row_tokens=320,
+        text_tokens=128,
+        max_segments=8,
+        batch_rows=2,
+        rows_per_window=4,
+    )
+    config.autoencoder.update(size="smoke", pca_batches=1)
+    if config.task == "diffusion":
+        config.autoencoder.workdir = RANDOM
+    config.text.update(workdir=SYNTHETIC, size="smoke")
+    config.dit.size = "smoke"
+    config.sample.update(steps=2, size="32x32", frames=5)
+    config.sample.prompts = config.sample.prompts[:1]
+    config.compute.update(dtype="float32", residual_dtype="float32")
+    config.mesh.update(data=-1, fsdp=1, context=1, tensor=1)
+    return config
+
+
+def pretrain_dit(config: ConfigDict, size: str) -> ConfigDict:
+    """Text-to-video pretraining at a real size: rows of 16384 tokens, all given-token tasks."""
+    config.task = "diffusion"
+    config.dit.size, config.text.size = size, "B"
+    config.data.update(row_tokens=16384, text_tokens=8192, max_segments=64, threads=16)
+    config.data.tasks.update(
+        generate=0.7, animate=0.1, extend=0.05, prepend=0.05, connect=0.05, inpaint=0.05
+    )
+    config.flow.shift_tokens = 1024
+    config.optim.update(learning_rate=2e-4, warmup_steps=2000, weight_decay=0.0, ema_decay=0.9999)
+    config.sample.update(
+        size="256x144",
+        frames=65,
+        fps=24.0,
+        guidance=6.0,
+        prompts=(
+            "A red fox trots through fresh snow at dawn, its breath visible in the cold air.",
+            "A slow aerial shot over a turquoise bay with white sailing boats.",
+            "Rain runs down a window at night while blurred city lights drift past.",
+        ),
+    )
+    return config

@@ -1,0 +1,36 @@
+"""Small random clips, packs of them, and tiny models with every gate open, for the tests."""
+
+import numpy as np
+
+from videodit.config import Config, from_config_dict
+from videodit.data.loader import place
+from videodit.data.packing import PackedBatch, pack_row, segment, stack
+
+PATCH = (4, 8, 8)
+SHAPES = ((9, 24, 16), (1, 32, 32), (5, 16, 40), (5, 8, 8), (1, 16, 24))  # frames, height, width
+
+
+def tiny_config(task="diffusion", **changes) -> Config:
+    """The smoke configuration in float32, with `changes` to its ConfigDict as a.b=value."""
+    from configs import autoencoder_b, dit_xl
+
+    config = (dit_xl if task == "diffusion" else autoencoder_b).get_config("smoke")
+    for name, value in changes.items():
+        config.update_from_flattened_dict({name.replace("__", "."): value})
+    return from_config_dict(config)
+
+
+def clip(i: int, seed: int = 0, given=None):
+    """Clip number i of random pixels, as a segment with a caption of 3 + i random tokens."""
+    rng = np.random.default_rng((seed, i))
+    frames = rng.integers(0, 256, (*SHAPES[i % len(SHAPES)], 3), np.uint8)
+    words = rng.integers(3, 40, 3 + i)
+    return segment(frames, patch=PATCH, fps=8.0 + i, text_tokens=words, sample_id=100 + i,
+                   clip_id=i, given=given)
+
+
+def pack(rows, *, row_tokens=96, text_tokens=32, max_segments=6) -> PackedBatch:
+    """A batch of rows, each a list of segments, on the current mesh if there is one."""
+    pack_one = lambda row: pack_row(row, row_tokens=row_tokens, text_tokens=text_tokens,
+                                    max_segments=max_segments, patch=PATCH)
+    return place(stack([pack_one(row) for row in rows]))

@@ -1,0 +1,99 @@
+"""Checkpoints of a run (orbax): step, params, ema, opt and the loader's state, each on its own.
+
+A restore always has a target (`sharding.abstract`), so a checkpoint written on one mesh is read
+onto any other. The averaged weights can be read alone: `restore_item(..., "ema", ...)`.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import jax
+import orbax.checkpoint as ocp
+
+from videodit.config import Config, ConfigError, differences, from_json, to_dict
+
+MODEL_PARTS = ("task", "autoencoder", "text", "dit")  # fields that decide what parameters there are
+
+
+class Checkpointer:
+    """The checkpoints below workdir/checkpoints; saving goes on in the background."""
+
+    def __init__(self, workdir: str | os.PathLike, *, keep: int = 2):
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
+        self._manager = ocp.CheckpointManager(_folder(workdir), options=options)
+
+    def latest_step(self) -> int | None:
+        """The step of the newest checkpoint, None if there is none."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: dict, loader_state: int) -> None:
+        """Starts to save `state` (nested dicts of arrays) as of after `step` steps."""
+        if step == self.latest_step():
+            return
+        items = {name: ocp.args.StandardSave({name: value}) for name, value in state.items()}
+        loader = ocp.args.JsonSave({"next_step": loader_state})
+        self._manager.save(step, args=ocp.args.Composite(loader=loader, **items))
+
+    def restore(self, step: int, target: dict) -> tuple[dict, int]:
+        """The state of `step` with target's shapes, dtypes and shardings; the loader's state."""
+        items = {name: ocp.args.StandardRestore({name: leaf}) for name, leaf in target.items()}
+        loader = ocp.args.JsonRestore()
+        got = self._manager.restore(step, args=ocp.args.Composite(loader=loader, **items))
+        return {name: got[name][name] for name in target}, got["loader"]["next_step"]
+
+    def restore_item(self, name: str, target):
+        """One item ("ema") of the newest checkpoint."""
+        args = ocp.args.Composite(**{name: ocp.args.StandardRestore({name: target})})
+        return self._manager.restore(self.latest_step(), args=args)[name][name]
+
+    def close(self) -> None:
+        """Waits for saving to end."""
+        self._manager.close()
+
+
+def restore_ema(workdir: str | os.PathLike, target, field: str):
+    """The averaged weights of the newest checkpoint of a run.
+
+    Raises ConfigError naming the config field `field` if there is none.
+    """
+    if not _folder(workdir).is_dir():
+        raise ConfigError(f"{field}={str(workdir)!r}: expected the folder of a trained run")
+    checkpoints = Checkpointer(workdir)
+    try:
+        if checkpoints.latest_step() is None:
+            raise ConfigError(f"{field}={str(workdir)!r}: the run has no checkpoint yet")
+        return checkpoints.restore_item("ema", target)
+    finally:
+        checkpoints.close()
+
+
+def read_config(workdir: str | os.PathLike, field: str) -> Config:
+    """The config of a run; raises ConfigError naming `field` if the folder holds no run."""
+    path = Path(workdir) / "config.json"
+    if not path.is_file():
+        raise ConfigError(
+            f"{field}={str(workdir)!r}: expected a run's folder; it has no config.json"
+        )
+    return from_json(path.read_text())
+
+
+def write_config(workdir: str | os.PathLike, cfg: Config) -> None:
+    """Writes config.json; refuses (ConfigError) a folder with checkpoints of another model."""
+    path = Path(workdir) / "config.json"
+    if path.is_file() and _folder(workdir).is_dir():
+        found = differences(from_json(path.read_text()), cfg, MODEL_PARTS)
+        if found:
+            raise ConfigError(
+                f"{path.parent} holds checkpoints of another config (there, here): "
+                f"{'; '.join(found)}. Choose another --workdir or the config it was made with."
+            )
+    if jax.process_index() == 0:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(to_dict(cfg), indent=2) + "\n")
+        temporary.replace(path)
+
+
+def _folder(workdir) -> Path:
+    return Path(workdir).absolute() / "checkpoints"

@@ -1,0 +1,1 @@
+"""From raw video to packed batches; numpy and grain, only loader.py knows jax."""

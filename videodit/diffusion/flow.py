@@ -1,0 +1,107 @@
+"""Rectified flow (arXiv:2209.03003) on packed tokens. t is the noise level: 0 data, 1 noise.
+
+  (1)  x_t = (1 - t) x_0 + t e,  e ~ N(0, 1)            the path
+  (2)  v = e - x_0                                      its velocity, what the model predicts
+  (3)  t = sigmoid(m + s n),  n ~ N(0, 1)               logit-normal levels (arXiv:2403.03206)
+  (4)  t' = a t / (1 + (a - 1) t),  a = sqrt(n / n_0)   shift to more noise for n tokens (ibid.)
+
+Levels and noise are functions of (key, sample id, token position): not of the row that a clip
+was packed into, of the mesh or of the hosts.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from videodit.config import FlowConfig
+from videodit.sharding import spec
+
+
+def interpolate(x0, noise, level):
+    """Equation (1). level is broadcast against x0, which may hold any token values."""
+    return (1 - level) * x0 + level * noise
+
+
+def velocity(x0, noise):
+    """Equation (2)."""
+    return noise - x0
+
+
+def shift(level, tokens, base_tokens: int):
+    """Equation (4): the level of a clip of `tokens` tokens whose unshifted level is `level`."""
+    alpha = jnp.sqrt(jnp.maximum(tokens, 1) / base_tokens)
+    return alpha * level / (1 + (alpha - 1) * level)
+
+
+def clip_levels(key, sample_ids, tokens, cfg: FlowConfig):
+    """Equations (3) and (4): a level for each clip.
+
+    sample_ids: B M uint32, tokens: B M tokens of each clip. Returns B M float32 in (0, 1).
+    """
+    normal = _per_sample(key, sample_ids, lambda k: jax.random.normal(k))
+    level = jax.nn.sigmoid(cfg.logit_mean + cfg.logit_std * normal)
+    return shift(level, tokens, cfg.shift_tokens)
+
+
+def dropped_captions(key, sample_ids, rate: float):
+    """B M bool: the clips that are trained without their caption, for guidance."""
+    return _per_sample(key, sample_ids, lambda k: jax.random.bernoulli(k, rate))
+
+
+def slot_levels(levels):
+    """Levels of clips (B M) as levels of noise slots (B 2M): the clip's own, then 0 for given."""
+    both = jnp.stack([levels, jnp.zeros_like(levels)], axis=-1)
+    return both.reshape(levels.shape[0], -1, out_sharding=spec("batch", None))
+
+
+def token_noise(key, sample_ids, segment_ids, positions, channels: int):
+    """Standard normal noise B L C float32, a function of (key, sample id, t, h, w) alone.
+
+    sample_ids: B M uint32; segment_ids: B L; positions: B L 3 float32, whose bits are used.
+    """
+
+    def local(key, sample_ids, segment_ids, positions):
+        ids = jnp.take_along_axis(sample_ids, jnp.maximum(segment_ids - 1, 0), axis=1)
+        bits = jax.lax.bitcast_convert_type(positions, jnp.uint32)
+
+        def token(sample_id, position):
+            token_key = jax.random.fold_in(key, sample_id)
+            for coordinate in position:
+                token_key = jax.random.fold_in(token_key, coordinate)
+            return jax.random.normal(token_key, (channels,))
+
+        return jax.vmap(jax.vmap(token))(ids, bits)
+
+    tokens = spec("batch", "length")
+    if tokens is None:
+        return local(key, sample_ids, segment_ids, positions)
+    values = spec("batch", "length", None)
+    specs = (spec(), spec("batch", None), tokens, values)
+    return jax.shard_map(local, in_specs=specs, out_specs=values)(
+        key, sample_ids, segment_ids, positions
+    )
+
+
+def token_weights(mask, segment_one_hot, per: str):
+    """Weights B L that add up to 1 over the whole batch and are 0 where `mask` (B L bool) is.
+
+    per="token": every masked-in token counts alike. per="clip": every clip counts alike, its
+    tokens sharing its weight; segment_one_hot: B L M.
+    """
+    mask = mask.astype(jnp.float32)
+    if per == "token":
+        return mask / jnp.maximum(mask.sum(), 1)
+    counts = jnp.einsum("bl,blm->bm", mask, segment_one_hot, out_sharding=spec("batch", None))
+    clips = jnp.maximum((counts > 0).sum(), 1)
+    return mask * jnp.einsum("blm,bm->bl", segment_one_hot, 1 / jnp.maximum(counts, 1)) / clips
+
+
+def _per_sample(key, sample_ids, draw):
+    """draw(key folded with the sample id) for each of B M ids."""
+
+    def local(key, ids):
+        return jax.vmap(jax.vmap(lambda i: draw(jax.random.fold_in(key, i))))(ids)
+
+    rows = spec("batch", None)
+    if rows is None:
+        return local(key, sample_ids)
+    return jax.shard_map(local, in_specs=(spec(), rows), out_specs=rows)(key, sample_ids)

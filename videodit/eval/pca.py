@@ -1,0 +1,45 @@
+"""Principal components of patches: where the autoencoder starts, and what it must beat."""
+
+from collections.abc import Iterable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from videodit.sharding import spec
+
+
+@jax.jit
+def moments(values, mask):
+    """Count, sum (P) and sum of outer products (P P) of the values B L P where mask B L is."""
+    values = values * mask[..., None]
+    sums = jnp.einsum("blp->p", values, out_sharding=spec(None))
+    products = jnp.einsum("blp,blq->pq", values, values, out_sharding=spec(None, None))
+    return mask.sum(dtype=jnp.float32), sums, products
+
+
+def mean_and_covariance(batches: Iterable[tuple]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (P) and covariance (P P), float64, over batches of (values B L P, mask B L bool)."""
+    count, total, products = 0.0, 0.0, 0.0
+    for values, mask in batches:
+        parts = jax.device_get(moments(values, mask))
+        count, total, products = (
+            a + np.float64(b) for a, b in zip((count, total, products), parts)
+        )
+    mean = total / count
+    return mean, products / count - np.outer(mean, mean)
+
+
+def principal_components(mean, covariance, channels: int) -> dict[str, np.ndarray]:
+    """The `channels` leading components: mean P, components P C, deviations C, all float32."""
+    variances, vectors = np.linalg.eigh(covariance)
+    order = np.argsort(variances)[::-1][:channels]
+    deviations = np.sqrt(np.maximum(variances[order], 1e-8))
+    arrays = {"mean": mean, "components": vectors[:, order], "deviations": deviations}
+    return {name: array.astype(np.float32) for name, array in arrays.items()}
+
+
+def reconstruct(values, pca):
+    """Values B L P projected on the components of `principal_components`: the best linear code."""
+    code = jnp.einsum("blp,pc->blc", values - pca["mean"], pca["components"])
+    return jnp.einsum("blc,pc->blp", code, pca["components"]) + pca["mean"]

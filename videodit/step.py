@@ -1,0 +1,135 @@
+"""Pure functions that the loop compiles: a state, a training step, an evaluation step.
+
+A state is a plain dict of arrays: step, params, ema (their moving average), opt.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import optax
+from clu.metrics import Average
+from jax.sharding import PartitionSpec
+
+from videodit.config import OptimConfig
+from videodit.sharding import spec
+from videodit.tasks.task import Task
+
+
+def make_init(task: Task, optimizer: optax.GradientTransformation):
+    """`init(key, frozen) -> state`; under jit every array is born with its sharding."""
+
+    def init(key, frozen):
+        params = task.init(key, frozen)
+        return {
+            "step": jnp.zeros((), jnp.int32),
+            "params": params,
+            "ema": jax.tree.map(jnp.copy, params),
+            "opt": optimizer.init(params),
+        }
+
+    return init
+
+
+def make_train_step(task: Task, optimizer, schedule: optax.Schedule, cfg: OptimConfig):
+    """`train_step(state, frozen, batch, key) -> (state, metrics)`, compiled, the state donated.
+
+    `key` is the run's; level, noise and dropout follow from it and state["step"].
+    """
+
+    def train_step(state, frozen, batch, key):
+        key = jax.random.fold_in(key, state["step"])
+        weights = task.weights(batch)
+        (loss, parts), grads = _gradients(task, cfg.accumulate)(
+            state["params"], frozen, batch, weights, key
+        )
+        updates, opt = optimizer.update(grads, state["opt"], state["params"])
+        params = optax.apply_updates(state["params"], updates)
+        ema = optax.incremental_update(params, state["ema"], 1 - cfg.ema_decay)
+        real = batch.segment_ids > 0
+        metrics = {
+            "loss": loss,
+            **parts,
+            "grad_norm": optax.global_norm(grads),
+            "learning_rate": schedule(state["step"]),
+            "tokens": real.sum(),
+            "padding": 1 - real.mean(dtype=jnp.float32),
+        }
+        return {"step": state["step"] + 1, "params": params, "ema": ema, "opt": opt}, metrics
+
+    return jax.jit(train_step, donate_argnums=0)
+
+
+def make_eval_step(task: Task):
+    """`eval_step(params, frozen, batch, key)`, compiled: the measures of the batch's clips.
+
+    Returns by name a pair of clu averages over the clips: of the measure and of its square.
+    """
+
+    @jax.jit
+    def eval_step(params, frozen, batch, key):
+        mask = _replicated(batch.valid)
+        average = lambda values: Average.from_model_output(_replicated(values), mask=mask)
+        measures = task.evaluate(params, frozen, batch, key)
+        return {name: (average(x), average(x**2)) for name, x in measures.items()}
+
+    return eval_step
+
+
+def merge(a: dict, b: dict) -> dict:
+    """The averages over the clips of two results of an evaluation step."""
+    return {name: tuple(x.merge(y) for x, y in zip(a[name], b[name])) for name in a}
+
+
+def summarize(averages: dict) -> dict[str, float]:
+    """Python floats: the mean of each measure, and as NAME_stderr its standard error."""
+    values = {}
+    for name, (first, second) in jax.device_get(averages).items():
+        mean, count = float(first.compute()), float(first.count)
+        variance = max(float(second.compute()) - mean**2, 0.0)
+        values |= {name: mean, f"{name}_stderr": math.sqrt(variance / count)}
+    return values
+
+
+def _gradients(task: Task, accumulate: int):
+    """value_and_grad of the task's loss, summed over `accumulate` micro-batches of the rows."""
+    gradient = jax.value_and_grad(task.loss, has_aux=True)
+    if accumulate == 1:
+        return gradient
+
+    def accumulated(params, frozen, batch, weights, key):
+        def body(total, micro):
+            result = gradient(params, frozen, *micro, key)
+            return jax.tree.map(jnp.add, total, result), None
+
+        micros = jax.tree.map(lambda x: _split_rows(x, accumulate), (batch, weights))
+        first = jax.tree.map(lambda x: x[0], micros)
+        zeros = jax.tree.map(
+            lambda x: jnp.zeros(x.shape, x.dtype, out_sharding=_sharding(x)),
+            jax.eval_shape(gradient, params, frozen, *first, key),
+        )
+        return jax.lax.scan(body, zeros, micros)[0]
+
+    return accumulated
+
+
+def _split_rows(x, parts: int):
+    """B ... -> parts B/parts ...; every device splits the rows it holds, so nothing moves."""
+    shape = (x.shape[0] // parts, parts, *x.shape[1:])
+    if spec() is None:
+        return jnp.moveaxis(x.reshape(shape), 1, 0)
+    rows, *rest = _sharding(x)
+    out = PartitionSpec(rows, None, *rest)
+    return jnp.moveaxis(x.reshape(shape, out_sharding=out), 1, 0)
+
+
+def _sharding(x):
+    """The PartitionSpec of an array under trace, padded to its rank; None outside a mesh."""
+    if spec() is None:
+        return None
+    axes = tuple(x.sharding.spec if x.sharding is not None else ())
+    return PartitionSpec(*axes, *(None,) * (len(x.shape) - len(axes)))
+
+
+def _replicated(x):
+    return x if spec() is None else jax.reshard(x, PartitionSpec())

@@ -1,0 +1,204 @@
+"""Training text encoder and DiT by rectified flow in the latents of a frozen autoencoder."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from videodit.checkpoint import restore_ema
+from videodit.config import RANDOM, Config, ConfigError, check
+from videodit.data.tokenizer import Tokenizer
+from videodit.diffusion import flow
+from videodit.eval.linear import linear_velocity
+from videodit.models.autoencoder import make_autoencoder, to_pixels
+from videodit.models.dit import make_dit
+from videodit.models.text import make_text_encoder, text_width
+from videodit.nn.layers import to_tokens
+from videodit.sharding import abstract, replicate
+from videodit.tasks.autoencoder import STATISTICS_FILE
+from videodit.tasks.sampling import Request, make_sampler, parse_size, sample_requests
+from videodit.tasks.task import Drawing
+from videodit.tasks.views import (
+    clip_means,
+    clip_tokens,
+    segment_one_hot,
+    shuffle_captions,
+    token_levels,
+)
+
+
+class Draws(NamedTuple):
+    """What is random in a loss: noise levels B M, noise B L C, dropped captions B M bool."""
+
+    levels: jax.Array
+    noise: jax.Array
+    dropped: jax.Array
+
+
+class DiffusionTask:
+    """A `Task`; its frozen arrays are the autoencoder and the statistics of its latents."""
+
+    def __init__(self, cfg: Config, tokenizer: Tokenizer):
+        self.cfg, self.tokenizer, self.channels = cfg, tokenizer, cfg.autoencoder.channels
+        self.init_autoencoder, self.apply_autoencoder = make_autoencoder(
+            cfg.autoencoder, cfg.compute
+        )
+        self.init_text, self.apply_text = make_text_encoder(
+            cfg.text, tokenizer.vocab_size, cfg.compute
+        )
+        self.init_dit, self.apply_dit = make_dit(
+            cfg.dit, self.channels, text_width(cfg.text), cfg.compute
+        )
+        self._sampler = make_sampler(self, cfg.sample)
+
+    def make_frozen(self, batches):
+        """The trained autoencoder's averaged weights, and mean, deviation, correlation of latents.
+
+        Raises ConfigError naming autoencoder.workdir if there is none.
+        """
+        workdir, key = self.cfg.autoencoder.workdir, jax.random.key(self.cfg.seed)
+        check(
+            workdir != "",
+            "autoencoder.workdir",
+            workdir,
+            f"the folder of a trained autoencoder, or {RANDOM!r} for a smoke run",
+        )
+        if workdir == RANDOM:
+            params = jax.jit(self.init_autoencoder)(key)
+            mean, covariance = np.zeros(self.channels), np.eye(self.channels)
+        else:
+            target = abstract(self.init_autoencoder, key)
+            params = restore_ema(workdir, target, "autoencoder.workdir")
+            mean, covariance = _read_statistics(workdir)
+        deviation = np.sqrt(np.diag(covariance))
+        arrays = {
+            "mean": mean,
+            "deviation": deviation,
+            "correlation": covariance / np.outer(deviation, deviation),
+        }
+        arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
+        return {"autoencoder": params, **replicate(arrays)}
+
+    def init(self, key, frozen):
+        text_key, dit_key = jax.random.split(key)
+        return {"text": self.init_text(text_key), "dit": self.init_dit(dit_key)}
+
+    def weights(self, batch):
+        one_hot = segment_one_hot(batch)
+        wanted = (batch.segment_ids > 0) & ~batch.given
+        return flow.token_weights(wanted, one_hot, self.cfg.flow.loss_per)
+
+    def loss(self, params, frozen, batch, weights, key, draws: Draws | None = None):
+        """Weighted squared error of the velocity; level and noise from `key` unless given."""
+        draws = self.draw_levels(key, batch) if draws is None else draws
+        latents = jax.lax.stop_gradient(self.encode(frozen, batch))
+        loss = (weights * self.token_error(params, latents, batch, draws)).sum()
+        return loss, {}
+
+    def draw_levels(self, key, batch) -> Draws:
+        """Levels, noise and dropped captions, functions of (key, sample id, token position)."""
+        level_key, noise_key, caption_key = jax.random.split(key, 3)
+        ids, cfg = batch.sample_ids, self.cfg.flow
+        return Draws(
+            flow.clip_levels(level_key, ids, clip_tokens(batch), cfg),
+            flow.token_noise(noise_key, ids, batch.segment_ids, batch.positions, self.channels),
+            flow.dropped_captions(caption_key, ids, cfg.caption_dropout),
+        )
+
+    def encode(self, frozen, batch):
+        """Standardised latents B L C of the packed pixels (posterior means)."""
+        mean, _ = self.apply_autoencoder(
+            frozen["autoencoder"],
+            to_pixels(batch.tokens),
+            batch.positions,
+            batch.segment_ids,
+            method="encode",
+        )
+        return (mean - frozen["mean"]) / frozen["deviation"]
+
+    def decode(self, frozen, latents, batch):
+        """The inverse: pixels B L P in about [-1, 1]."""
+        latents = latents * frozen["deviation"] + frozen["mean"]
+        return self.apply_autoencoder(
+            frozen["autoencoder"], latents, batch.positions, batch.segment_ids, method="decode"
+        )
+
+    def token_error(self, params, latents, batch, draws: Draws):
+        """Squared error of the predicted velocity at each token, mean over channels: B L."""
+        levels = flow.slot_levels(draws.levels)
+        xt = flow.interpolate(latents, draws.noise, token_levels(batch, levels))
+        text, text_segment_ids = self.read_captions(params, batch, draws.dropped)
+        predicted = self.predict(params, batch, xt, levels, text, text_segment_ids)
+        return jnp.square(predicted - flow.velocity(latents, draws.noise)).mean(-1)
+
+    def read_captions(self, params, batch, dropped):
+        """Text vectors B S E and their segment ids; a dropped caption keeps only BOS."""
+        one_hot = jax.nn.one_hot(batch.text_segment_ids - 1, dropped.shape[1])
+        gone = to_tokens(one_hot, dropped[..., None].astype(jnp.float32))[..., 0] > 0.5
+        segment_ids = jnp.where(gone & (batch.text_positions > 0), 0, batch.text_segment_ids)
+        text = self.apply_text(params["text"], batch.text_tokens, batch.text_positions, segment_ids)
+        return text, segment_ids
+
+    def predict(self, params, batch, xt, levels, text, text_segment_ids):
+        """The DiT's velocity B L C at noisy latents xt B L C and slot levels B K."""
+        return self.apply_dit(
+            params["dit"],
+            xt,
+            levels,
+            batch.noise_slot_ids,
+            batch.positions,
+            batch.segment_ids,
+            text,
+            text_segment_ids,
+        )
+
+    def evaluate(self, params, frozen, batch, key):
+        """Loss of each clip with its caption, with another clip's, and of the linear predictor."""
+        latents, draws = self.encode(frozen, batch), self.draw_levels(key, batch)
+        draws = draws._replace(dropped=jnp.zeros_like(batch.valid))
+        per_clip = lambda error: clip_means(batch, error)
+        loss = per_clip(self.token_error(params, latents, batch, draws))
+        shuffled = per_clip(self.token_error(params, latents, shuffle_captions(batch), draws))
+        level = token_levels(batch, flow.slot_levels(draws.levels))
+        xt = flow.interpolate(latents, draws.noise, level)
+        target = flow.velocity(latents, draws.noise)
+        linear = jnp.square(linear_velocity(xt, level, frozen["correlation"]) - target).mean(-1)
+        return {
+            "loss": loss,
+            "loss_shuffled_captions": shuffled,
+            "loss_linear": per_clip(linear),
+            "caption_gain": shuffled - loss,
+        }
+
+    def draw(self, params, frozen, batch):
+        """Samples of the configured prompts, seeded 0, 1, ..."""
+        cfg = self.cfg.sample
+        width, height = parse_size(cfg.size)
+        requests = [
+            Request(prompt, width, height, cfg.frames, cfg.fps, seed)
+            for seed, prompt in enumerate(cfg.prompts)
+        ]
+        if not requests:
+            return []
+        clips = sample_requests(self._sampler, params, frozen, requests, self.tokenizer, self.cfg)
+        return [
+            Drawing(f"sample_{r.seed}", clip, r.fps, r.prompt, "sample", str(r.seed))
+            for r, clip in zip(requests, clips)
+        ]
+
+    def finish(self, params, frozen, batches, workdir):
+        """Nothing follows."""
+
+
+def _read_statistics(workdir: str):
+    path = Path(workdir) / STATISTICS_FILE
+    if not path.is_file():
+        raise ConfigError(
+            f"autoencoder.workdir={workdir!r}: {path.name} is missing: "
+            "its training has not reached the last step"
+        )
+    values = json.loads(path.read_text())
+    return np.array(values["mean"]), np.array(values["covariance"])

@@ -1,0 +1,25 @@
+"""Writing the clips that a task draws to where people and the report find them."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+
+from videodit.data.video import write_video
+from videodit.tasks.task import Drawing
+
+
+def write_drawings(folder: Path, drawings: Sequence[Drawing]) -> None:
+    """One mp4 a drawing, and index.json that says what each is; on process 0 only."""
+    if not drawings or jax.process_index() != 0:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    index = []
+    for drawing in drawings:
+        file = f"{drawing.name}.mp4"
+        write_video(folder / file, drawing.frames, drawing.fps)
+        index.append(
+            {"file": file, "caption": drawing.caption, "role": drawing.role, "clip": drawing.clip}
+        )
+    (folder / "index.json").write_text(json.dumps(index, indent=2) + "\n")

@@ -1,0 +1,38 @@
+"""A PackedBatch seen by token, by clip and by noise slot, inside a compiled function."""
+
+import jax
+import jax.numpy as jnp
+
+from videodit.data.packing import PackedBatch
+from videodit.nn.layers import to_slots, to_tokens
+
+
+def segment_one_hot(batch: PackedBatch):
+    """B L M float32: which clip a token is of."""
+    return jax.nn.one_hot(batch.segment_ids - 1, batch.valid.shape[1])
+
+
+def token_levels(batch: PackedBatch, levels):
+    """Levels of the noise slots B K at their tokens: B L 1."""
+    one_hot = jax.nn.one_hot(batch.noise_slot_ids, levels.shape[1])
+    return to_tokens(one_hot, levels[..., None])
+
+
+def clip_means(batch: PackedBatch, values):
+    """Mean of token values B L over the tokens of each clip: B M."""
+    both = jnp.stack([values, jnp.ones_like(values)], axis=-1)
+    sums = to_slots(segment_one_hot(batch), both)
+    return sums[..., 0] / jnp.maximum(sums[..., 1], 1)
+
+
+def clip_tokens(batch: PackedBatch):
+    """Tokens of each clip: B M float32, 0 where there is none."""
+    return batch.grids.prod(-1).astype(jnp.float32)
+
+
+def shuffle_captions(batch: PackedBatch) -> PackedBatch:
+    """Every clip gets the caption of the next clip of its row (the last one that of the first)."""
+    clips = batch.valid.sum(-1, keepdims=True)
+    ids = batch.text_segment_ids
+    turned = jnp.where(ids > 0, ids % jnp.maximum(clips, 1) + 1, 0)
+    return batch._replace(text_segment_ids=turned)

@@ -1,0 +1,153 @@
+"""The one training loop, to be read from top to bottom."""
+
+import dataclasses
+import json
+import logging
+import time
+from collections import deque
+from contextlib import closing
+from pathlib import Path
+
+import jax
+from clu import parameter_overview
+
+from videodit.checkpoint import Checkpointer, read_config, write_config
+from videodit.config import RANDOM, Config
+from videodit.data.loader import train_batches, validation_batches
+from videodit.data.plan import Plan
+from videodit.data.sources import check_tokenizer, open_source, open_tokenizer
+from videodit.data.tokenizer import Tokenizer
+from videodit.metrics import MetricWriter, StepTimer, format_count
+from videodit.optim import make_optimizer, make_schedule
+from videodit.sharding import abstract, make_mesh
+from videodit.step import make_eval_step, make_init, make_train_step, merge, summarize
+from videodit.tasks.autoencoder import AutoencoderTask
+from videodit.tasks.diffusion import DiffusionTask
+from videodit.tasks.drawing import write_drawings
+from videodit.tasks.task import Task
+
+logger = logging.getLogger(__name__)
+
+
+def train(cfg: Config, workdir: str) -> dict:
+    """Trains `cfg` in `workdir` from its newest checkpoint or from the start; returns the state.
+
+    Writes config.json, metrics.jsonl, tensorboard/, draws/, checkpoints/ and at the end
+    summary.json. Raises ConfigError for what a user can mend.
+    """
+    with jax.set_mesh(make_mesh(cfg.mesh)):
+        return _train(adopt_autoencoder(cfg), Path(workdir))
+
+
+def _train(cfg: Config, workdir: Path) -> dict:
+    started = time.perf_counter()
+
+    # Data: the plan is made from the catalog alone; a batch is a function of its step.
+    source, tokenizer = open_source(cfg.data.catalog), open_tokenizer(cfg.text.workdir)
+    check_tokenizer(source.catalog, tokenizer)
+    patch = cfg.autoencoder.patch
+    plan = Plan(source.catalog, cfg.data, cfg.seed, patch)
+    batches_from = lambda step: train_batches(
+        source, plan, tokenizer, cfg.data, patch, start_step=step
+    )
+    held_out = lambda: validation_batches(source, plan, tokenizer, cfg.data, patch)
+
+    # State: from the newest checkpoint onto whatever mesh this is, or from the start.
+    task = make_task(cfg, tokenizer)
+    schedule = make_schedule(cfg.optim, cfg.steps)
+    optimizer = make_optimizer(cfg.optim, schedule)
+    write_config(workdir, cfg)
+    with closing(batches_from(0)) as batches:
+        frozen = task.make_frozen(batches)
+    init, key = make_init(task, optimizer), jax.random.key(cfg.seed)
+    checkpoints = Checkpointer(workdir, keep=cfg.keep)
+    first = checkpoints.latest_step() or 0
+    if first:
+        state, first = checkpoints.restore(first, abstract(init, key, frozen))
+        logger.info("resumed after step %d of %s", first, workdir)
+    else:
+        state = jax.jit(init)(key, frozen)
+    parameters = parameter_overview.count_parameters(state["params"])
+    logger.info(
+        "%s parameters\n%s",
+        format_count(parameters),
+        parameter_overview.get_parameter_overview(state["params"], include_stats=False),
+    )
+
+    train_step = make_train_step(task, optimizer, schedule, cfg.optim)
+    eval_step = make_eval_step(task)
+    writer = MetricWriter(workdir, cfg.steps, resume_step=first)
+    timer = StepTimer(first, cfg.steps)
+    pending = deque()  # metrics on the device, of steps that may still be running
+
+    def evaluate(step):
+        total, drawn = {}, []
+        with closing(held_out()) as batches:
+            for n, batch in enumerate(batches):
+                if n == 0 and step > 0:
+                    drawn = task.draw(state["ema"], frozen, batch)
+                result = eval_step(state["ema"], frozen, batch, key)
+                total = merge(total, result) if total else result
+                if n + 1 == cfg.eval_batches:
+                    break
+        if total:
+            writer.write(step, "eval", summarize(total))
+        write_drawings(workdir / "draws" / f"{step:06d}", drawn)
+
+    def report(step, metrics):
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        speed = timer.update(step, int(values.pop("tokens")))
+        if step % cfg.log_every == 0 or step == cfg.steps:
+            writer.write(step, "train", {**values, **speed})
+
+    # The order is a contract: evaluate and save the old state, then fetch the next batch, so that
+    # a resumed run sees the very batches, states and evaluations of one that never stopped.
+    with closing(batches_from(first)) as batches:
+        for step in range(first, cfg.steps + 1):
+            last, new = step == cfg.steps, step != first
+            began = time.perf_counter()
+            if step == 0 or (new and (last or step % cfg.eval_every == 0)):
+                evaluate(step)
+            if new and (last or step % cfg.save_every == 0):
+                while pending:  # what a resumed run will not report again
+                    report(*pending.popleft())
+                checkpoints.save(step, state, step)
+            timer.pause(time.perf_counter() - began)
+            if last:
+                break
+            batch = next(batches)
+            with jax.transfer_guard("disallow"):
+                state, metrics = train_step(state, frozen, batch, key)
+            pending.append((step + 1, metrics))
+            if len(pending) > 2:
+                report(*pending.popleft())
+
+    with closing(batches_from(0)) as batches:
+        task.finish(state["ema"], frozen, batches, workdir)
+    checkpoints.close()
+    writer.close()
+    summary = {
+        "parameters": int(parameters),
+        "steps": cfg.steps,
+        "padding": 1 - plan.fill(range(16)),
+        "seconds": time.perf_counter() - started,
+    }
+    if jax.process_index() == 0:
+        (workdir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    return state
+
+
+def make_task(cfg: Config, tokenizer: Tokenizer) -> Task:
+    """The task that the config names."""
+    if cfg.task == "autoencoder":
+        return AutoencoderTask(cfg)
+    return DiffusionTask(cfg, tokenizer)
+
+
+def adopt_autoencoder(cfg: Config) -> Config:
+    """`cfg` with the shape of the trained autoencoder that a diffusion run names."""
+    workdir = cfg.autoencoder.workdir
+    if cfg.task == "autoencoder" or workdir in ("", RANDOM):
+        return cfg
+    trained = read_config(workdir, "autoencoder.workdir").autoencoder
+    return dataclasses.replace(cfg, autoencoder=dataclasses.replace(trained, workdir=workdir))
