@@ -100,10 +100,10 @@ def _drop_after(path: Path, step: int) -> None:
 
 
 def format_line(step: int, total_steps: int, kind: str, values: dict[str, float]) -> str:
-    """One line for people; what has a unit is written with it, the rest in four digits."""
-    width = len(str(total_steps))
-    parts = [f"{kind:5} {step:{width}}/{total_steps}"]
-    return "  ".join(parts + [_format_value(name, value) for name, value in values.items()])
+    """One line for people, the loss first; what has a unit is written with it."""
+    names = sorted(values, key=lambda name: name != "loss")
+    start = f"{kind:5} {step:{len(str(total_steps))}}/{total_steps}"
+    return "  ".join([start] + [_format_value(name, values[name]) for name in names])
 
 
 def _format_value(name: str, value: float) -> str:
