@@ -81,3 +81,9 @@ def test_clips_that_only_fit_tightly_are_found_without_spreading():
 def test_captions_limit_a_row():
     packed = fit_decreasing([1] * 4, [5, 5, 5, 5], **CAPACITY)
     assert sorted(map(len, packed)) == [2, 2]
+
+
+@pytest.mark.parametrize("length, text", [(17, 1), (1, 11)])
+def test_a_clip_that_fits_into_no_row_is_refused(length, text):
+    with pytest.raises(ValueError, match=rf"\({length}, {text}\)"):
+        fit_decreasing([length], [text], **CAPACITY)

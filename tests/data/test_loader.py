@@ -1,7 +1,11 @@
 import dataclasses
 import itertools
+import socket
+import subprocess
+import sys
 import threading
 from contextlib import closing
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -169,3 +173,64 @@ def test_another_tokenizer_is_refused():
     plan = Plan(SOURCE.catalog, CFG, 0, PATCH)
     with pytest.raises(ConfigError, match="tokenizer"):
         train_batches(SOURCE, plan, other, CFG, PATCH, start_step=0)
+
+
+PROCESS = """
+import dataclasses
+import sys
+
+import jax
+import numpy as np
+
+port, process, out = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 2)
+jax.distributed.initialize(f"localhost:{port}", num_processes=2, process_id=process)
+
+from tests.data import test_loader
+from videodit.config import MeshConfig
+from videodit.sharding import make_mesh
+
+
+class CountingSource:
+    catalog, ids = test_loader.SOURCE.catalog, []
+
+    def read(self, i):
+        self.ids.append(i)
+        return test_loader.SOURCE.read(i)
+
+
+with jax.set_mesh(make_mesh(MeshConfig(data=2, context=2))):
+    cfg = dataclasses.replace(test_loader.CFG, threads=1)
+    batches = test_loader.stream(start_step=3, cfg=cfg, source=CountingSource())
+    batch = next(batches)
+    batches.close()
+shards = {f"{s.index[0].start},{s.index[1].start}": s.data for s in batch.tokens.addressable_shards}
+np.savez(out, ids=CountingSource.ids, **{k: np.asarray(v) for k, v in shards.items()})
+"""
+
+
+@pytest.mark.slow
+def test_each_of_two_processes_reads_its_own_rows(tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    outs = [str(tmp_path / f"{i}.npz") for i in range(2)]
+    command = [sys.executable, "-c", PROCESS, str(port)]
+    root = Path(__file__).parents[2]
+    children = [subprocess.Popen([*command, str(i), out], cwd=root) for i, out in enumerate(outs)]
+    assert [child.wait(timeout=120) for child in children] == [0, 0]
+    whole, plan = take(1, start_step=3)[0], Plan(SOURCE.catalog, CFG, 0, PATCH)
+    for process, out in enumerate(outs):
+        held = dict(np.load(out))
+        first = 2 * process
+        # One thread reads in order: exactly the clips of its own rows, of this step and ahead.
+        own = [
+            p.clip for step in range(3, 9) for r in plan.rows(step)[first : first + 2] for p in r
+        ]
+        ids = held.pop("ids").tolist()
+        assert 0 < len(ids) <= len(own) and ids == own[: len(ids)]
+        assert held.keys() == {f"{first},0", f"{first},256"}
+        for length in (0, 256):
+            expected = np.asarray(whole.tokens)[first : first + 2, length : length + 256]
+            np.testing.assert_array_equal(held[f"{first},{length}"], expected)

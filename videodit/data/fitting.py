@@ -21,9 +21,13 @@ def fit_decreasing(
     placed (worst fit), the rest to the fullest row that takes them (best fit). Spread like this,
     every row gets its part of the short clips; best fit alone heaps them into the last rows, where
     max_segments keeps up to a sixth of all clips out. If clips stay out, less is spread.
-    Each clip must fit into an empty row.
+
+    Raises ValueError for a clip that is too long for an empty row.
     """
     capacity = (row_tokens, text_tokens, max_segments)
+    longest = (max(lengths, default=0), max(text_lengths, default=0))
+    if longest[0] > row_tokens or longest[1] > text_tokens:
+        raise ValueError(f"clips of up to {longest} tokens do not fit into rows of {capacity[:2]}")
     if rows is not None:
         return _fit(lengths, text_lengths, capacity, rows)
     totals = (sum(lengths), sum(text_lengths), len(lengths))

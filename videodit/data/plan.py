@@ -146,7 +146,9 @@ class Plan:
             sample_ids=sample_ids,
             captions=self._captions.index[captions],
             task_ids=np.searchsorted(self._task_bounds, task, side="right"),
-            costs=np.stack([self.tokens[clips], self._captions.tokens[captions], clips * 0 + 1]),
+            costs=np.stack(
+                [self.tokens[clips], self._captions.tokens[captions], np.ones_like(clips)]
+            ),
         )
 
     def _draw_round(self, number: int) -> tuple["_Draws", list[int]]:
