@@ -50,17 +50,17 @@ def bench(catalog: Catalog, rows_per_window: int) -> str:
         batch_rows=rows_per_window,
         rows_per_window=rows_per_window,
     )
-    start = time.perf_counter()
+    start = time.process_time()
     plan = Plan(catalog, cfg, seed=0, patch=(1, 1, 1))
-    made = time.perf_counter()
+    made = time.process_time()
     clips = step = 0
     while plan.rows(step)[0][0].sample_id < len(catalog):
         clips, step = clips + sum(map(len, plan.rows(step))), step + 1
-    seconds = time.perf_counter() - made
+    seconds = time.process_time() - made
     return (
         f"{rows_per_window:5d} rows a window: fill {plan.fill(range(step)):.4f}, "
         f"target {plan.target:.3f}, left over {1 - clips / len(catalog):.4f}, "
-        f"{clips / seconds / 1e3:.0f}k clips/s, made in {made - start:.2f} s"
+        f"{clips / seconds / 1e3:.0f}k clips/s of CPU time, made in {made - start:.2f} s"
     )
 
 
