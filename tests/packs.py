@@ -1,5 +1,6 @@
 """Small random clips, packs of them, and tiny models with every gate open, for the tests."""
 
+import jax
 import numpy as np
 
 from videodit.config import Config, from_config_dict
@@ -25,12 +26,36 @@ def clip(i: int, seed: int = 0, given=None):
     rng = np.random.default_rng((seed, i))
     frames = rng.integers(0, 256, (*SHAPES[i % len(SHAPES)], 3), np.uint8)
     words = rng.integers(3, 40, 3 + i)
-    return segment(frames, patch=PATCH, fps=8.0 + i, text_tokens=words, sample_id=100 + i,
-                   clip_id=i, given=given)
+    return segment(
+        frames,
+        patch=PATCH,
+        fps=8.0 + i,
+        text_tokens=words,
+        sample_id=100 + i,
+        clip_id=i,
+        given=given,
+    )
 
 
 def pack(rows, *, row_tokens=96, text_tokens=32, max_segments=6) -> PackedBatch:
     """A batch of rows, each a list of segments, on the current mesh if there is one."""
-    pack_one = lambda row: pack_row(row, row_tokens=row_tokens, text_tokens=text_tokens,
-                                    max_segments=max_segments, patch=PATCH)
+    pack_one = lambda row: pack_row(
+        row, row_tokens=row_tokens, text_tokens=text_tokens, max_segments=max_segments, patch=PATCH
+    )
     return place(stack([pack_one(row) for row in rows]))
+
+
+def perturb(params, scale=0.1, seed=7):
+    """Parameters with random values added, so that zero-initialised gates are open."""
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(seed), len(leaves))
+    noise = [np.asarray(scale * jax.random.normal(k, x.shape)) for k, x in zip(keys, leaves)]
+    noise = [jax.device_put(n, x.sharding) for n, x in zip(noise, leaves)]
+    return jax.tree.unflatten(tree, [x + n for x, n in zip(leaves, noise)])
+
+
+def distance(a, b) -> float:
+    """The largest relative distance of two trees' leaves: norm of the difference over norm."""
+    norm = lambda x: np.linalg.norm(np.asarray(x, np.float64))
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b))
+    return max(norm(np.asarray(x) - np.asarray(y)) / max(norm(x), 1e-12) for x, y in pairs)

@@ -1,0 +1,97 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from videodit.config import ConfigError
+from videodit.nn import attention as attention_module
+from videodit.nn.attention import attention
+
+
+def inputs(length=37, keys=29, heads=2, size=8, segments=4):
+    rng = np.random.default_rng(0)
+    q, k, v = (
+        rng.normal(size=(2, n, heads, size)).astype(np.float32) for n in (length, keys, keys)
+    )
+    ids = [np.sort(rng.integers(0, segments, (2, n))).astype(np.int32) for n in (length, keys)]
+    return q, k, v, *ids
+
+
+def reference(q, k, v, query_ids, key_ids):
+    """One segment at a time in float64."""
+    out = np.zeros_like(q, np.float64)
+    for b, n in np.ndindex(q.shape[0], q.shape[2]):
+        for segment in np.unique(query_ids[b]):
+            rows, columns = query_ids[b] == segment, key_ids[b] == segment
+            if not columns.any():
+                columns[:] = True  # nothing to see: the mean of everything, finite
+                logits = np.zeros((rows.sum(), len(columns)))
+            else:
+                logits = (
+                    q[b, rows, n].astype(np.float64) @ k[b, columns, n].T / np.sqrt(q.shape[-1])
+                )
+            weights = np.exp(logits - logits.max(-1, keepdims=True))
+            weights /= weights.sum(-1, keepdims=True)
+            out[b, rows, n] = weights @ v[b, columns, n]
+    return out
+
+
+@pytest.mark.parametrize("implementation", list(attention_module.IMPLEMENTATIONS))
+@pytest.mark.parametrize("block", [8, 64])
+def test_equals_attention_of_each_segment_alone(monkeypatch, implementation, block):
+    monkeypatch.setattr(attention_module, "QUERY_BLOCK", block)
+    q, k, v, query_ids, key_ids = inputs()
+    with jax.default_matmul_precision("highest"):
+        y = attention(
+            q,
+            k,
+            v,
+            query_segment_ids=query_ids,
+            key_segment_ids=key_ids,
+            implementation=implementation,
+        )
+    np.testing.assert_allclose(y, reference(q, k, v, query_ids, key_ids), atol=1e-6)
+
+
+def test_gradients_of_blocked_equal_those_of_masked(monkeypatch):
+    monkeypatch.setattr(attention_module, "QUERY_BLOCK", 8)
+    q, k, v, query_ids, key_ids = inputs()
+
+    def gradients(implementation):
+        loss = lambda q, k, v: jnp.square(
+            attention(
+                q,
+                k,
+                v,
+                query_segment_ids=query_ids,
+                key_segment_ids=key_ids,
+                implementation=implementation,
+            )
+        ).sum()
+        with jax.default_matmul_precision("highest"):
+            return jax.grad(loss, (0, 1, 2))(q, k, v)
+
+    for a, b in zip(gradients("masked"), gradients("blocked")):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_blocked_never_holds_all_logits():
+    length = 2048
+    q = jax.ShapeDtypeStruct((1, length, 1, 8), jnp.float32)
+    ids = jax.ShapeDtypeStruct((1, length), jnp.int32)
+
+    def temporary_bytes(implementation):
+        loss = lambda q, ids: attention(
+            q, q, q, query_segment_ids=ids, key_segment_ids=ids, implementation=implementation
+        ).sum()
+        return jax.jit(jax.grad(loss)).lower(q, ids).compile().memory_analysis().temp_size_in_bytes
+
+    assert temporary_bytes("blocked") < 4 * length * length < temporary_bytes("masked")
+
+
+def test_an_unknown_implementation_is_named():
+    q, k, v, query_ids, key_ids = inputs()
+    with pytest.raises(ConfigError, match="did you mean 'blocked'"):
+        attention(
+            q, k, v, query_segment_ids=query_ids, key_segment_ids=key_ids, implementation="blockd"
+        )

@@ -1,0 +1,80 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from packs import perturb
+
+from videodit.config import ComputeConfig, ConfigError
+from videodit.nn.block import REMAT, Block, Conditions, Stack, StackShape
+from videodit.nn.functional import functional
+from videodit.nn.rope import rotary
+
+SHAPE = StackShape(depth=3, width=24, heads=4, head_size=8, mlp=48)
+COMPUTE = ComputeConfig(dtype="float32", residual_dtype="float32")
+
+
+def conditions(kind, length=12, slots=4):
+    rng = np.random.default_rng(0)
+    ids = np.sort(rng.integers(0, 3, (2, length))).astype(np.int32)
+    shape = (2, slots, 6, 24) if kind == "shared" else (2, slots, 24)
+    return Conditions(
+        rotary(rng.uniform(0, 9, (2, length, 3)).astype(np.float32), 8),
+        jnp.asarray(ids),
+        jax.nn.one_hot(2 * (ids - 1), slots),
+        rng.normal(size=shape).astype(np.float32),
+        rng.normal(size=(2, 5, 16)).astype(np.float32),
+        jnp.array([[1, 1, 2, 2, 0]] * 2),
+    )
+
+
+def make(kind, compute=COMPUTE):
+    return functional(lambda rngs: Stack(SHAPE, compute, rngs=rngs, modulation=kind, text_width=16))
+
+
+@pytest.mark.parametrize("kind", ["block", "shared"])
+def test_a_stack_is_its_blocks_one_after_the_other(kind):
+    c, x = conditions(kind), np.random.default_rng(1).normal(size=(2, 12, 24)).astype(np.float32)
+    init, apply = make(kind)
+    params = perturb(init(jax.random.key(0)))
+    _, apply_block = functional(
+        lambda rngs: Block(SHAPE, COMPUTE, modulation=kind, text_width=16, rngs=rngs)
+    )
+    y = x
+    for i in range(SHAPE.depth):
+        y = apply_block(jax.tree.map(lambda p, i=i: p[i], params["blocks"]), y, c)
+    np.testing.assert_allclose(apply(params, x, c), y, atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", ["block", "shared"])
+def test_conditioned_blocks_are_the_identity_at_init(kind):
+    c, x = conditions(kind), np.random.default_rng(1).normal(size=(2, 12, 24)).astype(np.float32)
+    if kind == "shared":
+        c = c._replace(slots=jnp.zeros_like(c.slots))  # as its zero-initialised layer gives
+    init, apply = make(kind)
+    np.testing.assert_array_equal(apply(init(jax.random.key(0)), x, c), x)
+
+
+@pytest.mark.parametrize("remat", list(REMAT))
+def test_recomputation_does_not_change_gradients(remat):
+    c, x = conditions("block"), np.random.default_rng(1).normal(size=(2, 12, 24)).astype(np.float32)
+
+    def gradients(remat):
+        init, apply = make("block", dataclasses.replace(COMPUTE, remat=remat))
+        return jax.grad(lambda p: jnp.square(apply(p, x, c)).sum())(
+            perturb(init(jax.random.key(0)))
+        )
+
+    for a, b in zip(jax.tree.leaves(gradients(remat)), jax.tree.leaves(gradients("block"))):
+        np.testing.assert_allclose(a, b, atol=1e-3, rtol=1e-4)
+
+
+def test_heads_that_the_mesh_cannot_share_are_refused(mesh):
+    with mesh(context=8), pytest.raises(ConfigError, match="multiple of tensor x context = 8"):
+        make("block")
+
+
+def test_an_unknown_remat_policy_is_named():
+    with pytest.raises(ConfigError, match="did you mean 'block'"):
+        make("block", dataclasses.replace(COMPUTE, remat="blok"))

@@ -1,0 +1,37 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from videodit.nn.layers import LevelEmbedding, RMSNorm, layer_norm, to_slots, to_tokens
+
+
+def test_layer_norm_and_rms_norm_against_numpy():
+    x = np.random.default_rng(0).normal(3, 5, (4, 7)).astype(np.float32)
+    expected = (x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True)
+    np.testing.assert_allclose(layer_norm(x), expected, atol=1e-5)
+    norm = RMSNorm(7)
+    norm.scale[...] = jnp.arange(7.0)
+    expected = x / np.sqrt((x**2).mean(-1, keepdims=True)) * np.arange(7)
+    np.testing.assert_allclose(norm(x), expected, atol=1e-5)
+
+
+def test_slots_to_tokens_is_a_lookup_and_back_its_transpose():
+    rng = np.random.default_rng(0)
+    ids = rng.integers(-1, 5, (2, 11))
+    values = rng.normal(size=(2, 5, 3, 2)).astype(np.float32)
+    one_hot = jax.nn.one_hot(ids, 5)
+    tokens = to_tokens(one_hot, values)
+    expected = np.where((ids >= 0)[..., None, None], values[np.arange(2)[:, None], ids], 0)
+    np.testing.assert_array_equal(tokens, expected)
+    sums = np.zeros_like(values)
+    for b, i in np.ndindex(ids.shape):
+        if ids[b, i] >= 0:
+            sums[b, ids[b, i]] += tokens[b, i]
+    np.testing.assert_allclose(to_slots(one_hot, tokens), sums, rtol=1e-6)
+
+
+def test_near_levels_have_near_embeddings_and_far_ones_do_not():
+    embed = LevelEmbedding(32, rngs=nnx.Rngs(0))
+    base, near, far = embed(jnp.array([[0.5, 0.5005, 0.9]]))[0]
+    assert jnp.abs(base - near).max() < 0.3 * jnp.abs(base - far).max()
