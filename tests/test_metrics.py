@@ -40,6 +40,12 @@ def test_a_write_reaches_the_screen_the_file_and_tensorboard(tmp_path, capsys):
     assert ("train/loss", 10, 0.5) in list(scalars(tmp_path / "run" / "tensorboard"))
 
 
+def test_a_line_starts_with_the_loss_and_joins_standard_errors():
+    values = {"gain": 0.25, "gain_stderr": 0.0104, "loss": 2.0}
+    line = metrics.format_line(5, 100, "eval", values)
+    assert line == "eval    5/100  loss 2  gain 0.25 ± 0.01"
+
+
 def test_a_line_is_on_disk_before_the_run_ends(tmp_path):
     writer = MetricWriter(tmp_path, 100)
     writer.write(1, "eval", {"loss": 2.0})

@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass, replace
 
 WIDTH, HEIGHT = 640, 320
-LEFT, RIGHT, TOP, BOTTOM = 64, 616, 14, 278  # of the plotting area
+LEFT, RIGHT, TOP, BOTTOM = 72, 616, 14, 278  # of the plotting area
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def line_chart(series: list[Series], *, y_label: str, x_label: str = "step", log
         f'<figure><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{html.escape(y_label)}">{"".join(parts)}'
         f'<text x="{(LEFT + RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{x_label}</text>'
-        f'<text transform="translate(13 {middle}) rotate(-90)" text-anchor="middle">'
+        f'<text transform="translate(12 {middle}) rotate(-90)" text-anchor="middle">'
         f"{html.escape(y_label)}</text></svg>"
         f"<figcaption>{''.join(_legend(one) for one in series)}</figcaption></figure>"
     )

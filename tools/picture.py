@@ -56,12 +56,15 @@ def wide_clips(files: Iterable[tuple[Path, str]]) -> list[Clip]:
 
 def draw(rows: dict[str, list[Clip]]) -> Image.Image:
     """The picture of the rows, by title."""
-    row_height = TITLE + FRAME[1] + CAPTION + GAP
-    size = CLIPS * (3 * FRAME[0] + GAP) + GAP, len(rows) * row_height + GAP
+    heights = [
+        TITLE + FRAME[1] + GAP + CAPTION * any(caption for _, caption in clips)
+        for clips in rows.values()
+    ]
+    size = CLIPS * (3 * FRAME[0] + GAP) + GAP, sum(heights) + GAP
     picture = Image.new("RGB", size, "white")
     pen, large, small = ImageDraw.Draw(picture), *map(ImageFont.load_default, (15, 12))
     for row, (title, clips) in enumerate(rows.items()):
-        top = GAP + row * row_height
+        top = GAP + sum(heights[:row])
         pen.text((GAP, top), title, fill="black", font=large)
         for column, (frames, caption) in enumerate(clips):
             left = GAP + column * (3 * FRAME[0] + GAP)

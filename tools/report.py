@@ -130,8 +130,9 @@ def reconstructions(training: Training) -> str:
     for _, items in by_clip:
         roles = {item["role"]: item for item in items}
         shown = [video(roles[r]["file"], r) for r in ("original", "reconstruction") if r in roles]
-        caption = html.escape(next(iter(roles.values()))["caption"])
-        pairs.append(f'<div class="group">{clips(shown)}<p>{caption}</p></div>')
+        caption = next(iter(roles.values()))["caption"]
+        note = f"<p>{html.escape(caption)}</p>" if caption else ""
+        pairs.append(f'<div class="group">{clips(shown)}{note}</div>')
     return f'<h3>Validation clips at step {step}</h3><div class="groups">{"".join(pairs)}</div>'
 
 
@@ -167,8 +168,14 @@ def samples_by_step(training: Training) -> str:
     for step in chosen:
         for item in training.draws[step]:
             rows.setdefault(item["caption"], []).append(video(item["file"], f"step {step}"))
-    groups = [f"{clips(row)}<p>{html.escape(caption)}</p>" for caption, row in rows.items()]
-    return f"<h3>Samples during training</h3>{''.join(groups)}"
+    return f"<h3>Samples during training</h3>{prompted(rows)}"
+
+
+def prompted(rows: dict[str, list[str]]) -> str:
+    """Rows of videos, each under its prompt."""
+    return "".join(
+        f'<p class="prompt">{html.escape(prompt)}</p>{clips(row)}' for prompt, row in rows.items()
+    )
 
 
 def generated_section(run: Path) -> str:
@@ -176,11 +183,11 @@ def generated_section(run: Path) -> str:
     if not file.exists():
         return f"<h2>Generated from text</h2>{missing(file)}"
     requests = [json.loads(line) for line in file.read_text().splitlines()]
-    groups = []
-    for prompt, items in groupby(requests, lambda request: request["prompt"]):
-        shown = [video(run / "samples" / item["out"], request_line(item)) for item in items]
-        groups.append(f'<p class="prompt">{html.escape(prompt)}</p>{clips(shown)}')
-    return f"<h2>Generated from text</h2>{''.join(groups)}"
+    rows = {}
+    for request in requests:
+        shown = video(run / "samples" / request["out"], request_line(request))
+        rows.setdefault(request["prompt"], []).append(shown)
+    return f"<h2>Generated from text</h2>{prompted(rows)}"
 
 
 def request_line(request: dict) -> str:
@@ -203,7 +210,7 @@ def tiles(autoencoder: Training, dit: Training, stages: dict) -> str:
     gain, error = dit.last("caption_gain"), dit.last("caption_gain_stderr")
     if gain is not None and error is not None:
         found.append(
-            ("right captions lower it by", f"{gain:.4f}", f"± {error:.4f}, standard error")
+            ("right captions lower it by", f"{gain:.3g}", f"± {error:.2g}, standard error")
         )
     cards = [f"<div><small>{a}</small><b>{b}</b><small>{c}</small></div>" for a, b, c in found]
     return f'<div class="tiles">{"".join(cards)}</div>'

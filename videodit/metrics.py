@@ -100,10 +100,14 @@ def _drop_after(path: Path, step: int) -> None:
 
 
 def format_line(step: int, total_steps: int, kind: str, values: dict[str, float]) -> str:
-    """One line for people, the loss first; what has a unit is written with it."""
-    names = sorted(values, key=lambda name: name != "loss")
-    start = f"{kind:5} {step:{len(str(total_steps))}}/{total_steps}"
-    return "  ".join([start] + [_format_value(name, values[name]) for name in names])
+    """One line for people, the loss first; `x_stderr` stands behind x, units behind figures."""
+    names = [name for name in values if not name.endswith("_stderr")]
+    parts = [f"{kind:5} {step:{len(str(total_steps))}}/{total_steps}"]
+    for name in sorted(names, key=lambda name: name != "loss"):
+        error = values.get(f"{name}_stderr")
+        parts.append(_format_value(name, values[name]))
+        parts[-1] += "" if error is None else f" ± {error:.2g}"
+    return "  ".join(parts)
 
 
 def _format_value(name: str, value: float) -> str:

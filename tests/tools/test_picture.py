@@ -27,8 +27,10 @@ def test_the_rows_show_wide_clips_in_order(tmp_path):
     rows = picture.rows(tmp_path)
     assert [len(clips) for clips in rows.values()] == [1, 1, 1]  # the tall ones are left out
     pixels = np.asarray(picture.draw(rows)).astype(int)
-    first_row = picture.GAP + picture.TITLE + picture.FRAME[1] // 2
-    middle = pixels[first_row :: pixels.shape[0] // 3, 3 * picture.FRAME[0] // 2]
+    plain = picture.TITLE + picture.FRAME[1] + picture.GAP  # height of a row without captions
+    first = picture.GAP + picture.TITLE + picture.FRAME[1] // 2
+    middles = [first, first + plain + picture.CAPTION, first + 2 * plain + picture.CAPTION]
+    middle = pixels[middles, 3 * picture.FRAME[0] // 2]
     expected = [*colors.values(), (40, 40, 200)]
     # chroma subsampling and rounding of the video move a color by a few levels
     np.testing.assert_allclose(middle, expected, atol=12)

@@ -101,7 +101,7 @@ def test_figures_on_the_page_come_from_the_run(run):
         "0.6101",
         "best linear 0.7302",
         "0.0125",
-        "± 0.0031",
+        "± 0.0031, standard error",
         "1.23M",  # parameters
         "1:15",  # seconds of training
         "54.3k tokens/s",
