@@ -85,7 +85,7 @@ class ArrayRecordSource:
         decoded, or if it has not the size and the frame count that the catalog says.
         """
         row = self.catalog
-        expected = (row.frames[i], row.height[i], row.width[i], 3)
+        expected = (int(row.frames[i]), int(row.height[i]), int(row.width[i]), 3)
         try:
             frames = read_frames(self._records[self._keys[i]])
             if frames.shape != expected:

@@ -1,0 +1,155 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tools.curate import curate
+from tools.cuts import parse_shapes
+from videodit.config import ConfigError
+from videodit.data.catalog import Catalog
+from videodit.data.sources import ArrayRecordSource, check_tokenizer, open_tokenizer
+from videodit.data.video import write_video
+
+SHAPES = parse_shapes("32x18x5@12,16x16x4@6,18x32x3@8,32x18x1")
+
+
+def levels(frames):
+    """A film whose grey level tells the frame: 2 levels a frame."""
+    level = (20 + 2 * np.arange(frames, dtype=np.uint8))[:, None, None, None]
+    return np.broadcast_to(level, (frames, 36, 64, 3))
+
+
+@pytest.fixture
+def videos(tmp_path):
+    """A film of two captioned shots, and one in a folder that nobody described."""
+    folder = tmp_path / "videos"
+    write_video(folder / "film.mp4", levels(100), 24)
+    shots = [
+        {"start": 2, "end": 80, "caption": "A long grey shot."},
+        {"start": 80, "end": 100, "captions": ["A short shot.", "It is bright."]},
+    ]
+    (folder / "film.jsonl").write_text("\n".join(map(json.dumps, shots)))
+    write_video(folder / "more films" / "plain.mp4", levels(30) // 4, 12)
+    return folder
+
+
+def test_clips_hold_the_frames_that_they_should(videos, tmp_path):
+    catalog = curate(videos, tmp_path / "out", SHAPES, val_fraction=0.4)
+    source = ArrayRecordSource(tmp_path / "out")
+    check_tokenizer(source.catalog, open_tokenizer(str(tmp_path / "out")))
+    assert source.catalog.ids.tolist() == catalog.ids.tolist()
+    assert len(set(catalog.ids.tolist())) == len(catalog)
+    for i, name in enumerate(catalog.ids):
+        film, first, shape = name.split("/")
+        clip = source.read(i)  # checks the size and the number of frames
+        rate = 24 if film == "film.mp4" else 12
+        frames = int(first) + np.floor(np.arange(len(clip)) * rate / catalog.fps[i])
+        expected = (20 + 2 * frames) // (1 if rate == 24 else 4)
+        assert np.abs(clip.mean((1, 2, 3)) - expected).max() < 1.5, name
+        assert shape == str(next(s for s in SHAPES if s[:3] == clip.shape[2:0:-1] + (len(clip),)))
+
+
+def test_captions_splits_and_counts(videos, tmp_path):
+    catalog = curate(videos, tmp_path / "out", SHAPES, val_fraction=0.4)
+    tokenizer = open_tokenizer(str(tmp_path / "out"))
+    first = np.array([int(name.split("/")[1]) for name in catalog.ids])
+    film = np.array([name.startswith("film.mp4/") for name in catalog.ids])
+    # 40 % of the 78 frames of the first shot are 31: frames 49 to 79; of 20, less than 1.2 s.
+    assert ((catalog.split == "val") == (film & (first >= 49) & (first < 80))).all()
+    assert (catalog.split == "val").sum() >= 4
+    for i, captions in enumerate(catalog.captions):
+        if not film[i]:
+            assert "dark, mostly grey scene" in captions[0]
+        elif first[i] < 80:
+            assert captions == ("A long grey shot.",)
+        else:
+            assert captions == ("A short shot.", "It is bright.")
+        assert catalog.text_tokens[i] == tuple(len(tokenizer.encode(text)) for text in captions)
+
+
+def written(out):
+    return {path.name: path.stat().st_mtime_ns for path in out.glob("*.array_record")}
+
+
+def test_a_second_run_cuts_only_what_changed(videos, tmp_path):
+    out = tmp_path / "out"
+    first = curate(videos, out, SHAPES)
+    shards, model = written(out), (out / "tokenizer.model").read_bytes()
+    assert len(shards) == 2 and set(shards) == set(first.shard)
+    assert curate(videos, out, SHAPES).ids.tolist() == first.ids.tolist()
+    assert written(out) == shards
+    (videos / "film.jsonl").write_text('{"start": 0, "end": 50, "caption": "Something new."}')
+    again = curate(videos, out, SHAPES)
+    # The new cuts of the one film are a new file; the shards of the first catalog are untouched.
+    assert written(out).items() > shards.items() and len(written(out)) == 3
+    assert len(set(again.shard) - set(shards)) == 1 and ("Something new.",) in again.captions
+    assert all(ArrayRecordSource(out).read(i).any() for i in range(len(again)))
+    assert (out / "tokenizer.model").read_bytes() == model
+    assert {path.suffix for path in out.iterdir()} == {"", ".array_record", ".model", ".parquet"}
+
+
+def test_a_broken_video_is_named_and_left_out(videos, tmp_path, capsys):
+    (videos / "broken.mp4").write_bytes((videos / "film.mp4").read_bytes()[:200])
+    cut_short = (videos / "film.mp4").read_bytes()
+    (videos / "short.mp4").write_bytes(cut_short[: len(cut_short) - 300])
+    catalog = curate(videos, tmp_path / "out", SHAPES)
+    printed = capsys.readouterr().out
+    assert "left out: " in printed and "broken.mp4" in printed and "short.mp4" in printed
+    assert "2 videos were left out" in printed and "from 2 videos" in printed
+    films = {name.split("/")[0] for name in catalog.ids}
+    assert films == {"film.mp4", "more%20films%2Fplain.mp4"}
+
+
+def test_nothing_usable_is_an_error(tmp_path, videos):
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    with pytest.raises(ConfigError, match="no usable video"):
+        curate(folder, tmp_path / "out", SHAPES)
+    (folder / "bad.mp4").write_text("no film")
+    with pytest.raises(ConfigError, match=r"no usable video.*bad\.mp4"):
+        curate(folder, tmp_path / "out", SHAPES)
+    with pytest.raises(ConfigError, match="no such file or folder"):
+        curate(tmp_path / "absent", tmp_path / "out", SHAPES)
+    with pytest.raises(ConfigError, match="shorter than every shape"):
+        curate(videos, tmp_path / "out", parse_shapes("16x16x500"))
+    assert not (tmp_path / "out" / "catalog.parquet").exists()
+
+
+def test_a_shape_larger_than_every_film_is_refused_by_name(videos, tmp_path):
+    with pytest.raises(ConfigError, match="128x64x9@12 is larger than the film, 64x36"):
+        curate(videos, tmp_path / "out", parse_shapes("16x16x4@6,128x64x9@12"))
+    with pytest.raises(ConfigError, match="16x16x4@60 is more frames per second"):
+        curate(videos, tmp_path / "out", parse_shapes("16x16x4@60"))
+
+
+def test_a_given_tokenizer_is_used_and_clips_are_limited(videos, tmp_path):
+    tokenizer = open_tokenizer("synthetic")
+    tokenizer.write(tmp_path / "given")
+    catalog = curate(
+        videos / "film.mp4", tmp_path / "out", SHAPES, tokenizer=tmp_path / "given", max_clips=5
+    )
+    assert len(catalog) == 5 and catalog.tokenizer == tokenizer.digest
+    assert open_tokenizer(str(tmp_path / "out")).digest == tokenizer.digest
+
+
+def run(*args):
+    return subprocess.run(
+        [sys.executable, "-m", "tools.curate", *map(str, args)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_command_line(videos, tmp_path):
+    flags = (f"--input={videos}", f"--out={tmp_path / 'out'}", "--vocab_size=300")
+    done = run(*flags, "--shapes=16x16x4@6,32x18x1")
+    assert done.returncode == 0, done.stderr
+    assert len(Catalog.read(tmp_path / "out")) > 5 and "16x16x4@6" in done.stdout
+    refused = run(*flags, "--shapes=16x16")
+    assert refused.returncode == 2 and "Traceback" not in refused.stderr
+    assert "error: shapes: '16x16'" in refused.stderr

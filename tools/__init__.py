@@ -1,0 +1,1 @@
+"""What an engineer runs beside training; imports videodit, never imported by it."""

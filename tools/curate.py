@@ -1,0 +1,259 @@
+"""Raw videos to a dataset: shards of encoded clips, their catalog, and a tokenizer.
+
+    python -m tools.curate --input=FILE_OR_FOLDER --out=FOLDER --shapes=96x56x17@12,96x56x1
+
+A shape is WIDTHxHEIGHTxFRAMES[@FPS]; 1 frame is an image; without FPS, the film's own rate. Every
+shape cuts each shot on its own, so a moment may be in several clips of different shapes. Films are
+cropped around the centre and made smaller, never larger.
+
+Shots and captions come from VIDEO.jsonl beside VIDEO.mp4, one shot a line: {"start": first frame,
+"end": frame after the last, "fps": the film's, "caption": TEXT}, or "captions": [TEXT, ...]. A film
+without that file is one shot, and each of its clips is described by what can be measured.
+
+The end of each long shot is kept for validation, the same moments for every shape. Run again, and
+the films that are done are not cut again.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags
+from array_record.python.array_record_module import ArrayRecordWriter
+
+from tools.cuts import Cut, Film, Shape, check_shapes, parse_shapes, plan_all, read_films
+from tools.describe import describe
+from videodit.config import ConfigError, check
+from videodit.data.catalog import Catalog
+from videodit.data.tokenizer import FILE as TOKENIZER_FILE
+from videodit.data.tokenizer import Tokenizer, train_tokenizer
+from videodit.data.video import CLIP_OPTIONS, cropper, decode, encode
+
+
+class Progress:
+    """A line on how many frames are decoded and how long the rest takes, now and then."""
+
+    def __init__(self, total: int):
+        self.total, self.done, self.skipped = total, 0, 0
+        self.start = self.shown = time.perf_counter()
+        self.every, self.end = (0.5, "\r") if sys.stdout.isatty() else (10.0, "\n")  # seconds
+
+    def skip(self, frames: int) -> None:
+        """Counts frames that need no work."""
+        self.skipped += frames
+
+    def advance(self) -> None:
+        """Counts a frame, and shows the line if it is due."""
+        self.done += 1
+        now = time.perf_counter()
+        if now - self.shown >= self.every:
+            self.shown = now
+            left = (self.total - self.skipped - self.done) * (now - self.start) / self.done
+            share = (self.done + self.skipped) / self.total
+            print(f"{share:4.0%} of the frames, {left:.0f} s left   ", end=self.end, flush=True)
+
+
+def curate(
+    videos: str | os.PathLike,
+    out: str | os.PathLike,
+    shapes: list[Shape],
+    *,
+    val_fraction: float = 0.15,
+    vocab_size: int = 512,
+    tokenizer: str = "",
+    max_clips: int = 0,
+) -> Catalog:
+    """Cuts a video, or all videos of a folder, into the dataset `out`; returns its catalog.
+
+    `val_fraction`: of each shot's time, at its end. `tokenizer`: a folder with one to use; "" keeps
+    the one in `out` or trains one of `vocab_size` tokens. `max_clips`: stop there; 0 is no limit.
+    A video that cannot be read is named and left out. Raises ConfigError if no clip comes out.
+    """
+    check(0 <= val_fraction < 1, "val_fraction", val_fraction, "at least 0 and below 1")
+    out = Path(out)
+    (out / "parts").mkdir(parents=True, exist_ok=True)
+    broken: dict[Path, str] = {}
+    films = read_films(Path(videos), broken)
+    check_shapes(shapes, films)
+    jobs = plan_all(films, shapes, val_fraction, max_clips)
+    rows = []
+    progress = Progress(sum(cuts[-1].frames[-1] + 1 for _, cuts in jobs))
+    for film, cuts in jobs:
+        try:
+            rows += film_rows(film, cuts, out, progress)
+        except ConfigError as error:
+            broken[film.path] = str(error)
+            print(f"left out: {error}", flush=True)
+    if not rows:
+        reasons = "; ".join(list(broken.values())[:3]) or "the shots are shorter than every shape"
+        raise ConfigError(f"{videos}: no clip could be made of {len(films)} videos: {reasons}")
+    catalog = make_catalog(rows, pick_tokenizer(tokenizer, out, rows, vocab_size))
+    catalog.write(out)
+    summarize(catalog, rows, broken, out)
+    return catalog
+
+
+def film_rows(film: Film, cuts: list[Cut], out: Path, progress: Progress) -> list[dict]:
+    """Catalog rows of a film's clips; the film is decoded unless `out` has just these clips.
+
+    A film is done when its rows are in parts/: they are written after its shard, and each file is
+    renamed into place once complete. Other cuts make other files, so an older catalog stays valid.
+    """
+    recipe = repr((film.path.stat().st_size, CLIP_OPTIONS, cuts))
+    name = f"{film.name}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}"
+    part, shard = out / "parts" / f"{name}.json", out / f"{name}.array_record"
+    if part.exists() and shard.exists():
+        progress.skip(cuts[-1].frames[-1] + 1)
+        return json.loads(part.read_text())
+    rows = write_shard(shard, film, cuts, progress)
+    temporary = part.with_suffix(".tmp")
+    temporary.write_text(json.dumps(rows))
+    temporary.replace(part)
+    return rows
+
+
+def write_shard(shard: Path, film: Film, cuts: list[Cut], progress: Progress) -> list[dict]:
+    """Decodes a film and writes its encoded clips into one ArrayRecord file; their catalog rows."""
+    rows = []
+    with tempfile.TemporaryDirectory(dir=shard.parent) as folder:
+        temporary = Path(folder) / shard.name
+        # Compressed video does not get smaller by compressing it again.
+        writer = ArrayRecordWriter(str(temporary), "group_size:1,uncompressed")
+        try:
+            for cut, frames in extract(film, cuts, progress):
+                clip = encode(frames, cut.fps)
+                writer.write(clip)
+                row = clip_row(film, cut, frames)
+                rows.append(row | {"shard": shard.name, "index": len(rows), "bytes": len(clip)})
+        finally:
+            writer.close()
+        temporary.replace(shard)
+    return rows
+
+
+def clip_row(film: Film, cut: Cut, frames: np.ndarray) -> dict:
+    """What the catalog says about a clip itself; its name tells film, first frame and shape."""
+    return {
+        "id": f"{film.name}/{cut.frames[0]:06d}/{cut.shape}",
+        "shape": cut.shape,
+        "fps": cut.fps,
+        "captions": cut.captions or [describe(frames, cut.fps)],
+        "split": cut.split,
+    }
+
+
+def extract(film: Film, cuts: list[Cut], progress: Progress) -> Iterator[tuple[Cut, np.ndarray]]:
+    """Each cut with its frames (uint8 T H W 3), in the order in which they are complete.
+
+    The film is decoded once, from start to end; only frames that a cut wants are scaled.
+    """
+    waiting, under_way, crops = deque(cuts), [], {}
+    for i, frame in enumerate(decode(film.path, threads=0)):
+        progress.advance()
+        while waiting and waiting[0].frames[0] == i:
+            under_way.append((waiting.popleft(), []))
+        for cut, frames in under_way:
+            if cut.frames[len(frames)] == i:
+                size = cut.shape[:2]
+                if size not in crops:
+                    crops[size] = cropper(frame, *size)
+                frames.append(crops[size](frame))
+        for cut, frames in under_way:
+            if len(frames) == len(cut.frames):
+                yield cut, np.stack(frames)
+        under_way = [job for job in under_way if len(job[1]) < len(job[0].frames)]
+        if not (waiting or under_way):
+            return
+
+
+def pick_tokenizer(folder: str, out: Path, rows: list[dict], vocab_size: int) -> Tokenizer:
+    """The tokenizer in `folder`, else the one that `out` has, else a new one; written to `out`."""
+    if folder:
+        tokenizer = Tokenizer.read(folder)
+    elif (out / TOKENIZER_FILE).exists():
+        # What was trained with this tokenizer must stay usable when films are added.
+        print(f"keeps {out / TOKENIZER_FILE}; delete it to have another one trained")
+        tokenizer = Tokenizer.read(out)
+    else:
+        texts = sorted(
+            {text for row in rows for text in row["captions"] if row["split"] == "train"}
+        )
+        tokenizer = train_tokenizer(texts, vocab_size)
+    tokenizer.write(out)
+    return tokenizer
+
+
+def make_catalog(rows: list[dict], tokenizer: Tokenizer) -> Catalog:
+    """The catalog of all clips, captions counted with `tokenizer`."""
+
+    def column(name: str, kind: type = object) -> np.ndarray:
+        return np.array([row[name] for row in rows], kind)
+
+    shapes = np.array([row["shape"][:3] for row in rows], np.int32)
+    captions = [tuple(row["captions"]) for row in rows]
+    return Catalog(
+        ids=column("id"),
+        shard=column("shard"),
+        index=column("index", np.int32),
+        width=shapes[:, 0],
+        height=shapes[:, 1],
+        frames=shapes[:, 2],
+        fps=column("fps", np.float32),
+        captions=captions,
+        text_tokens=[tuple(len(tokenizer.encode(text)) for text in texts) for texts in captions],
+        split=column("split"),
+        tokenizer=tokenizer.digest,
+    )
+
+
+def summarize(catalog: Catalog, rows: list[dict], broken: dict[Path, str], out: Path) -> None:
+    """Prints what came out: clips of each shape and split, hours, bytes, what was left out."""
+    counts = Counter((str(Shape(*row["shape"])), row["split"]) for row in rows)
+    print(f"{'shape':>18} {'train':>8} {'val':>8}")
+    for shape in dict.fromkeys(shape for shape, _ in counts):
+        print(f"{shape:>18} {counts[shape, 'train']:8d} {counts[shape, 'val']:8d}")
+    moving = catalog.frames > 1
+    hours = (catalog.frames / catalog.fps)[moving].sum() / 3600
+    megabytes = sum(row["bytes"] for row in rows) / 1e6
+    print(
+        f"{len(catalog)} clips ({hours:.2f} hours of video, {(~moving).sum()} images, "
+        f"{megabytes:.1f} MB) from {len(set(catalog.shard))} videos are in {out}"
+    )
+    if broken:
+        print(f"{len(broken)} videos were left out: {', '.join(map(str, list(broken)[:5]))}")
+
+
+def main(_) -> None:
+    """Runs the command line; a ConfigError is printed without a traceback, exit status 2."""
+    args = flags.FLAGS
+    try:
+        curate(
+            args.input,
+            args.out,
+            parse_shapes(args.shapes),
+            val_fraction=args.val_fraction,
+            vocab_size=args.vocab_size,
+            tokenizer=args.tokenizer,
+            max_clips=args.max_clips,
+        )
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("input", None, "a video, or a folder of videos", required=True)
+    flags.DEFINE_string("out", None, "folder of the dataset", required=True)
+    flags.DEFINE_string("shapes", None, "WIDTHxHEIGHTxFRAMES[@FPS],...", required=True)
+    flags.DEFINE_float("val_fraction", 0.15, "of each shot's time, kept for validation")
+    flags.DEFINE_integer("vocab_size", 512, "most tokens of a tokenizer trained on the captions")
+    flags.DEFINE_string("tokenizer", "", "folder with the tokenizer.model to use instead")
+    flags.DEFINE_integer("max_clips", 0, "stop after this many clips; 0 is no limit")
+    app.run(main)
