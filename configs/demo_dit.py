@@ -14,11 +14,11 @@ def get_config(arg: str | None = None):
     config.task, config.steps = "diffusion", 400
     config.data.update(
         catalog="runs/demo/data",
-        row_tokens=1024,
+        row_tokens=840,
         text_tokens=512,
         max_segments=24,
         batch_rows=4,
-        rows_per_window=32,
+        rows_per_window=64,
     )
     config.data.tasks.update(generate=0.8, animate=0.1, extend=0.05, connect=0.05)
     config.autoencoder.workdir = "runs/demo/autoencoder"
