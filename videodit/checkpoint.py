@@ -83,6 +83,7 @@ def write_config(workdir: str | os.PathLike, cfg: Config) -> None:
     path = Path(workdir) / "config.json"
     if path.is_file() and _folder(workdir).is_dir():
         found = differences(from_json(path.read_text()), cfg, MODEL_PARTS)
+        found = [field for field in found if ".workdir:" not in field]  # folders may move
         if found:
             raise ConfigError(
                 f"{path.parent} holds checkpoints of another config (there, here): "

@@ -42,38 +42,45 @@ def make_sampler(task, cfg: SampleConfig):
     """A compiled `sampler(params, frozen, batch) -> B L P uint8` pixels of all clips of a pack.
 
     `task` is a tasks/diffusion.py:DiffusionTask.
-
-    Tokens that batch.given marks keep the (autoencoded) content of batch.tokens.
     """
 
     @jax.jit
     def sampler(params, frozen, batch: PackedBatch):
-        given_values = task.encode(frozen, batch)
-        noise = flow.token_noise(
-            jax.random.key(0), batch.sample_ids, batch.segment_ids, batch.positions, task.channels
+        return to_bytes(
+            task.decode(frozen, sample_latents(task, cfg, params, frozen, batch), batch)
         )
-        nothing = jnp.zeros_like(batch.valid)
-        velocities = []
-        for dropped in (nothing, ~nothing):
-            text = task.read_captions(params, batch, dropped)
-            velocities.append(lambda x, t, text=text: task.predict(params, batch, x, t, *text))
-
-        def shift(level):
-            clip = flow.shift(level, clip_tokens(batch), task.cfg.flow.shift_tokens)
-            return flow.slot_levels(clip)
-
-        latents = samplers.sample(
-            samplers.guided(*velocities, cfg.guidance),
-            noise,
-            given_values,
-            batch.given,
-            samplers.schedule(cfg.steps, shift),
-            lambda t: token_levels(batch, t),
-            cfg.solver,
-        )
-        return to_bytes(task.decode(frozen, latents, batch))
 
     return sampler
+
+
+def sample_latents(task, cfg: SampleConfig, params, frozen, batch: PackedBatch):
+    """Latents B L C drawn by the configured solver; noise is a function of sample id and position.
+
+    Tokens that batch.given marks keep the latents of batch.tokens to the bit.
+    """
+    noise = flow.token_noise(
+        jax.random.key(0), batch.sample_ids, batch.segment_ids, batch.positions, task.channels
+    )
+    nothing = jnp.zeros_like(batch.valid)
+
+    def velocity_without(dropped):
+        text = task.read_captions(params, batch, dropped)
+        return lambda x, levels: task.predict(params, batch, x, levels, *text)
+
+    def shift(level):
+        clip = flow.shift(level, clip_tokens(batch), task.cfg.flow.shift_tokens)
+        return flow.slot_levels(clip)
+
+    velocity = samplers.guided(velocity_without(nothing), velocity_without(~nothing), cfg.guidance)
+    return samplers.sample(
+        velocity,
+        noise,
+        task.encode(frozen, batch),
+        batch.given,
+        samplers.schedule(cfg.steps, shift),
+        lambda levels: token_levels(batch, levels),
+        cfg.solver,
+    )
 
 
 def sample_requests(

@@ -1,0 +1,119 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from packs import clip, pack, perturb, tiny_config
+
+from videodit.config import ConfigError
+from videodit.data.sources import open_tokenizer
+from videodit.tasks.diffusion import DiffusionTask
+from videodit.tasks.sampling import (
+    Request,
+    make_sampler,
+    pack_requests,
+    sample_latents,
+    sample_requests,
+)
+from videodit.tasks.views import clip_means, shuffle_captions
+
+CFG = tiny_config(data__row_tokens=96, data__text_tokens=64)
+
+
+@pytest.fixture(scope="module")
+def model():
+    task = DiffusionTask(CFG, open_tokenizer("synthetic"))
+    frozen = task.make_frozen(())
+    return task, perturb(task.init(jax.random.key(0), frozen)), frozen
+
+
+def test_a_dropped_caption_is_the_beginning_of_text_alone(model):
+    task, params, _ = model
+    batch = pack([[clip(0), clip(2)]])
+    dropped = jnp.zeros_like(batch.valid).at[0, 0].set(True)
+    _, ids = task.read_captions(params, batch, dropped)
+    assert (np.asarray(ids)[0, :9] == [1, 0, 0, 2, 2, 2, 2, 2, 0]).all()
+
+
+def test_shuffled_captions_come_from_another_clip_of_the_row():
+    batch = shuffle_captions(pack([[clip(0), clip(1), clip(2)], [clip(3)]]))
+    ids = np.asarray(batch.text_segment_ids)
+    assert ids[0, :13].tolist() == [2] * 3 + [3] * 4 + [1] * 5 + [0] and set(ids[1, :6]) == {1}
+
+
+def test_clip_means():
+    batch = pack([[clip(0), clip(1)]])
+    values = jnp.where(batch.segment_ids == 1, 2.0, jnp.where(batch.segment_ids == 2, 5.0, 99.0))
+    np.testing.assert_allclose(clip_means(batch, values)[0, :2], [2, 5], rtol=1e-6)
+
+
+def test_evaluation_with_an_untrained_head_is_the_variance_of_the_velocity():
+    task = DiffusionTask(CFG, open_tokenizer("synthetic"))
+    frozen = task.make_frozen(())
+    batch = pack([[clip(0), clip(1)]])
+    key, params = jax.random.key(1), task.init(jax.random.key(0), frozen)
+    measures = task.evaluate(params, frozen, batch, key)  # the head starts at 0: it predicts 0
+    latents, noise = task.encode(frozen, batch), task.draw_levels(key, batch).noise
+    of_first = np.asarray(batch.segment_ids)[0] == 1
+    expected = np.square(np.asarray(noise - latents)[0, of_first]).mean()
+    np.testing.assert_allclose(measures["loss"][0, 0], expected, rtol=1e-5)
+    assert (measures["caption_gain"] == 0).all()
+
+
+def test_a_request_gives_the_same_clip_alone_and_among_others(model):
+    task, params, frozen = model
+    tokenizer, sampler = task.tokenizer, make_sampler(task, CFG.sample)
+    requests = [
+        Request("a red square", 40, 24, 5, 8.0, 3),
+        Request("blue", 33, 17, 2, 8.0, 4),
+        Request("a circle moves", 16, 16, 1, 8.0, 5),
+    ]
+    together = sample_requests(sampler, params, frozen, requests, tokenizer, CFG)
+    assert [c.shape for c in together] == [(5, 24, 40, 3), (2, 17, 33, 3), (1, 16, 16, 3)]
+    for request, expected in zip(requests, together):
+        (alone,) = sample_requests(sampler, params, frozen, [request], tokenizer, CFG)
+        difference = np.abs(alone.astype(int) - expected.astype(int))
+        assert difference.max() <= 1  # rounding to bytes
+    (other,) = sample_requests(
+        sampler, params, frozen, [requests[0]._replace(seed=9)], tokenizer, CFG
+    )
+    assert (other != together[0]).mean() > 0.5
+
+
+def test_given_tokens_come_out_of_the_sampler_unchanged_to_the_bit(model):
+    task, params, frozen = model
+    first_frame = np.zeros((3, 3, 2), bool)
+    first_frame[0] = True
+    batch = pack([[clip(0, given=first_frame), clip(2)]])
+
+    @jax.jit
+    def run(params, frozen, batch):
+        return task.encode(frozen, batch), sample_latents(task, CFG.sample, params, frozen, batch)
+
+    latents, drawn = run(params, frozen, batch)
+    given = np.asarray(batch.given)
+    assert given.sum() == 6
+    np.testing.assert_array_equal(drawn[given], latents[given])
+    assert (drawn != latents)[~given & (batch.segment_ids > 0)].all()
+
+
+@pytest.mark.parametrize("request_, message", [
+    (Request("  ", 16, 16), "prompt is empty"),
+    (Request("word " * 400, 16, 16), "text tokens; this model takes at most data.text_tokens=64"),
+    (Request("a", 7, 64), "at least one patch, 8x8"),
+    (Request("a", 64, 64, 0), "one frame"),
+    (Request("a", 512, 512), "needs 20480 tokens; this model's rows have data.row_tokens=96"),
+    (Request("a", 16, 16, fps=0), "fps 0: expected more than 0"),
+])  # fmt: skip
+def test_requests_that_cannot_be_are_named(request_, message):
+    with pytest.raises(ConfigError, match=message):
+        pack_requests([request_], open_tokenizer("synthetic"), CFG)
+
+
+def test_an_autoencoder_that_is_not_there_is_named(tmp_path):
+    for workdir, message in (
+        ("", "autoencoder.workdir=''"),
+        (str(tmp_path), "no checkpoint|run's|trained"),
+    ):
+        cfg = tiny_config(autoencoder__workdir=workdir)
+        with pytest.raises(ConfigError, match=message):
+            DiffusionTask(cfg, open_tokenizer("synthetic")).make_frozen(())
