@@ -50,7 +50,7 @@ def make_train_step(task: Task, optimizer, schedule: optax.Schedule, cfg: OptimC
         metrics = {
             "loss": loss,
             **parts,
-            "grad_norm": optax.global_norm(grads),
+            "grad_norm": optax.tree.norm(grads),
             "learning_rate": schedule(state["step"]),
             "tokens": real.sum(),
             "padding": 1 - real.mean(dtype=jnp.float32),
@@ -105,7 +105,7 @@ def _gradients(task: Task, accumulate: int):
         micros = jax.tree.map(lambda x: _split_rows(x, accumulate), (batch, weights))
         first = jax.tree.map(lambda x: x[0], micros)
         zeros = jax.tree.map(
-            lambda x: jnp.zeros(x.shape, x.dtype, out_sharding=_sharding(x)),
+            lambda x: jnp.zeros(x.shape, x.dtype, out_sharding=_spec(x.sharding)),
             jax.eval_shape(gradient, params, frozen, *first, key),
         )
         return jax.lax.scan(body, zeros, micros)[0]
@@ -116,19 +116,14 @@ def _gradients(task: Task, accumulate: int):
 def _split_rows(x, parts: int):
     """B ... -> parts B/parts ...; every device splits the rows it holds, so nothing moves."""
     shape = (x.shape[0] // parts, parts, *x.shape[1:])
-    if spec() is None:
-        return jnp.moveaxis(x.reshape(shape), 1, 0)
-    rows, *rest = _sharding(x)
-    out = PartitionSpec(rows, None, *rest)
+    out = _spec(jax.typeof(x).sharding)
+    if out is not None:
+        out = PartitionSpec(out[0], None, *out[1:])
     return jnp.moveaxis(x.reshape(shape, out_sharding=out), 1, 0)
 
 
-def _sharding(x):
-    """The PartitionSpec of an array under trace, padded to its rank; None outside a mesh."""
-    if spec() is None:
-        return None
-    axes = tuple(x.sharding.spec if x.sharding is not None else ())
-    return PartitionSpec(*axes, *(None,) * (len(x.shape) - len(axes)))
+def _spec(sharding) -> PartitionSpec | None:
+    return None if spec() is None or sharding is None else sharding.spec
 
 
 def _replicated(x):

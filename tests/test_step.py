@@ -1,0 +1,110 @@
+"""The training step on any mesh and with micro-batches is the step on one device."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import optax
+import pytest
+from packs import clip, distance, pack, perturb, tiny_config
+
+from videodit.data.sources import open_tokenizer
+from videodit.sharding import replicate
+from videodit.step import make_eval_step, make_init, make_train_step, merge, summarize
+from videodit.tasks.autoencoder import AutoencoderTask
+from videodit.tasks.diffusion import DiffusionTask
+
+MESHES = [(8, 1, 1, 1), (1, 8, 1, 1), (2, 2, 1, 2), (1, 2, 4, 1)]
+GIVEN = np.zeros((2, 2, 5), bool)
+GIVEN[0] = True
+
+
+def rows():
+    """8 rows, some with several clips, one animated, one row empty."""
+    clips = [clip(i)._replace(sample_id=50 + i) for i in range(10)]
+    clips[2] = clip(2, given=GIVEN)
+    return [
+        [clips[0], clips[1]],
+        [clips[2]],
+        [clips[3], clips[4]],
+        [clips[5]],
+        [clips[6], clips[7]],
+        [clips[8]],
+        [clips[9]],
+        [],
+    ]
+
+
+def one_step(name, accumulate=1, pca=None):
+    """Loss, gradients and parameters of one step of plain SGD, and the initial parameters.
+
+    `pca` is what an autoencoder starts from, so that it is the same on every mesh.
+    """
+    cfg = tiny_config(name)
+    task = (
+        AutoencoderTask(cfg)
+        if name == "autoencoder"
+        else DiffusionTask(cfg, open_tokenizer("synthetic"))
+    )
+    batch, key, optimizer = pack(rows()), jax.random.key(0), optax.sgd(1.0)
+    with jax.default_matmul_precision("highest"):
+        frozen = task.make_frozen([batch]) if pca is None else replicate(pca)
+        state = jax.jit(make_init(task, optimizer))(key, frozen)
+        born = jax.device_get(state["params"])
+        state["params"] = perturb(state["params"])
+        before = jax.device_get(state["params"])
+        optim = dataclasses.replace(cfg.optim, accumulate=accumulate)
+        step = make_train_step(task, optimizer, optax.constant_schedule(1.0), optim)
+        state, metrics = step(state, frozen, batch, key)
+    after = jax.device_get(state["params"])
+    gradients = jax.tree.map(np.subtract, before, after)  # of SGD with rate 1
+    pca = jax.device_get(frozen) if name == "autoencoder" else None
+    return {
+        "pca": pca,
+        "born": born,
+        "loss": float(metrics["loss"]),
+        "gradients": gradients,
+        "after": after,
+    }
+
+
+@pytest.fixture(scope="module", params=["autoencoder", "diffusion"])
+def reference(request):
+    return request.param, one_step(request.param)
+
+
+@pytest.mark.parametrize("shape", MESHES)
+def test_any_mesh_equals_one_device(mesh, reference, shape):
+    name, expected = reference
+    with mesh(*shape):
+        got = one_step(name, pca=expected["pca"])
+    assert got["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+    assert distance(expected["gradients"], got["gradients"]) < 1e-4
+    assert distance(expected["after"], got["after"]) < 1e-4
+    jax.tree.map(np.testing.assert_array_equal, expected["born"], got["born"])
+
+
+@pytest.mark.parametrize("shape, accumulate", [((1, 1, 1, 1), 4), ((2, 1, 1, 1), 2)])
+def test_micro_batches_equal_the_whole_batch(mesh, reference, shape, accumulate):
+    name, expected = reference
+    with mesh(*shape):
+        got = one_step(name, accumulate, expected["pca"])
+    assert got["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+    assert distance(expected["gradients"], got["gradients"]) < 1e-4
+
+
+class Measured:
+    """A task that measures the clip's own number."""
+
+    def evaluate(self, params, frozen, batch, key):
+        return {"number": batch.clip_ids.astype(np.float32)}
+
+
+def test_evaluation_averages_over_clips_with_standard_error():
+    batches = [pack([[clip(0), clip(1)], [clip(2)]]), pack([[clip(3)], []])]
+    eval_step = make_eval_step(Measured())
+    first, second = (eval_step(None, None, batch, None) for batch in batches)
+    values = summarize(merge(first, second))
+    numbers = np.arange(4)
+    assert values["number"] == pytest.approx(numbers.mean())
+    assert values["number_stderr"] == pytest.approx(numbers.std() / 2, rel=1e-5)

@@ -1,0 +1,149 @@
+"""Runs through the training loop: resumed equals unbroken, one compilation, refusals."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+from packs import tiny_config
+
+from videodit.config import ConfigError
+from videodit.metrics import read_metrics
+from videodit.train import train
+
+LEAVE_OUT = {"time", "step_seconds", "tokens_per_second", "seconds_left"}
+
+
+def short(task="diffusion", steps=5, **changes):
+    changes = {
+        "steps": steps,
+        "save_every": 2,
+        "eval_every": 2,
+        "log_every": 1,
+        "optim__warmup_steps": 2,
+        **changes,
+    }
+    return tiny_config(task, **changes)
+
+
+def losses(workdir):
+    return [{k: v for k, v in line.items() if k not in LEAVE_OUT} for line in read_metrics(workdir)]
+
+
+@pytest.mark.parametrize("task", ["autoencoder", "diffusion"])
+def test_resumed_equals_unbroken_to_the_bit(tmp_path, task, monkeypatch):
+    cfg = short(task)
+    whole = train(cfg, tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    def kill(self, step, state, loader_state, save=None):
+        original(self, step, state, loader_state)
+        if step == 2:
+            self._manager.wait_until_finished()
+            raise Killed
+
+    from videodit.checkpoint import Checkpointer
+
+    original = Checkpointer.save
+    monkeypatch.setattr(Checkpointer, "save", kill)
+    with pytest.raises(Killed):
+        train(cfg, tmp_path / "broken")
+    monkeypatch.setattr(Checkpointer, "save", original)
+    resumed = train(cfg, tmp_path / "broken")
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(whole), jax.device_get(resumed))
+    assert losses(tmp_path / "whole") == losses(tmp_path / "broken")
+    assert [line["step"] for line in losses(tmp_path / "whole") if line["kind"] == "train"] == [
+        1,
+        2,
+        3,
+        4,
+        5,
+    ]
+    for name in ("summary.json", "config.json"):
+        assert (tmp_path / "broken" / name).is_file()
+
+
+def test_a_run_goes_on_with_more_steps_and_on_another_mesh(tmp_path):
+    train(short(steps=2), tmp_path)
+    state = train(short(steps=3, mesh__data=2), tmp_path)
+    assert int(state["step"]) == 3
+    assert len(jax.tree.leaves(state["params"])[0].devices()) == 2
+
+
+def test_nothing_recompiles_after_the_first_step(tmp_path, monkeypatch):
+    import videodit.train as module
+
+    compiled = []
+    make = module.make_train_step
+
+    def watched(*args):
+        step = make(*args)
+
+        def call(*call_args):
+            result = step(*call_args)
+            compiled.append(step._cache_size())
+            return result
+
+        return call
+
+    monkeypatch.setattr(module, "make_train_step", watched)
+    mixtures = []
+    put = module.train_batches
+
+    def recorded(*args, **kwargs):
+        batches = put(*args, **kwargs)
+        original = batches.__next__
+
+        class Recorded:
+            def __next__(self):
+                batch = original()
+                mixtures.append(np.asarray(batch.grids).tobytes())
+                return batch
+
+            def __iter__(self):
+                return self
+
+            def close(self):
+                batches.close()
+
+        return Recorded()
+
+    monkeypatch.setattr(module, "train_batches", recorded)
+    train(short(steps=6, save_every=100, eval_every=100), tmp_path)
+    assert compiled == [1] * 6
+    assert len(set(mixtures)) >= 6
+
+
+def test_a_checkpoint_of_another_config_is_refused_and_kept(tmp_path):
+    cfg = short("autoencoder", steps=1)
+    train(cfg, tmp_path)
+    before = (tmp_path / "config.json").read_text()
+    wider = dataclasses.replace(cfg, autoencoder=dataclasses.replace(cfg.autoencoder, channels=8))
+    with pytest.raises(ConfigError, match=r"another config .*autoencoder.channels: 16, 8"):
+        train(wider, tmp_path)
+    assert (tmp_path / "config.json").read_text() == before
+
+
+def test_a_dit_adopts_the_shape_of_its_trained_autoencoder(tmp_path):
+    train(short("autoencoder", steps=1, autoencoder__channels=8), tmp_path / "autoencoder")
+    cfg = short(steps=1, autoencoder__workdir=str(tmp_path / "autoencoder"), autoencoder__size="L")
+    train(cfg, tmp_path / "dit")
+    stored = json.loads((tmp_path / "dit" / "config.json").read_text())["autoencoder"]
+    assert stored["channels"] == 8 and stored["size"] == "smoke"
+    statistics = json.loads((tmp_path / "autoencoder" / "latents.json").read_text())
+    assert np.shape(statistics["covariance"]) == (8, 8)
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"data__catalog": ""}, "data.catalog"),
+    ({"mesh__fsdp": 3, "mesh__data": 1}, "multiple of 3|divide"),
+    ({"mesh__tensor": 16, "mesh__data": 1}, "needs 16 devices, there are 8"),
+    ({"dit__size": "XS"}, "unknown dit.size"),
+])  # fmt: skip
+def test_bad_input_is_named_before_anything_is_written(tmp_path, change, message):
+    with pytest.raises(ConfigError, match=message):
+        train(short(**change), tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists()
