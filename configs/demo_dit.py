@@ -15,7 +15,7 @@ def get_config(arg: str | None = None):
     config.data.update(
         catalog="runs/demo/data",
         row_tokens=840,
-        text_tokens=512,
+        text_tokens=384,
         max_segments=24,
         batch_rows=4,
         rows_per_window=64,

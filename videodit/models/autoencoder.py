@@ -5,6 +5,7 @@ Encoder and decoder are stacks of the one block over the packed row, each beside
 (`with_linear_path`); the heads of the stacks start at zero, so that training starts from there.
 """
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 
@@ -18,7 +19,7 @@ from videodit.sharding import spec
 
 SIZES = {  # the shape of the encoder and of the decoder
     "smoke": StackShape(depth=1, width=32, heads=4, head_size=8, mlp=64),
-    "demo": StackShape(depth=3, width=160, heads=4, head_size=40, mlp=640),
+    "demo": StackShape(depth=3, width=160, heads=2, head_size=80, mlp=640),
     "S": StackShape(depth=6, width=384, heads=8, head_size=64, mlp=1536),
     "B": StackShape(depth=12, width=768, heads=8, head_size=128, mlp=3072),
     "L": StackShape(depth=16, width=1024, heads=8, head_size=128, mlp=4096),
@@ -40,7 +41,8 @@ class Coder(nnx.Module):
         """x: B L inputs -> (linear path B L linear_outputs, head B L outputs), float32."""
         conditions = Conditions(video_rotary(positions, self.head_size), segment_ids)
         h = self.stack(self.embed(x, "batch", "length", "act_embed"), conditions)
-        head = self.head(layer_norm(h), "batch", "length", None)
+        # Scaled so that one step of Adam moves an output by far less than its deviation.
+        head = self.head(layer_norm(h) * h.shape[-1] ** -0.5, "batch", "length", None)
         linear = self.linear(x, "batch", "length", None)
         return linear.astype(jnp.float32), head.astype(jnp.float32)
 
@@ -111,3 +113,9 @@ def with_linear_path(params, mean, components, deviations):
         "decoder": {"kernel": decode, "bias": mean},
     }
     return {name: {**params[name], "linear": linear[name]} for name in params}
+
+
+def with_frozen_linear_path(params):
+    """Parameters whose linear path gets no gradient: a step of Adam on it would undo the PCA."""
+    stop = jax.lax.stop_gradient
+    return {name: {**half, "linear": stop(half["linear"])} for name, half in params.items()}

@@ -13,7 +13,7 @@ from videodit.nn.rope import rotary
 
 SIZES = {
     "smoke": StackShape(depth=1, width=32, heads=4, head_size=8, mlp=64),
-    "demo": StackShape(depth=2, width=128, heads=4, head_size=32, mlp=512),
+    "demo": StackShape(depth=2, width=128, heads=2, head_size=64, mlp=512),
     "S": StackShape(depth=6, width=384, heads=8, head_size=64, mlp=1536),
     "B": StackShape(depth=12, width=768, heads=8, head_size=128, mlp=3072),
 }

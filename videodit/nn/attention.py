@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from videodit.config import ConfigError, nearest
 from videodit.sharding import spec
 
-QUERY_BLOCK = 256  # queries whose logits exist at one time in the "blocked" implementation
+QUERY_BLOCK = 128  # queries whose logits exist at one time in the "blocked" implementation
 
 
 def attention(q, k, v, *, query_segment_ids, key_segment_ids, implementation="blocked"):

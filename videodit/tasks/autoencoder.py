@@ -18,6 +18,7 @@ from videodit.models.autoencoder import (
     pixel_mask,
     to_bytes,
     to_pixels,
+    with_frozen_linear_path,
     with_linear_path,
 )
 from videodit.sharding import replicate
@@ -54,6 +55,8 @@ class AutoencoderTask:
 
     def loss(self, params, frozen, batch, weights, key):
         """Mean squared error of a token's pixels + kl_weight KL(posterior | N(0, 1))."""
+        if self.cfg.pca_batches:
+            params = with_frozen_linear_path(params)
         pixels, mask = to_pixels(batch.tokens), pixel_mask(batch.positions, self.cfg.patch)
         place = (batch.positions, batch.segment_ids)
         mean, log_variance = self.apply(params, pixels, *place, method="encode")

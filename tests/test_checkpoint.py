@@ -1,0 +1,62 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from packs import tiny_config
+
+from videodit.checkpoint import Checkpointer, read_config, restore_ema, write_config
+from videodit.config import ConfigError
+from videodit.sharding import abstract, spec
+
+
+def make_state():
+    kernel = jax.random.normal(jax.random.key(0), (8, 16), out_sharding=spec("embed", "mlp"))
+    return {
+        "step": jnp.int32(5),
+        "params": {"a": {"kernel": kernel}},
+        "ema": {"a": {"kernel": 2 * kernel}},
+        "opt": (kernel**2, jnp.int32(3)),
+    }
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 1, 1), (1, 2, 1, 4), (1, 1, 1, 1)])
+def test_a_state_is_restored_onto_any_mesh(mesh, tmp_path, shape):
+    with mesh(2, 2, 1, 2):
+        state = jax.jit(make_state)()
+        checkpoints = Checkpointer(tmp_path)
+        checkpoints.save(5, state, 5)
+        checkpoints.close()
+    with mesh(*shape):
+        checkpoints = Checkpointer(tmp_path)
+        got, next_step = checkpoints.restore(checkpoints.latest_step(), abstract(make_state))
+        ema = restore_ema(tmp_path, abstract(make_state)["ema"], "--workdir")
+        checkpoints.close()
+        assert got["params"]["a"]["kernel"].sharding.spec == spec("embed", "mlp")
+        jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), jax.device_get(got))
+        np.testing.assert_array_equal(ema["a"]["kernel"], state["ema"]["a"]["kernel"])
+        assert next_step == 5
+
+
+def test_only_the_newest_are_kept(tmp_path):
+    checkpoints = Checkpointer(tmp_path, keep=2)
+    for step in (1, 2, 3):
+        checkpoints.save(step, jax.jit(make_state)(), step)
+    checkpoints.close()
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["2", "3"]
+
+
+def test_a_folder_without_a_run_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"autoencoder.workdir='.*' *: expected the folder"):
+        restore_ema(tmp_path, None, "autoencoder.workdir")
+    with pytest.raises(ConfigError, match=r"--workdir=.*has no config.json"):
+        read_config(tmp_path, "--workdir")
+
+
+def test_config_is_written_and_a_moved_folder_is_no_other_model(tmp_path):
+    write_config(tmp_path, tiny_config())
+    (tmp_path / "checkpoints").mkdir()
+    moved = tiny_config(autoencoder__workdir="elsewhere")
+    write_config(tmp_path, moved)
+    assert read_config(tmp_path, "--workdir") == moved
+    with pytest.raises(ConfigError, match=r"another config .*dit.size: 'smoke', 'B'"):
+        write_config(tmp_path, tiny_config(dit__size="B"))

@@ -1,0 +1,54 @@
+import dataclasses
+import json
+
+import pytest
+
+from videodit.config import (
+    Config,
+    ConfigError,
+    defaults,
+    differences,
+    from_config_dict,
+    from_json,
+    to_dict,
+)
+
+
+def test_defaults_and_json_give_the_same_config():
+    assert from_config_dict(defaults()) == Config()
+    cfg = dataclasses.replace(Config(), steps=7)
+    assert from_json(json.dumps(to_dict(cfg))) == cfg
+
+
+def test_overrides_reach_the_typed_config():
+    config = defaults()
+    config.mesh.fsdp, config.data.tasks.animate, config.sample.prompts = 2, 0.25, ("a", "b")
+    cfg = from_config_dict(config)
+    assert (cfg.mesh.fsdp, cfg.data.tasks.animate) == (2, 0.25)
+    assert cfg.sample.prompts == ("a", "b")
+
+
+@pytest.mark.parametrize("values, message", [
+    ({"optim": {"learning_rat": 1.0}}, "optim.learning_rat: did you mean 'learning_rate'"),
+    ({"zzz": 1}, "unknown field zzz: known: task, seed"),
+    ({"optim": {"learning_rate": "fast"}}, "optim.learning_rate='fast': expected a float"),
+    ({"steps": 1.5}, "steps=1.5: expected a int"),
+    ({"steps": True}, "steps=True"),
+    ({"data": 3}, "data=3: expected a group of fields"),
+    ({"sample": {"prompts": "a"}}, "sample.prompts='a': expected a tuple"),
+    ({"dit": {"modulation": "none"}}, "dit.modulation='none': expected 'block' or 'shared'"),
+    ({"flow": {"caption_dropout": 2.0}}, "flow.caption_dropout=2.0: expected a probability"),
+    ({"data": {"rows_per_window": 12}}, "a multiple of data.batch_rows=8"),
+    ({"optim": {"accumulate": 3}}, "optim.accumulate=3: expected a divisor"),
+    ({"task": "dit"}, "task='dit'"),
+])  # fmt: skip
+def test_a_wrong_field_or_value_is_named(values, message):
+    with pytest.raises(ConfigError, match=message):
+        from_json(json.dumps(values))
+
+
+def test_differences_name_the_fields_of_the_parts_asked_for():
+    a = Config()
+    b = dataclasses.replace(a, steps=3, dit=dataclasses.replace(a.dit, size="XL"))
+    assert differences(a, b, ("dit", "text")) == ["dit.size: 'S', 'XL'"]
+    assert differences(a, b, ("steps",)) == ["steps: 1000, 3"]

@@ -1,0 +1,54 @@
+"""Every config builds, its docstring is its command, and its smoke variant trains."""
+
+import importlib
+import re
+from pathlib import Path
+
+import jax
+import pytest
+
+from videodit.config import ConfigError, from_config_dict
+from videodit.data.sources import open_tokenizer
+from videodit.sharding import abstract
+from videodit.train import make_task, train
+
+FOLDER = Path(__file__).parents[1] / "configs"
+NAMES = [p.stem for p in sorted(FOLDER.glob("*.py")) if p.stem not in ("__init__", "common")]
+
+
+def load(name):
+    return importlib.import_module(f"configs.{name}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_builds_and_says_its_command_hardware_and_expectation(name):
+    module = load(name)
+    from_config_dict(module.get_config())
+    assert f"python -m videodit.main --config=configs/{name}.py --workdir=" in module.__doc__
+    assert re.search(r"Hardware: .+", module.__doc__) and "Expectation: " in module.__doc__
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_unknown_variant_is_named(name):
+    with pytest.raises(ConfigError, match=r"unknown variant 'smok'.*did you mean 'smoke'"):
+        load(name).get_config("smok")
+
+
+@pytest.mark.parametrize(
+    "name, millions", [("dit_s", 33), ("dit_b", 130), ("dit_l", 458), ("dit_xl", 675)]
+)
+def test_real_sizes_have_the_parameters_of_their_class(name, millions):
+    """DiT's table 1 (arXiv:2212.09748), to which cross-attention adds about a sixth to a half."""
+    cfg = from_config_dict(load(name).get_config())
+    task = make_task(cfg, open_tokenizer("synthetic"))
+    with jax.set_mesh(jax.make_mesh((1,) * 4, ("data", "fsdp", "context", "tensor"))):
+        params = abstract(task.init, jax.random.key(0), {})["dit"]
+    count = sum(leaf.size for leaf in jax.tree.leaves(params)) / 1e6
+    assert millions < count < 1.5 * millions
+
+
+def test_smoke_runs_two_steps_without_any_file(tmp_path):
+    cfg = from_config_dict(load("dit_xl").get_config("smoke"))
+    state = train(cfg, tmp_path)
+    assert int(state["step"]) == 2
+    assert list((tmp_path / "draws").rglob("*.mp4"))

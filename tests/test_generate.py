@@ -1,0 +1,52 @@
+import json
+
+import numpy as np
+import pytest
+from packs import tiny_config
+
+from videodit.config import ConfigError
+from videodit.data.video import probe, read_frames
+from videodit.generate import generate, read_requests
+from videodit.tasks.sampling import Request
+from videodit.train import train
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "dit"
+    train(tiny_config(steps=1, sample__prompts=()), folder)
+    return folder
+
+
+def test_clips_of_several_shapes_are_written(workdir, tmp_path):
+    requests = {
+        tmp_path / "a.mp4": Request("a red square moves left", 30, 20, 6, 12.0, 1),
+        tmp_path / "b/c.mp4": Request("a blue circle", 16, 40, 1, 8.0, 2),
+    }
+    generate(workdir, requests, steps=2)
+    assert probe(tmp_path / "a.mp4")[:3] == (30, 20, 6)
+    assert read_frames(tmp_path / "b/c.mp4").shape == (1, 40, 16, 3)
+    first = read_frames(tmp_path / "a.mp4")
+    generate(workdir, {tmp_path / "a.mp4": requests[tmp_path / "a.mp4"]}, steps=2)
+    assert np.abs(read_frames(tmp_path / "a.mp4").astype(int) - first).max() <= 2
+
+
+def test_what_is_not_a_diffusion_run_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="has no config"):
+        generate(tmp_path, {})
+
+
+def test_a_bad_line_of_requests_is_named(tmp_path):
+    file = tmp_path / "r.jsonl"
+    good = {"prompt": "a", "size": "96x64", "frames": 17, "fps": 12, "seed": 0, "out": "a.mp4"}
+    file.write_text(json.dumps(good))
+    ((path, request),) = read_requests(file, tmp_path).items()
+    assert path == tmp_path / "a.mp4" and (request.width, request.height) == (96, 64)
+    for bad, message in (
+        ({**good, "size": "96"}, "WIDTHxHEIGHT"),
+        ({"prompt": "a"}, "out"),
+        ({**good, "frame": 3}, "frame"),
+    ):
+        file.write_text(json.dumps(good) + "\n" + json.dumps(bad))
+        with pytest.raises(ConfigError, match=f"line 2: .*{message}"):
+            read_requests(file, tmp_path)

@@ -1,0 +1,37 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+from packs import tiny_config
+
+from videodit.config import OptimConfig
+from videodit.models.dit import make_dit
+from videodit.optim import decay_mask, make_optimizer, make_schedule
+
+
+def test_schedule_warms_up_and_decays_to_its_fraction():
+    schedule = make_schedule(OptimConfig(learning_rate=2.0, warmup_steps=10), 100)
+    at = [float(schedule(step)) for step in (0, 5, 10, 55, 100)]
+    np.testing.assert_allclose(at, [0, 1, 2, (2 + 0.2) / 2, 0.2], rtol=1e-5)
+
+
+def test_only_matrices_decay():
+    cfg = tiny_config()
+    init, _ = make_dit(cfg.dit, 16, 32, cfg.compute)
+    mask = decay_mask(jax.eval_shape(init, jax.random.key(0)))
+    flat = {
+        jax.tree_util.keystr(p, simple=True, separator="/"): m
+        for p, m in jax.tree_util.tree_leaves_with_path(mask)
+    }
+    assert flat["stack/blocks/mlp/up/kernel"] and flat["embed/kernel"]
+    assert not flat["embed/bias"] and not flat["stack/blocks/attention/query_norm/scale"]
+
+
+def test_first_step_is_adam_on_clipped_gradients_with_decay():
+    # After one step Adam's update is g / |g| = sign(g), whatever the clipping.
+    cfg = OptimConfig(learning_rate=0.1, warmup_steps=0, weight_decay=0.5, clip_norm=1e-3)
+    optimizer = make_optimizer(cfg, lambda step: 0.1)
+    params = {"kernel": jnp.array([[2.0, -3.0]]), "bias": jnp.array([1.0])}
+    grads = {"kernel": jnp.array([[4.0, -9.0]]), "bias": jnp.array([100.0])}
+    updates, _ = optimizer.update(grads, optimizer.init(params), params)
+    np.testing.assert_allclose(updates["bias"], [-0.1], rtol=1e-2)
+    np.testing.assert_allclose(updates["kernel"], [[-0.1 - 0.1, 0.1 + 0.15]], rtol=1e-2)
