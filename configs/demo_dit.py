@@ -11,12 +11,12 @@ from videodit.config import defaults
 
 def get_config(arg: str | None = None):
     config = defaults()
-    config.task, config.steps = "diffusion", 400
+    config.task, config.steps = "diffusion", 300
     config.data.update(
         catalog="runs/demo/data",
-        row_tokens=840,
-        text_tokens=384,
-        max_segments=24,
+        row_tokens=504,
+        text_tokens=320,
+        max_segments=14,
         batch_rows=4,
         rows_per_window=64,
     )
@@ -25,9 +25,9 @@ def get_config(arg: str | None = None):
     config.text.update(workdir="runs/demo/data", size="demo")
     config.dit.size = "demo"
     config.optim.update(learning_rate=2e-3, warmup_steps=40, ema_decay=0.98)
-    config.compute.update(dtype="float32", residual_dtype="float32")
+    config.compute.update(dtype="float32", residual_dtype="float32", remat="dots")
     config.sample.update(
-        size="64x64",
+        size="48x48",
         frames=9,
         fps=12.0,
         steps=10,
@@ -37,5 +37,5 @@ def get_config(arg: str | None = None):
         ),
     )
     config.log_every, config.eval_every, config.save_every = 10, 100, 50
-    config.eval_batches = 6
+    config.eval_batches = 0
     return variant(config, arg)

@@ -15,9 +15,9 @@ from absl import app, flags
 
 from videodit.metrics import format_seconds
 
-SHAPES = "96x56x17@12,64x64x9@6,56x96x17@8,96x56x1,64x64x1,56x96x1"  # width x height x frames @ fps
+SHAPES = "96x56x17@12,48x48x9@6,56x96x17@8,96x56x1,48x48x1,56x96x1"  # width x height x frames @ fps
 PROMPT_SHOTS = (1, 13, 56, 100)  # shots of the film whose captions are prompts
-REQUESTS = (("96x56", 17, 12), ("96x56", 9, 12), ("64x64", 9, 6), ("56x96", 17, 8))
+REQUESTS = (("96x56", 17, 12), ("96x56", 9, 12), ("48x48", 9, 6), ("56x96", 17, 8))
 SAVE_SECONDS = 5  # how often a running stage's seconds are written down
 
 

@@ -53,7 +53,7 @@ def make_train_step(task: Task, optimizer, schedule: optax.Schedule, cfg: OptimC
             "grad_norm": optax.tree.norm(grads),
             "learning_rate": schedule(state["step"]),
             "tokens": real.sum(),
-            "padding": 1 - real.mean(dtype=jnp.float32),
+            "padding": (~real).mean(dtype=jnp.float32),
         }
         return {"step": state["step"] + 1, "params": params, "ema": ema, "opt": opt}, metrics
 

@@ -52,13 +52,16 @@ def _train(cfg: Config, workdir: Path) -> dict:
     )
     held_out = lambda: validation_batches(source, plan, tokenizer, cfg.data, patch)
 
+    def from_the_start():  # opened when the first batch is asked for
+        with closing(batches_from(0)) as batches:
+            yield from batches
+
     # State: from the newest checkpoint onto whatever mesh this is, or from the start.
     task = make_task(cfg, tokenizer)
     schedule = make_schedule(cfg.optim, cfg.steps)
     optimizer = make_optimizer(cfg.optim, schedule)
     write_config(workdir, cfg)
-    with closing(batches_from(0)) as batches:
-        frozen = task.make_frozen(batches)
+    frozen = task.make_frozen(from_the_start())
     init, key = make_init(task, optimizer), jax.random.key(cfg.seed)
     checkpoints = Checkpointer(workdir, keep=cfg.keep)
     first = checkpoints.latest_step() or 0
@@ -105,12 +108,14 @@ def _train(cfg: Config, workdir: Path) -> dict:
     with closing(batches_from(first)) as batches:
         for step in range(first, cfg.steps + 1):
             last, new = step == cfg.steps, step != first
+            evaluates = step == 0 or (new and (last or step % cfg.eval_every == 0))
+            saves = new and (last or step % cfg.save_every == 0)
+            while pending and (evaluates or saves):  # a resumed run will not report them again
+                report(*pending.popleft())
             began = time.perf_counter()
-            if step == 0 or (new and (last or step % cfg.eval_every == 0)):
+            if evaluates:
                 evaluate(step)
-            if new and (last or step % cfg.save_every == 0):
-                while pending:  # what a resumed run will not report again
-                    report(*pending.popleft())
+            if saves:
                 checkpoints.save(step, state, step)
             timer.pause(time.perf_counter() - began)
             if last:
@@ -122,8 +127,7 @@ def _train(cfg: Config, workdir: Path) -> dict:
             if len(pending) > 2:
                 report(*pending.popleft())
 
-    with closing(batches_from(0)) as batches:
-        task.finish(state["ema"], frozen, batches, workdir)
+    task.finish(state["ema"], frozen, from_the_start(), workdir)
     checkpoints.close()
     writer.close()
     summary = {

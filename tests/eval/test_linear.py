@@ -1,7 +1,7 @@
 import jax
 import numpy as np
 
-from videodit.eval.linear import linear_velocity
+from videodit.eval.linear import best_linear_velocity
 
 
 def test_equals_least_squares_on_many_samples():
@@ -12,7 +12,7 @@ def test_equals_least_squares_on_many_samples():
         xt, v = (1 - t) * x0 + t * noise, noise - x0
         fitted, *_ = np.linalg.lstsq(xt, v, rcond=None)
         with jax.default_matmul_precision("highest"):
-            got = linear_velocity(
+            got = best_linear_velocity(
                 xt[None, :50].astype(np.float32), np.full((1, 50, 1), t), root.T @ root
             )
         np.testing.assert_allclose(got[0], xt[:50] @ fitted, atol=0.1)

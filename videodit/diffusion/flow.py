@@ -4,6 +4,7 @@
   (2)  v = e - x_0                                      its velocity, what the model predicts
   (3)  t = sigmoid(m + s n),  n ~ N(0, 1)               logit-normal levels (arXiv:2403.03206)
   (4)  t' = a t / (1 + (a - 1) t),  a = sqrt(n / n_0)   shift to more noise for n tokens (ibid.)
+  (5)  E[v | x_t] = (2 t - 1) / ((1 - t)^2 + t^2) x_t   if x_0 were white: the linear part of v
 
 Levels and noise are functions of (key, sample id, token position): not of the row that a clip
 was packed into, of the mesh or of the hosts.
@@ -24,6 +25,11 @@ def interpolate(x0, noise, level):
 def velocity(x0, noise):
     """Equation (2)."""
     return noise - x0
+
+
+def linear_velocity(xt, level):
+    """Equation (5). A model adds what it knows to it (preconditioning, as arXiv:2206.00364)."""
+    return (2 * level - 1) / ((1 - level) ** 2 + level**2) * xt
 
 
 def shift(level, tokens, base_tokens: int):

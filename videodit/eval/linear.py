@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 
-def linear_velocity(xt, level, covariance):
+def best_linear_velocity(xt, level, covariance):
     """E[v | x_t] over linear functions of x_t, for latents of zero mean and this covariance.
 
     With x_t = (1 - t) x_0 + t e and v = e - x_0 (diffusion/flow.py): Cov(v, x_t) = t I - (1 - t) R

@@ -19,7 +19,7 @@ from videodit.sharding import spec
 
 SIZES = {
     "smoke": StackShape(depth=2, width=64, heads=4, head_size=16, mlp=128),
-    "demo": StackShape(depth=6, width=192, heads=2, head_size=96, mlp=768),
+    "demo": StackShape(depth=6, width=160, heads=2, head_size=80, mlp=640),
     "S": StackShape(depth=12, width=384, heads=8, head_size=64, mlp=1536),
     "B": StackShape(depth=12, width=768, heads=8, head_size=128, mlp=3072),
     "L": StackShape(depth=24, width=1024, heads=8, head_size=128, mlp=4096),

@@ -12,7 +12,7 @@ from videodit.checkpoint import restore_ema
 from videodit.config import RANDOM, Config, ConfigError, check
 from videodit.data.tokenizer import Tokenizer
 from videodit.diffusion import flow
-from videodit.eval.linear import linear_velocity
+from videodit.eval.linear import best_linear_velocity
 from videodit.models.autoencoder import make_autoencoder, to_pixels
 from videodit.models.dit import make_dit
 from videodit.models.text import make_text_encoder, text_width
@@ -143,8 +143,11 @@ class DiffusionTask:
         return text, segment_ids
 
     def predict(self, params, batch, xt, levels, text, text_segment_ids):
-        """The DiT's velocity B L C at noisy latents xt B L C and slot levels B K."""
-        return self.apply_dit(
+        """The velocity B L C at noisy latents xt B L C and slot levels B K.
+
+        It is the velocity of white latents plus what the DiT makes of the row and its captions.
+        """
+        learned = self.apply_dit(
             params["dit"],
             xt,
             levels,
@@ -154,6 +157,7 @@ class DiffusionTask:
             text,
             text_segment_ids,
         )
+        return flow.linear_velocity(xt, token_levels(batch, levels)) + learned
 
     def evaluate(self, params, frozen, batch, key):
         """Loss of each clip with its caption, with another clip's, and of the linear predictor."""
@@ -165,7 +169,9 @@ class DiffusionTask:
         level = token_levels(batch, flow.slot_levels(draws.levels))
         xt = flow.interpolate(latents, draws.noise, level)
         target = flow.velocity(latents, draws.noise)
-        linear = jnp.square(linear_velocity(xt, level, frozen["correlation"]) - target).mean(-1)
+        linear = jnp.square(best_linear_velocity(xt, level, frozen["correlation"]) - target).mean(
+            -1
+        )
         return {
             "loss": loss,
             "loss_shuffled_captions": shuffled,
