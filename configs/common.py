@@ -37,6 +37,23 @@ def smoke(config: ConfigDict) -> ConfigDict:
     return config
 
 
+def demo(config: ConfigDict) -> ConfigDict:
+    """What the demo's two runs share: rows of 504 tokens of the film's clips, float32 for CPUs."""
+    config.data.update(
+        catalog="runs/demo/data",
+        row_tokens=504,
+        text_tokens=320,
+        max_segments=14,
+        batch_rows=4,
+        rows_per_window=64,
+    )
+    config.text.update(workdir="runs/demo/data", size="demo")
+    config.autoencoder.size = config.dit.size = "demo"
+    config.compute.update(dtype="float32", residual_dtype="float32", remat="dots")
+    config.log_every, config.eval_every, config.save_every = 10, 100, 50
+    return config
+
+
 def pretrain_dit(config: ConfigDict, size: str) -> ConfigDict:
     """Text-to-video pretraining at a real size: rows of 16384 tokens, all given-token tasks."""
     config.task = "diffusion"

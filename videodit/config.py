@@ -30,7 +30,7 @@ def check(condition: bool, name: str, value: object, expected: str) -> None:
 
 @dataclass(frozen=True)
 class TaskWeights:
-    """How often each given-token task is trained (data/tasks.py); weights need not add up to 1."""
+    """How often each given-token task is trained (data/given.py); weights need not add up to 1."""
 
     generate: float = 1.0  # nothing given: text to video, text to image
     animate: float = 0.0  # the first latent frame is given
@@ -160,7 +160,7 @@ class ComputeConfig:
 
     dtype: str = "bfloat16"  # matrix products
     residual_dtype: str = "bfloat16"  # the residual stream between blocks
-    remat: str = "block"  # what is kept for the backward pass: nn/stack.py:REMAT
+    remat: str = "block"  # what is kept for the backward pass: nn/block.py:REMAT
     attention: str = "blocked"  # nn/attention.py:IMPLEMENTATIONS
 
 
