@@ -46,6 +46,20 @@ def test_clip_means():
     np.testing.assert_allclose(clip_means(batch, values)[0, :2], [2, 5], rtol=1e-6)
 
 
+def test_nothing_of_what_is_to_be_generated_reaches_the_given_latents(model):
+    task, _, frozen = model
+    given = np.zeros((3, 3, 2), bool)
+    given[0] = True
+    whole = clip(0, given=given)
+    tokens = np.where(whole.given[:, None], whole.tokens, 0)  # black, as when sampling
+    known, unknown = (
+        np.asarray(task.encode(frozen, pack([[s, clip(1)]])))
+        for s in (whole, whole._replace(tokens=tokens))
+    )
+    np.testing.assert_array_equal(known[0, :6], unknown[0, :6])
+    assert (known[0, 6:18] != unknown[0, 6:18]).all()
+
+
 def test_untrained_it_is_the_linear_predictor_of_white_latents():
     task = DiffusionTask(CFG, open_tokenizer("synthetic"))
     frozen = task.make_frozen(())  # a random autoencoder's latents are taken to be white

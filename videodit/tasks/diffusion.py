@@ -109,12 +109,16 @@ class DiffusionTask:
         )
 
     def encode(self, frozen, batch):
-        """Standardised latents B L C of the packed pixels (posterior means)."""
+        """Standardised latents B L C of the packed pixels (posterior means).
+
+        The given tokens of a clip are encoded apart from the others, as when there are no others
+        yet: nothing of what is to be generated reaches them. A noise slot serves as segment.
+        """
         mean, _ = self.apply_autoencoder(
             frozen["autoencoder"],
             to_pixels(batch.tokens),
             batch.positions,
-            batch.segment_ids,
+            batch.noise_slot_ids + 1,
             method="encode",
         )
         return (mean - frozen["mean"]) / frozen["deviation"]
