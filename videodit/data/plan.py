@@ -77,6 +77,7 @@ class Plan:
     def validation_rows(self) -> list[list[Row]]:
         """Batches of batch_rows rows that hold every "val" clip once, always in the same order.
 
+        The packer leaves like rows together; shuffled, the first batches stand for all of them.
         A clip has its first caption that fits and the task `generate`; its sample id is its row of
         the catalog. Empty rows complete the last batch.
         """
@@ -86,7 +87,8 @@ class Plan:
         indices = self._captions.index[captions].tolist()
         placed = [Placed(clip, clip, index, 0) for clip, index in zip(clips.tolist(), indices)]
         packed = fit_decreasing(self.tokens[clips].tolist(), texts, **self._capacity())
-        rows = [tuple(placed[i] for i in row) for row in packed]
+        order = np.random.default_rng(0).permutation(len(packed))
+        rows = [tuple(placed[i] for i in packed[row]) for row in order]
         size = self.cfg.batch_rows
         rows += [()] * (-len(rows) % size)
         return [rows[start : start + size] for start in range(0, len(rows), size)]
