@@ -33,7 +33,7 @@ def smoke(config: ConfigDict) -> ConfigDict:
     config.sample.update(steps=2, size="32x32", frames=5)
     config.sample.prompts = config.sample.prompts[:1]
     config.compute.update(dtype="float32", residual_dtype="float32")
-    config.mesh.update(data=-1, fsdp=1, context=1, tensor=1)
+    config.mesh.update(data=1, fsdp=1, context=1, tensor=1)
     return config
 
 
@@ -50,6 +50,7 @@ def demo(config: ConfigDict) -> ConfigDict:
     config.text.update(workdir="runs/demo/data", size="demo")
     config.autoencoder.size = config.dit.size = "demo"
     config.compute.update(dtype="float32", residual_dtype="float32", remat="dots")
+    config.mesh.data = 1
     config.log_every, config.eval_every, config.save_every = 10, 100, 50
     return config
 

@@ -21,11 +21,11 @@ def run(module, *args):
 
 @pytest.mark.parametrize("args, message", [
     (["--config=configs/dit_xl.py:smok"], "unknown variant 'smok'"),
-    (["--config=configs/dit_xl.py:smoke", "--config.optim.learning_rat=1"], "learning_rat"),
+    (["--config=configs/dit_xl.py:smoke", "--config.optim.learning_rat=1"], "learning_rate"),
     (["--config=configs/dit_xl.py:smoke", "--config.steps=many"], "steps"),
-    (["--config=configs/dit_xl.py:smoke", "--config.mesh.fsdp=3"], "do not divide by 3"),
+    (["--config=configs/dit_xl.py:smoke", "--config.mesh.fsdp=3"], "needs 3 devices"),
     (["--config=configs/nothing.py"], "configs/nothing.py"),
-    (["--config=configs/dit_xl.py"], "data.catalog"),
+    (["--config=configs/dit_s.py"], "data.catalog"),
     (["--config=configs/dit_xl.py:smoke", "extra"], "unexpected argument 'extra'"),
 ])  # fmt: skip
 def test_wrong_input_is_one_message(tmp_path, args, message):
@@ -43,8 +43,6 @@ def test_the_readmes_overrides_on_a_fake_mesh(tmp_path):
         f"--workdir={tmp_path}",
         "--config.mesh.cpu_devices=8",
         "--config.mesh.fsdp=2",
-        "--config.data.batch_rows=8",
-        "--config.data.rows_per_window=8",
     )
     assert result.returncode == 0, result.stderr
     assert "train 2/2" in result.stdout

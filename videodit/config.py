@@ -18,7 +18,7 @@ SYNTHETIC = "synthetic"  # value of data.catalog and text.workdir: clips and cap
 RANDOM = "random"  # value of autoencoder.workdir: an untrained autoencoder, for smoke runs
 
 
-class ConfigError(ValueError):
+class ConfigError(Exception):
     """A user's configuration error; entry points print it without a traceback and exit with 2."""
 
 

@@ -70,7 +70,7 @@ def read_requests(file: str, folder: str) -> dict[Path, Request]:
             out = Path(folder) / values.pop("out")
             width, height = parse_size(values.pop("size"))
             requests[out] = Request(width=width, height=height, **values)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ConfigError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{file}, line {number}: {error}") from None
     return requests
 

@@ -13,13 +13,30 @@ CONFIG = config_flags.DEFINE_config_file("config", help_string="A file in config
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, samples.")
 
 
+def parse_flags(argv):
+    """absl's parser; a mistyped field or file of --config is one line, not a traceback."""
+    try:
+        return app.parse_flags_with_usage(argv)
+    except (ConfigError, AttributeError) as error:
+        message = str(error).encode().decode("unicode_escape")  # ml_collections quotes twice
+        sys.exit("error: --config: " + " ".join(message.split()))
+
+
+def read_config():
+    """The typed config of the flags. Raises ConfigError, also for a file that is not there."""
+    try:
+        return from_config_dict(CONFIG.value)
+    except OSError as error:
+        raise ConfigError("--config: " + " ".join(str(error).split())) from None
+
+
 def main(argv):
     absl_logging.set_verbosity(absl_logging.WARNING)  # libraries
     logging.getLogger("videodit").setLevel(logging.INFO)
     try:
         if len(argv) > 1:
             raise ConfigError(f"unexpected argument {argv[1]!r}: fields are --config.NAME=VALUE")
-        cfg = from_config_dict(CONFIG.value)
+        cfg = read_config()
         from videodit.sharding import join_processes  # after the flags: jax takes a second
 
         join_processes(cfg.mesh)
@@ -32,4 +49,4 @@ def main(argv):
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

@@ -7,7 +7,7 @@ import pytest
 from packs import perturb
 
 from videodit.config import ComputeConfig, ConfigError
-from videodit.nn.block import REMAT, Block, Conditions, Stack, StackShape
+from videodit.nn.block import REMAT, Block, Conditions, Stack, StackShape, check_shape
 from videodit.nn.functional import functional
 from videodit.nn.rope import rotary
 
@@ -70,9 +70,17 @@ def test_recomputation_does_not_change_gradients(remat):
         np.testing.assert_allclose(a, b, atol=1e-3, rtol=1e-4)
 
 
-def test_heads_that_the_mesh_cannot_share_are_refused(mesh):
-    with mesh(context=8), pytest.raises(ConfigError, match="multiple of tensor x context = 8"):
-        make("block")
+@pytest.mark.parametrize(
+    "axis, message",
+    [
+        ("context", "heads of 4 .* multiple of tensor x context = 8"),
+        ("fsdp", "a width of 20 .* multiple of fsdp = 8"),
+        ("tensor", "heads of 4 .* tensor x context = 8"),
+    ],
+)
+def test_a_shape_that_the_mesh_cannot_share_is_refused(mesh, axis, message):
+    with mesh(**{axis: 8}), pytest.raises(ConfigError, match=message):
+        check_shape(SHAPE._replace(width=20))
 
 
 def test_an_unknown_remat_policy_is_named():

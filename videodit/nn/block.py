@@ -153,7 +153,6 @@ class Stack(nnx.Module):
     """`shape.depth` blocks, their parameters born stacked, run by one scan with recomputation."""
 
     def __init__(self, shape, compute: ComputeConfig, *, rngs, modulation=None, text_width=None):
-        check_heads(shape)
         if compute.remat not in REMAT:
             hint = nearest(compute.remat, REMAT)
             raise ConfigError(f"unknown compute.remat={compute.remat!r}: {hint}")
@@ -176,11 +175,15 @@ class Stack(nnx.Module):
         return jax.lax.scan(body, x.astype(self.residual_dtype), self.blocks)[0]
 
 
-def check_heads(shape: StackShape) -> None:
-    """Raises ConfigError if the mesh cannot share out the heads or the mlp of this shape."""
-    ways, tensor = axis_size("attention_heads"), axis_size("mlp")
-    if shape.heads % ways or shape.mlp % tensor:
-        raise ConfigError(
-            f"{shape.heads} heads and an mlp of {shape.mlp} do not divide over the mesh: heads "
-            f"must be a multiple of tensor x context = {ways}, the mlp of tensor = {tensor}"
-        )
+def check_shape(shape: StackShape) -> None:
+    """Raises ConfigError if the mesh cannot share out the heads, mlp or width of this shape."""
+    for what, size, axis, axes in (
+        ("a number of heads", shape.heads, "attention_heads", "tensor x context"),
+        ("an mlp", shape.mlp, "mlp", "tensor"),
+        ("a width", shape.width, "embed", "fsdp"),
+    ):
+        if size % axis_size(axis):
+            raise ConfigError(
+                f"a stack with {what} of {size} does not divide over the mesh: "
+                f"expected a multiple of {axes} = {axis_size(axis)}"
+            )
