@@ -58,4 +58,5 @@ def distance(a, b) -> float:
     """The largest relative distance of two trees' leaves: norm of the difference over norm."""
     norm = lambda x: np.linalg.norm(np.asarray(x, np.float64))
     pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b))
-    return max(norm(np.asarray(x) - np.asarray(y)) / max(norm(x), 1e-12) for x, y in pairs)
+    relative = [norm(np.asarray(x) - np.asarray(y)) / max(norm(x), 1e-12) for x, y in pairs]
+    return float(np.max(relative))  # NaN if any is

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from packs import tiny_config
 
-from videodit.checkpoint import Checkpointer, read_config, restore_ema, write_config
+from videodit.checkpoint import Checkpointer, check_run, read_config, restore_ema, write_run
 from videodit.config import ConfigError
+from videodit.data.sources import open_tokenizer
+from videodit.data.tokenizer import train_tokenizer
 from videodit.sharding import abstract, spec
 
 
@@ -52,11 +54,14 @@ def test_a_folder_without_a_run_is_named(tmp_path):
         read_config(tmp_path, "--workdir")
 
 
-def test_config_is_written_and_a_moved_folder_is_no_other_model(tmp_path):
-    write_config(tmp_path, tiny_config())
+def test_a_run_is_known_by_its_model_and_tokenizer_wherever_its_inputs_lie(tmp_path):
+    tokenizer = open_tokenizer("synthetic")
+    write_run(tmp_path, tiny_config(), tokenizer)
     (tmp_path / "checkpoints").mkdir()
     moved = tiny_config(autoencoder__workdir="elsewhere")
-    write_config(tmp_path, moved)
-    assert read_config(tmp_path, "--workdir") == moved
+    check_run(tmp_path, moved, tokenizer)
+    assert read_config(tmp_path, "--workdir") == tiny_config()
     with pytest.raises(ConfigError, match=r"another config .*dit.size: 'smoke', 'B'"):
-        write_config(tmp_path, tiny_config(dit__size="B"))
+        check_run(tmp_path, tiny_config(dit__size="B"), tokenizer)
+    with pytest.raises(ConfigError, match=r"text.workdir=.*another tokenizer"):
+        check_run(tmp_path, moved, train_tokenizer(["other words", "altogether"], 300))

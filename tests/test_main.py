@@ -1,10 +1,14 @@
 """The command line as a user meets it: one message that names the thing, no traceback."""
 
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from videodit.metrics import read_metrics
 
 ROOT = Path(__file__).parents[1]
 
@@ -46,3 +50,34 @@ def test_the_readmes_overrides_on_a_fake_mesh(tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert "train 2/2" in result.stdout
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        address = f"localhost:{probe.getsockname()[1]}"
+    command = [sys.executable, "-m", "videodit.main", "--config=configs/dit_xl.py:smoke"]
+    two = [*command, f"--workdir={tmp_path}/two", "--config.mesh.cpu_devices=1"]
+    processes = []
+    for i in range(2):
+        environment = {**os.environ, "JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
+        environment["JAX_PROCESS_ID"] = str(i)
+        processes.append(
+            subprocess.Popen(
+                [*two, "--config.mesh.data=2"],
+                cwd=ROOT,
+                env=environment,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    errors = [process.communicate(timeout=600)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
+    alone = run("main", command[3], f"--workdir={tmp_path}/one")
+    assert alone.returncode == 0, alone.stderr
+    losses = [
+        {(line["step"], line["kind"]): line["loss"] for line in read_metrics(tmp_path / name)}
+        for name in ("one", "two")
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)

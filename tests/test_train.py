@@ -139,11 +139,13 @@ def test_a_dit_adopts_the_shape_of_its_trained_autoencoder(tmp_path):
 
 @pytest.mark.parametrize("change, message", [
     ({"data__catalog": ""}, "data.catalog"),
-    ({"mesh__fsdp": 3}, "multiple of fsdp = 3"),
+    ({"mesh__fsdp": 3}, "data.batch_rows=2: expected a multiple of 3"),
     ({"mesh__tensor": 16}, "needs 16 devices, there are 8"),
-    ({"dit__size": "XS"}, "unknown dit.size"),
+    ({"mesh__data": 8}, "data.batch_rows=2: expected a multiple of 8"),
+        ({"sample__size": "640x640"}, "needs 12800 tokens"),
+        ({"dit__size": "XS"}, "unknown dit.size"),
 ])  # fmt: skip
 def test_bad_input_is_named_before_anything_is_written(tmp_path, change, message):
     with pytest.raises(ConfigError, match=message):
         train(short(**change), tmp_path / "run")
-    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert not (tmp_path / "run").exists()

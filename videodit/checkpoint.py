@@ -12,6 +12,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from videodit.config import Config, ConfigError, differences, from_json, to_dict
+from videodit.data.tokenizer import Tokenizer
 
 MODEL_PARTS = ("task", "autoencoder", "text", "dit")  # fields that decide what parameters there are
 
@@ -78,8 +79,8 @@ def read_config(workdir: str | os.PathLike, field: str) -> Config:
     return from_json(path.read_text())
 
 
-def write_config(workdir: str | os.PathLike, cfg: Config) -> None:
-    """Writes config.json; refuses (ConfigError) a folder with checkpoints of another model."""
+def check_run(workdir: str | os.PathLike, cfg: Config, tokenizer: Tokenizer) -> None:
+    """Refuses (ConfigError) a folder with checkpoints of another model or another tokenizer."""
     path = Path(workdir) / "config.json"
     if path.is_file() and _folder(workdir).is_dir():
         found = differences(from_json(path.read_text()), cfg, MODEL_PARTS)
@@ -89,11 +90,21 @@ def write_config(workdir: str | os.PathLike, cfg: Config) -> None:
                 f"{path.parent} holds checkpoints of another config (there, here): "
                 f"{'; '.join(found)}. Choose another --workdir or the config it was made with."
             )
+        if Tokenizer.read(workdir).digest != tokenizer.digest:
+            raise ConfigError(
+                f"text.workdir={cfg.text.workdir!r}: another tokenizer than {path.parent} has"
+            )
+
+
+def write_run(workdir: str | os.PathLike, cfg: Config, tokenizer: Tokenizer) -> None:
+    """Writes config.json and tokenizer.model: what is needed to use the checkpoints."""
     if jax.process_index() == 0:
+        path = Path(workdir) / "config.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(to_dict(cfg), indent=2) + "\n")
         temporary.replace(path)
+        tokenizer.write(workdir)
 
 
 def _folder(workdir) -> Path:

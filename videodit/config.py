@@ -19,13 +19,21 @@ RANDOM = "random"  # value of autoencoder.workdir: an untrained autoencoder, for
 
 
 class ConfigError(Exception):
-    """A user's configuration error; entry points print it without a traceback and exit with 2."""
+    """A user's configuration error; entry points print it without a traceback."""
 
 
 def check(condition: bool, name: str, value: object, expected: str) -> None:
     """Raises ConfigError("name=value: expected ...") unless `condition` holds."""
     if not condition:
         raise ConfigError(f"{name}={value!r}: expected {expected}")
+
+
+def check_positive(cfg, prefix: str, names: tuple[str, ...]) -> None:
+    """Raises ConfigError unless the named fields of a config are at least 1."""
+    for name in names:
+        check(
+            getattr(cfg, name) >= 1, f"{prefix}.{name}".strip("."), getattr(cfg, name), "at least 1"
+        )
 
 
 @dataclass(frozen=True)
@@ -54,8 +62,8 @@ class DataConfig:
     tasks: TaskWeights = field(default_factory=TaskWeights)
 
     def __post_init__(self):
-        for name in ("row_tokens", "text_tokens", "max_segments", "batch_rows", "threads"):
-            check(getattr(self, name) >= 1, f"data.{name}", getattr(self, name), "at least 1")
+        names = ("row_tokens", "text_tokens", "max_segments", "batch_rows", "threads")
+        check_positive(self, "data", names)
         check(
             self.rows_per_window % self.batch_rows == 0 and self.rows_per_window > 0,
             "data.rows_per_window",
@@ -75,12 +83,18 @@ class AutoencoderConfig:
     kl_weight: float = 1e-6
     pca_batches: int = 8  # batches that the linear path is fitted to before step 1; 0: random
 
+    def __post_init__(self):
+        check_positive(self, "autoencoder", ("channels",))
+        right = len(self.patch) == 3 and min(self.patch) >= 1
+        check(right, "autoencoder.patch", self.patch, "frames, height and width, at least 1 each")
+        check(self.pca_batches >= 0, "autoencoder.pca_batches", self.pca_batches, "0 or more")
+
 
 @dataclass(frozen=True)
 class TextConfig:
     """The text encoder, trained jointly with the DiT. `size`: models/text.py:SIZES."""
 
-    workdir: str = ""  # folder with tokenizer.model (tools/train_tokenizer.py), or "synthetic"
+    workdir: str = ""  # folder with tokenizer.model (tools/curate.py makes it), or "synthetic"
     size: str = "S"
 
 
@@ -153,6 +167,10 @@ class OptimConfig:
     ema_decay: float = 0.999
     accumulate: int = 1  # micro-batches whose gradients are added before an update
 
+    def __post_init__(self):
+        check_positive(self, "optim", ("accumulate",))
+        check(0 <= self.ema_decay < 1, "optim.ema_decay", self.ema_decay, "0 or more, below 1")
+
 
 @dataclass(frozen=True)
 class ComputeConfig:
@@ -162,6 +180,16 @@ class ComputeConfig:
     residual_dtype: str = "bfloat16"  # the residual stream between blocks
     remat: str = "block"  # what is kept for the backward pass: nn/block.py:REMAT
     attention: str = "blocked"  # nn/attention.py:IMPLEMENTATIONS
+
+    def __post_init__(self):
+        for name in ("dtype", "residual_dtype"):
+            value = getattr(self, name)
+            check(
+                value in ("float32", "bfloat16"),
+                f"compute.{name}",
+                value,
+                "'float32' or 'bfloat16'",
+            )
 
 
 @dataclass(frozen=True)
@@ -204,7 +232,7 @@ class Config:
             self.task,
             "'autoencoder' or 'diffusion'",
         )
-        check(self.steps >= 1, "steps", self.steps, "at least 1")
+        check_positive(self, "", ("steps", "log_every", "eval_every", "save_every", "keep"))
         check(
             self.data.batch_rows % self.optim.accumulate == 0,
             "optim.accumulate",

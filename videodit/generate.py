@@ -15,11 +15,17 @@ from absl import logging as absl_logging
 
 from videodit.checkpoint import read_config, restore_ema
 from videodit.config import ConfigError, MeshConfig, SampleConfig, nearest
-from videodit.data.sources import open_tokenizer
+from videodit.data.tokenizer import Tokenizer
 from videodit.data.video import write_video
 from videodit.sharding import abstract, join_processes, make_mesh
 from videodit.tasks.diffusion import DiffusionTask
-from videodit.tasks.sampling import Request, make_sampler, parse_size, sample_requests
+from videodit.tasks.sampling import (
+    Request,
+    make_sampler,
+    pack_requests,
+    parse_size,
+    sample_requests,
+)
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", None, "Folder of a trained diffusion run.")
@@ -45,7 +51,8 @@ def generate(workdir: str, requests: dict[Path, Request], **changes) -> None:
         raise ConfigError(f"--workdir={workdir!r}: expected a diffusion run, this is {cfg.task!r}")
     sample: SampleConfig = dataclasses.replace(cfg.sample, **changes)
     with jax.set_mesh(make_mesh(MeshConfig())):
-        tokenizer = open_tokenizer(cfg.text.workdir)
+        tokenizer = Tokenizer.read(workdir)
+        pack_requests(list(requests.values()), tokenizer, cfg)  # refuse before anything is loaded
         task = DiffusionTask(cfg, tokenizer)
         frozen = task.make_frozen(())
         target = abstract(task.init, jax.random.key(0), frozen)
@@ -66,13 +73,29 @@ def read_requests(file: str, folder: str) -> dict[Path, Request]:
     requests = {}
     for number, line in enumerate(Path(file).read_text().splitlines(), 1):
         try:
-            values = json.loads(line)
-            out = Path(folder) / values.pop("out")
-            width, height = parse_size(values.pop("size"))
-            requests[out] = Request(width=width, height=height, **values)
+            path, request = _parse_request(json.loads(line))
+            if Path(folder) / path in requests:
+                raise ConfigError(f"out {path!r} stands there twice")
+            requests[Path(folder) / path] = request
         except (ConfigError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{file}, line {number}: {error}") from None
+    if not requests:
+        raise ConfigError(f"--requests={file!r}: the file is empty")
     return requests
+
+
+def _parse_request(values: dict) -> tuple[str, Request]:
+    if not isinstance(values, dict):
+        raise ConfigError(f"expected an object of fields, not {values!r}")
+    out, (width, height) = values.pop("out"), parse_size(values.pop("size"))
+    if not str(out).endswith(".mp4"):
+        raise ConfigError(f"out {out!r}: expected a name that ends in .mp4")
+    request = Request(width=width, height=height, **values)
+    for name in ("frames", "seed"):
+        value = getattr(request, name)
+        if not (isinstance(value, int) and 0 <= value < 2**32):
+            raise ConfigError(f"{name} {value!r}: expected a whole number, not negative")
+    return out, request._replace(prompt=str(request.prompt), fps=float(request.fps))
 
 
 def _requests_of_flags() -> dict[Path, Request]:

@@ -7,15 +7,23 @@ from videodit.config import OptimConfig
 
 
 def make_schedule(cfg: OptimConfig, steps: int) -> optax.Schedule:
-    """Linear warm-up to the learning rate, then cosine decay to `final_fraction` of it."""
+    """Linear warm-up to the learning rate, not from 0, then cosine decay to `final_fraction`."""
     warmup = min(cfg.warmup_steps, steps // 2)
     final = cfg.learning_rate * cfg.final_fraction
-    return optax.warmup_cosine_decay_schedule(0.0, cfg.learning_rate, warmup, steps, final)
+    first = cfg.learning_rate / max(warmup, 1)
+    return optax.warmup_cosine_decay_schedule(first, cfg.learning_rate, warmup, steps, final)
 
 
 def decay_mask(params):
-    """True for the matrices of dense layers; biases, norms, offsets and embeddings do not decay."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
+    """True for the matrices of dense layers; biases, norms and offsets do not decay, nor does an
+    autoencoder's linear path, which may be fixed to the PCA.
+    """
+
+    def decays(path, _):
+        names = [entry.key for entry in path]
+        return names[-1] == "kernel" and "linear" not in names
+
+    return jax.tree_util.tree_map_with_path(decays, params)
 
 
 def make_optimizer(cfg: OptimConfig, schedule: optax.Schedule) -> optax.GradientTransformation:

@@ -67,14 +67,20 @@ def make_mesh(cfg: MeshConfig) -> jax.sharding.Mesh:
 def join_processes(cfg: MeshConfig) -> None:
     """Before any other use of jax: fakes CPU devices if asked, joins the other processes if any.
 
-    Several processes are there if JAX_COORDINATOR_ADDRESS is set (with JAX_NUM_PROCESSES and
-    JAX_PROCESS_ID), or on a TPU pod, which jax recognises by itself.
+    Several processes are there if JAX_COORDINATOR_ADDRESS (host:port of process 0) is set, with
+    JAX_NUM_PROCESSES and JAX_PROCESS_ID, or on a TPU pod whose TPU_WORKER_HOSTNAMES names several
+    hosts. Raises ConfigError if one of the three is missing.
     """
     if cfg.cpu_devices:
         jax.config.update("jax_platforms", "cpu")
         jax.config.update("jax_num_cpu_devices", cfg.cpu_devices)
-    hosts = os.environ.get("TPU_WORKER_HOSTNAMES", "")
-    if os.environ.get("JAX_COORDINATOR_ADDRESS") or "," in hosts:
+    names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+    address, *numbers = (os.environ.get(name, "") for name in names)
+    if address:
+        if not all(number.isdigit() for number in numbers):
+            raise ConfigError(f"{names[0]} is set: expected numbers in {names[1]} and {names[2]}")
+        jax.distributed.initialize(address, *map(int, numbers))
+    elif "," in os.environ.get("TPU_WORKER_HOSTNAMES", ""):
         jax.distributed.initialize()
 
 

@@ -45,7 +45,9 @@ def make_train_step(task: Task, optimizer, schedule: optax.Schedule, cfg: OptimC
         )
         updates, opt = optimizer.update(grads, state["opt"], state["params"])
         params = optax.apply_updates(state["params"], updates)
-        ema = optax.incremental_update(params, state["ema"], 1 - cfg.ema_decay)
+        warm = (1 + state["step"]) / (10 + state["step"])  # a short memory while all is new
+        decay = jnp.minimum(cfg.ema_decay, warm)
+        ema = optax.incremental_update(params, state["ema"], 1 - decay)
         real = batch.segment_ids > 0
         metrics = {
             "loss": loss,

@@ -11,21 +11,22 @@ from pathlib import Path
 import jax
 from clu import parameter_overview
 
-from videodit.checkpoint import Checkpointer, read_config, write_config
-from videodit.config import RANDOM, Config
+from videodit.checkpoint import Checkpointer, check_run, read_config, write_run
+from videodit.config import RANDOM, Config, ConfigError, check
 from videodit.data.loader import train_batches, validation_batches
 from videodit.data.plan import Plan
 from videodit.data.sources import check_tokenizer, open_source, open_tokenizer
 from videodit.data.tokenizer import Tokenizer
 from videodit.metrics import MetricWriter, StepTimer, format_count
 from videodit.optim import make_optimizer, make_schedule
-from videodit.sharding import abstract, make_mesh
+from videodit.sharding import abstract, axis_size, make_mesh
 from videodit.step import make_eval_step, make_init, make_train_step, merge, summarize
 from videodit.tasks.autoencoder import AutoencoderTask
 from videodit.tasks.diffusion import DiffusionTask
 from videodit.tasks.drawing import write_drawings
 from videodit.tasks.task import Task
 
+PADDING_STEPS = 256  # over which the padding of summary.json is the mean
 logger = logging.getLogger(__name__)
 
 
@@ -35,16 +36,18 @@ def train(cfg: Config, workdir: str) -> dict:
     Writes config.json, metrics.jsonl, tensorboard/, draws/, checkpoints/ and at the end
     summary.json. Raises ConfigError for what a user can mend.
     """
-    with jax.set_mesh(make_mesh(cfg.mesh)):
+    mesh = make_mesh(cfg.mesh)
+    logger.info("mesh %s: %d of %d devices", dict(mesh.shape), mesh.size, jax.device_count())
+    with jax.set_mesh(mesh):
         return _train(adopt_autoencoder(cfg), Path(workdir))
 
 
 def _train(cfg: Config, workdir: Path) -> dict:
-    started = time.perf_counter()
-
     # Data: the plan is made from the catalog alone; a batch is a function of its step.
     source, tokenizer = open_source(cfg.data.catalog), open_tokenizer(cfg.text.workdir)
     check_tokenizer(source.catalog, tokenizer)
+    check_run(workdir, cfg, tokenizer)
+    check_rows(cfg)
     patch = cfg.autoencoder.patch
     plan = Plan(source.catalog, cfg.data, cfg.seed, patch)
     batches_from = lambda step: train_batches(
@@ -60,16 +63,19 @@ def _train(cfg: Config, workdir: Path) -> dict:
     task = make_task(cfg, tokenizer)
     schedule = make_schedule(cfg.optim, cfg.steps)
     optimizer = make_optimizer(cfg.optim, schedule)
-    write_config(workdir, cfg)
     frozen = task.make_frozen(from_the_start())
     init, key = make_init(task, optimizer), jax.random.key(cfg.seed)
+    make_folder(workdir)
     checkpoints = Checkpointer(workdir, keep=cfg.keep)
     first = checkpoints.latest_step() or 0
+    if first > cfg.steps:
+        raise ConfigError(f"steps={cfg.steps}: {workdir} has already trained {first} steps")
     if first:
         state, first = checkpoints.restore(first, abstract(init, key, frozen))
         logger.info("resumed after step %d of %s", first, workdir)
     else:
         state = jax.jit(init)(key, frozen)
+    write_run(workdir, cfg, tokenizer)
     parameters = parameter_overview.count_parameters(state["params"])
     logger.info(
         "%s parameters\n%s",
@@ -133,12 +139,26 @@ def _train(cfg: Config, workdir: Path) -> dict:
     summary = {
         "parameters": int(parameters),
         "steps": cfg.steps,
-        "padding": 1 - plan.fill(range(16)),
-        "seconds": time.perf_counter() - started,
+        "padding": 1 - plan.fill(range(min(cfg.steps, PADDING_STEPS))),
     }
     if jax.process_index() == 0:
         (workdir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return state
+
+
+def make_folder(workdir: Path) -> None:
+    """Makes the folder of the run; raises ConfigError if that cannot be."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--workdir={str(workdir)!r}: {error.strerror}") from None
+
+
+def check_rows(cfg: Config) -> None:
+    """Raises ConfigError unless every micro-batch has the same number of rows on every device."""
+    ways = cfg.optim.accumulate * axis_size("batch")
+    expected = f"a multiple of {ways}, as the mesh and optim.accumulate have it"
+    check(cfg.data.batch_rows % ways == 0, "data.batch_rows", cfg.data.batch_rows, expected)
 
 
 def make_task(cfg: Config, tokenizer: Tokenizer) -> Task:

@@ -35,10 +35,13 @@ def euler(velocity, x, t, t_next, expand):
 
 
 def heun(velocity, x, t, t_next, expand):
-    """One second-order step: the mean of the velocities at both ends (Heun's method)."""
+    """One second-order step: the mean of the velocities at both ends (Heun's method).
+
+    The step to level 0 is Euler's (arXiv:2206.00364, algorithm 1): no model is trained at 0.
+    """
     v, dt = velocity(x, t), expand(t_next - t)
     v_next = velocity(x + dt * v, t_next)
-    return x + dt * (v + v_next) / 2
+    return x + dt * jnp.where(expand(t_next) > 0, (v + v_next) / 2, v)
 
 
 def sample(velocity, noise, given_values, given, levels, expand, solver="heun"):

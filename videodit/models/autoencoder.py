@@ -87,7 +87,7 @@ def to_bytes(pixels):
 
 
 def pixel_mask(positions, patch):
-    """B L P float32: 1 where a patch value is of a frame that exists.
+    """B L P float32: 1 where a patch value is of a frame, 0 in the first frame's extra copies.
 
     The first latent frame (t = 0) holds one pixel frame, repeated to fill its patch; only the
     last of the copies counts.

@@ -19,7 +19,13 @@ from videodit.models.text import make_text_encoder, text_width
 from videodit.nn.layers import to_tokens
 from videodit.sharding import abstract, replicate
 from videodit.tasks.autoencoder import STATISTICS_FILE
-from videodit.tasks.sampling import Request, make_sampler, parse_size, sample_requests
+from videodit.tasks.sampling import (
+    Request,
+    make_sampler,
+    pack_requests,
+    parse_size,
+    sample_requests,
+)
 from videodit.tasks.task import Drawing
 from videodit.tasks.views import (
     clip_means,
@@ -53,6 +59,7 @@ class DiffusionTask:
             cfg.dit, self.channels, text_width(cfg.text), cfg.compute
         )
         self._sampler = make_sampler(self, cfg.sample)
+        self._requests = self._configured_requests()
 
     def make_frozen(self, batches):
         """The trained autoencoder's averaged weights, and mean, deviation, correlation of latents.
@@ -185,12 +192,7 @@ class DiffusionTask:
 
     def draw(self, params, frozen, batch):
         """Samples of the configured prompts, seeded 0, 1, ..."""
-        cfg = self.cfg.sample
-        width, height = parse_size(cfg.size)
-        requests = [
-            Request(prompt, width, height, cfg.frames, cfg.fps, seed)
-            for seed, prompt in enumerate(cfg.prompts)
-        ]
+        requests = self._requests
         if not requests:
             return []
         clips = sample_requests(self._sampler, params, frozen, requests, self.tokenizer, self.cfg)
@@ -201,6 +203,17 @@ class DiffusionTask:
 
     def finish(self, params, frozen, batches, workdir):
         """Nothing follows."""
+
+    def _configured_requests(self) -> list[Request]:
+        """What `draw` draws; ConfigError now, not hours later, if the model cannot make it."""
+        cfg = self.cfg.sample
+        width, height = parse_size(cfg.size)
+        requests = [
+            Request(prompt, width, height, cfg.frames, cfg.fps, seed)
+            for seed, prompt in enumerate(cfg.prompts)
+        ]
+        pack_requests(requests, self.tokenizer, self.cfg)
+        return requests
 
 
 def _read_statistics(workdir: str):

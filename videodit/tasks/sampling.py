@@ -105,7 +105,7 @@ def pack_requests(requests, tokenizer, cfg: Config) -> tuple[PackedBatch, list[i
         text_tokens=data.text_tokens,
         max_segments=data.max_segments,
     )
-    rows += [[]] * (-len(rows) % axis_size("batch"))
+    rows += [[]] * (-len(rows) % axis_size("batch") or not rows)
     pack = lambda row: pack_row(
         [segments[i] for i in row],
         row_tokens=data.row_tokens,

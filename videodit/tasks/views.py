@@ -31,7 +31,10 @@ def clip_tokens(batch: PackedBatch):
 
 
 def shuffle_captions(batch: PackedBatch) -> PackedBatch:
-    """Every clip gets the caption of the next clip of its row (the last one that of the first)."""
+    """Every clip gets the caption of the clip before it in its row, the first that of the last.
+
+    A clip alone in its row keeps its own; two clips of a row may have the same one.
+    """
     clips = batch.valid.sum(-1, keepdims=True)
     ids = batch.text_segment_ids
     turned = jnp.where(ids > 0, ids % jnp.maximum(clips, 1) + 1, 0)
