@@ -21,6 +21,15 @@ from videodit.config import ConfigError
 from videodit.metrics import format_count, format_seconds, read_metrics
 
 BLUE, ORANGE, GREEN, GRAY = "#2563eb", "#ea580c", "#059669", "#64748b"
+INTRODUCTION = (
+    "An autoencoder and a text-to-video model, trained for minutes from scratch on one film. "
+    "Validation clips are the last moments of the shots whose other moments are trained on: the "
+    "clips are new, their scenes and captions are not."
+)
+GENERATED_NOTE = (
+    "The prompts are captions of the film. After so few steps expect the colours of the scene in "
+    "tiles, not shapes."
+)
 EVALUATED = {  # figures of an evaluation, as the table calls them
     "loss": "validation loss",
     "loss_shuffled_captions": "validation loss, captions shuffled",
@@ -96,9 +105,9 @@ def loss_chart(training: Training, bounds: list[Series], *, log: bool) -> str:
     """Training and validation loss over steps."""
     raw = points(training.train, "loss")
     series = [
-        Series("training, each line of the log", raw, BLUE, faint=True),
-        Series("training, mean of 10 lines", smooth(raw, 10), BLUE),
-        Series("validation", points(training.evals, "loss"), ORANGE, marked=True),
+        Series("training batches, mean over tokens", raw, BLUE, faint=True),
+        Series("mean of 10 of them", smooth(raw, 10), BLUE),
+        Series("validation, mean over clips", points(training.evals, "loss"), ORANGE, marked=True),
         *bounds,
     ]
     chart = line_chart(series, y_label="loss", log=log)
@@ -143,7 +152,7 @@ def dit_section(training: Training) -> str:
     gain = line_chart(
         [
             Series(
-                "shuffled - right captions, ± standard error",
+                "shuffled - right captions, ± standard error over clips",
                 points(gains, "caption_gain"),
                 GREEN,
                 marked=True,
@@ -187,7 +196,7 @@ def generated_section(run: Path) -> str:
     for request in requests:
         shown = video(run / "samples" / request["out"], request_line(request))
         rows.setdefault(request["prompt"], []).append(shown)
-    return f"<h2>Generated from text</h2>{prompted(rows)}"
+    return f"<h2>Generated from text</h2><p>{GENERATED_NOTE}</p>{prompted(rows)}"
 
 
 def request_line(request: dict) -> str:
@@ -210,7 +219,11 @@ def tiles(autoencoder: Training, dit: Training, stages: dict) -> str:
     gain, error = dit.last("caption_gain"), dit.last("caption_gain_stderr")
     if gain is not None and error is not None:
         found.append(
-            ("right captions lower it by", f"{gain:.3g}", f"± {error:.2g}, standard error")
+            (
+                "right captions lower it by",
+                f"{gain:.3g}",
+                f"± {error:.2g}, standard error over clips",
+            )
         )
     cards = [f"<div><small>{a}</small><b>{b}</b><small>{c}</small></div>" for a, b, c in found]
     return f'<div class="tiles">{"".join(cards)}</div>'
@@ -221,14 +234,14 @@ def training_rows(name: str, training: Training) -> list[tuple[str, str]]:
     rows = []
     if "parameters" in training.summary:
         rows.append((f"{name}: parameters", format_count(training.summary["parameters"])))
-    if "seconds" in training.summary:
-        rows.append((f"{name}: training", format_seconds(training.summary["seconds"])))
+    if "padding" in training.summary:
+        padding = f"{100 * training.summary['padding']:.2f} %"
+        rows.append((f"{name}: padding of the rows, mean", padding))
     if training.train:
         rows.append((f"{name}: steps", str(training.train[-1]["step"])))
     formats = {
         "tokens_per_second": ("speed", lambda x: f"{format_count(x)} tokens/s"),
         "step_seconds": ("time of a step", lambda x: f"{1000 * x:.0f} ms"),
-        "padding": ("padding of the rows", lambda x: f"{100 * x:.2f} %"),
     }
     for key, (label, text) in formats.items():
         values = [line[key] for line in training.train if key in line]
@@ -270,7 +283,7 @@ def page(run: Path) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>videodit demo</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{STYLE}</style></head><body><main><h1>videodit demo</h1>"
-        "<p>An autoencoder and a text-to-video model, trained from scratch on one film.</p>"
+        f"<p>{INTRODUCTION}</p>"
         f"{body}<footer>{ATTRIBUTION}</footer></main></body></html>"
     )
 

@@ -66,7 +66,9 @@ def run(tmp_path):
             {"step": 100, "kind": "eval", "loss": 0.3, "psnr": 28.75, "psnr_pca": 24.25},
         ],
     )
-    (tmp_path / "autoencoder" / "summary.json").write_text('{"parameters": 1234567, "seconds": 75}')
+    (tmp_path / "autoencoder" / "summary.json").write_text(
+        '{"parameters": 1234567, "padding": 0.0123}'
+    )
     caption_figures = {"caption_gain": 0.0125, "caption_gain_stderr": 0.0031}
     write_lines(
         tmp_path / "dit" / "metrics.jsonl",
@@ -101,9 +103,8 @@ def test_figures_on_the_page_come_from_the_run(run):
         "0.6101",
         "best linear 0.7302",
         "0.0125",
-        "± 0.0031, standard error",
+        "± 0.0031, standard error over clips",
         "1.23M",  # parameters
-        "1:15",  # seconds of training
         "54.3k tokens/s",
         "1.23 %",  # padding
         "250 ms",
