@@ -1,0 +1,59 @@
+import jax
+import numpy as np
+import pytest
+from packs import clip, pack, perturb, tiny_config
+
+from videodit.models.dit import make_dit
+
+RNG = np.random.default_rng(0)
+BATCH = jax.device_get(pack([[clip(0), clip(1)]]))
+LATENTS = RNG.normal(size=(1, 96, 16)).astype(np.float32)
+LEVELS = RNG.uniform(size=(1, 12)).astype(np.float32)
+TEXT = RNG.normal(size=(1, 32, 32)).astype(np.float32)
+FIRST, SECOND = (BATCH.segment_ids[0] == m for m in (1, 2))
+
+
+@pytest.fixture(params=["block", "shared"])
+def model(request):
+    cfg = tiny_config(dit__modulation=request.param)
+    init, apply = make_dit(cfg.dit, 16, 32, cfg.compute)
+    params = init(jax.random.key(0))
+
+    def run(params, levels=LEVELS, text=TEXT):
+        velocity = apply(
+            params,
+            LATENTS,
+            levels,
+            BATCH.noise_slot_ids,
+            BATCH.positions,
+            BATCH.segment_ids,
+            text,
+            BATCH.text_segment_ids,
+        )
+        return np.asarray(velocity)[0]
+
+    return params, run
+
+
+def test_it_starts_at_zero(model):
+    params, run = model
+    assert (run(params) == 0).all()
+
+
+def test_a_level_and_a_caption_reach_the_tokens_of_their_clip_alone(model):
+    params, run = model
+    params = perturb(params)
+    before = run(params)
+    levels = LEVELS.copy()
+    levels[0, 2] = 0.5 * levels[0, 2]  # the noisy slot of the second clip
+    text = np.where(BATCH.text_segment_ids[..., None] == 2, TEXT + 1, TEXT)
+    for after in (run(params, levels=levels), run(params, text=text)):
+        np.testing.assert_array_equal(after[FIRST], before[FIRST])
+        assert (after[SECOND] != before[SECOND]).all(axis=-1).all()
+
+
+def test_the_slot_of_given_tokens_does_not_reach_the_others(model):
+    params, run = model
+    params, levels = perturb(params), LEVELS.copy()
+    levels[0, [1, 3]] += 0.3  # no token of these clips is given
+    np.testing.assert_array_equal(run(params, levels=levels), run(params))
