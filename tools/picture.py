@@ -1,6 +1,6 @@
 """A demo in one picture: `python -m tools.picture --run=runs/demo --out=docs/demo.png`.
 
-Three rows of wide clips, each shown by its first, middle and last frame: validation clips of the
+Three rows of clips, each shown by its first, middle and last frame: validation clips of the
 film, the autoencoder's reconstructions of them, and clips generated from text.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from absl import app, flags
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from tools.report import Training
 from videodit.config import ConfigError
@@ -41,17 +41,16 @@ def rows(run: Path) -> dict[str, list[Clip]]:
     for request in requests:
         generated.setdefault(request["prompt"], run / "samples" / request["out"])
     return {
-        "film (validation clips)": wide_clips(originals),
-        "reconstructed by the autoencoder": wide_clips(rebuilt),
-        "generated from text": wide_clips((file, text) for text, file in generated.items()),
+        "film (validation clips)": moving_clips(originals),
+        "reconstructed by the autoencoder": moving_clips(rebuilt),
+        "generated from text": moving_clips((file, text) for text, file in generated.items()),
     }
 
 
-def wide_clips(files: Iterable[tuple[Path, str]]) -> list[Clip]:
-    """The first CLIPS videos that are wider than high and have several frames."""
+def moving_clips(files: Iterable[tuple[Path, str]]) -> list[Clip]:
+    """The first CLIPS videos that have several frames."""
     clips = ((read_frames(file), caption) for file, caption in files)
-    wide = ((x, caption) for x, caption in clips if len(x) > 1 and x.shape[2] > x.shape[1])
-    return list(itertools.islice(wide, CLIPS))
+    return list(itertools.islice(((x, caption) for x, caption in clips if len(x) > 1), CLIPS))
 
 
 def draw(rows: dict[str, list[Clip]]) -> Image.Image:
@@ -69,7 +68,7 @@ def draw(rows: dict[str, list[Clip]]) -> Image.Image:
         for column, (frames, caption) in enumerate(clips):
             left = GAP + column * (3 * FRAME[0] + GAP)
             for i, frame in enumerate((frames[0], frames[len(frames) // 2], frames[-1])):
-                image = Image.fromarray(frame).resize(FRAME, Image.Resampling.BICUBIC)
+                image = ImageOps.pad(Image.fromarray(frame), FRAME, color="white")
                 picture.paste(image, (left + i * FRAME[0], top + TITLE))
             place = (left, top + TITLE + FRAME[1] + 3)
             pen.text(place, textwrap.fill(caption, 68), fill="#475569", font=small)
