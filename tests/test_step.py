@@ -84,7 +84,9 @@ def test_any_mesh_equals_one_device(mesh, reference, shape):
     jax.tree.map(np.testing.assert_array_equal, expected["born"], got["born"])
 
 
-@pytest.mark.parametrize("shape, accumulate", [((1, 1, 1, 1), 4), ((2, 1, 1, 1), 2)])
+@pytest.mark.parametrize(
+    "shape, accumulate", [((1, 1, 1, 1), 4), pytest.param((2, 1, 1, 1), 2, marks=pytest.mark.slow)]
+)
 def test_micro_batches_equal_the_whole_batch(mesh, reference, shape, accumulate):
     name, expected = reference
     with mesh(*shape):

@@ -16,7 +16,7 @@ from videodit.tasks.sampling import (
 )
 from videodit.tasks.views import clip_means, shuffle_captions
 
-CFG = tiny_config(data__row_tokens=96, data__text_tokens=64)
+CFG = tiny_config(data__row_tokens=96, data__text_tokens=64, sample__prompts=())
 
 
 @pytest.fixture(scope="module")
