@@ -121,8 +121,6 @@ def test_pauses_do_not_count(clock):
         (metrics.format_count, 950, "950"),
         (metrics.format_count, 999_700, "1M"),
         (metrics.format_count, 5_600_000, "5.6M"),
-        (metrics.format_bytes, 1536, "1.5 KiB"),
-        (metrics.format_bytes, 12, "12 B"),
     ],
 )
 def test_numbers_for_people(function, value, text):

@@ -137,11 +137,3 @@ def format_count(number: float) -> str:
         if abs(number) >= 0.9995 * size:
             return f"{number / size:.3g}{letter}"
     return f"{number:.3g}"
-
-
-def format_bytes(number: float) -> str:
-    """Bytes in binary units: 1536 -> "1.5 KiB"."""
-    for size, unit in ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
-        if abs(number) >= size:
-            return f"{number / size:.3g} {unit}"
-    return f"{number:.0f} B"
