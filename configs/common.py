@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from videodit.config import RANDOM, SYNTHETIC, ConfigError, nearest
+from videodit.config import RANDOM, SYNTHETIC, ConfigError, defaults, nearest
 
 
 def variant(config: ConfigDict, arg: str | None) -> ConfigDict:
@@ -19,11 +19,15 @@ def smoke(config: ConfigDict) -> ConfigDict:
     config.log_every = config.eval_batches = 1
     config.data.update(
         catalog=SYNTHETIC,
+        mixture=(),
+        where="",
         row_tokens=320,
         text_tokens=128,
         max_segments=8,
         batch_rows=2,
         rows_per_window=4,
+        workers=0,
+        sampling=defaults().data.sampling,
     )
     config.autoencoder.update(size="smoke", pca_batches=1)
     if config.task == "diffusion":

@@ -48,22 +48,82 @@ class TaskWeights:
     inpaint: float = 0.0  # all but a box is given
 
 
+Table = tuple[tuple[float, ...], ...]  # rows (from step, values): each holds until the next one
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """What of a clip is seen, at which size: schedules over training (data/draws.py).
+
+    An empty table leaves clips as they are. Clips are never enlarged and keep their aspect.
+    """
+
+    sides: Table = ()  # (step, least, most): sqrt(width * height) in pixels, uniform
+    seconds: Table = ()  # (step, least, most): duration, uniform; a random part of a longer clip
+    rates: Table = ()  # (step, fps, ...): one of them is approached by leaving frames out
+    images: Table = ()  # (step, share): share of the vision tokens that are images'
+    drop: Table = ()  # (step, most, a, b): most * Beta(a, b) of a clip's tokens, at random
+    drop_static: Table = ()  # (step, share): of the patches that repeat the previous frame
+
+    def __post_init__(self):
+        values = {"sides": 2, "seconds": 2, "rates": 0, "images": 1, "drop": 3, "drop_static": 1}
+        for name, count in values.items():
+            _check_table(f"data.sampling.{name}", getattr(self, name), count)
+        for name in ("sides", "seconds", "rates"):
+            rows = getattr(self, name)
+            good = all(value > 0 for row in rows for value in row[1:])
+            check(good, f"data.sampling.{name}", rows, "values above 0")
+        for name in ("sides", "seconds"):
+            rows = getattr(self, name)
+            good = all(row[1] <= row[2] for row in rows)
+            check(good, f"data.sampling.{name}", rows, "rows (step, least, most)")
+        for name in ("images", "drop", "drop_static"):
+            rows = getattr(self, name)
+            good = all(0 <= row[1] <= 1 and min(row[2:], default=1) > 0 for row in rows)
+            check(good, f"data.sampling.{name}", rows, "a share of 0 to 1 behind each step")
+
+
+def _check_table(name: str, rows: Table, values: int) -> None:
+    """Rows of a step and `values` numbers (0: one or more), from step 0 on, in order."""
+    steps = [row[0] for row in rows if row]
+    good = len(steps) == len(rows) and steps == sorted(set(steps)) and (not steps or not steps[0])
+    check(good, name, rows, "rows whose first numbers are rising steps, the first of them 0")
+    sizes = {len(row) - 1 for row in rows}
+    good = sizes <= {values} if values else 0 not in sizes
+    check(good, name, rows, f"{values or 'some'} numbers behind each step")
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """Clips and how they are packed into rows of exactly `row_tokens` vision tokens."""
 
-    catalog: str = ""  # folder of a curated dataset (tools/curate.py), or "synthetic"
+    # Of one source (data/sources.py): a folder that tools/curate.py made, a folder of videos and
+    # images, "tfds:BUILDER_FOLDER:SPLIT", or "synthetic"; a folder may be gs://...
+    catalog: str = ""
+    mixture: tuple[tuple[str, float], ...] = ()  # instead: (source, weight in vision tokens), ...
+    where: str = ""  # SQL over the catalog's columns, such as "aspect > 1 and motion > 0.2"
     row_tokens: int = 1024  # L
-    text_tokens: int = 512  # S
+    text_tokens: int = 512  # S; 0: as many as the captions need
     max_segments: int = 16  # M, clips a row
     batch_rows: int = 8  # B, rows of the global batch
     rows_per_window: int = 64  # rows that one window of the shuffled catalog is packed into
-    threads: int = 2  # decoding threads a process
+    threads: int = 2  # decoding threads a process, when workers is 0
+    workers: int = 0  # decoding processes a process
+    worker_memory: float = 4.0  # GB that a decoding process may have
+    max_broken: float = 0.01  # share of the clips read that may be broken before the run stops
     tasks: TaskWeights = field(default_factory=TaskWeights)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
     def __post_init__(self):
-        names = ("row_tokens", "text_tokens", "max_segments", "batch_rows", "threads")
-        check_positive(self, "data", names)
+        check_positive(self, "data", ("row_tokens", "max_segments", "batch_rows", "threads"))
+        for name in ("text_tokens", "workers"):
+            check(getattr(self, name) >= 0, f"data.{name}", getattr(self, name), "0 or more")
+        check(self.worker_memory > 0, "data.worker_memory", self.worker_memory, "more than 0 GB")
+        check(0 <= self.max_broken <= 1, "data.max_broken", self.max_broken, "a share of 0 to 1")
+        good = all(weight > 0 for _, weight in self.mixture)
+        check(good, "data.mixture", self.mixture, "(source, weight above 0), ...")
+        if self.catalog and self.mixture:
+            raise ConfigError("data.mixture: leave data.catalog empty, or name it in the mixture")
         check(
             self.rows_per_window % self.batch_rows == 0 and self.rows_per_window > 0,
             "data.rows_per_window",
@@ -294,7 +354,11 @@ def _convert(hint, value, name: str):
         return _build(hint, value, name + ".")
     if typing.get_origin(hint) is tuple:
         check(isinstance(value, (tuple, list)), name, value, f"a {hint}")
-        return tuple(_convert(typing.get_args(hint)[0], item, name) for item in value)
+        kinds = typing.get_args(hint)
+        if kinds[-1] is Ellipsis:
+            kinds = kinds[:1] * len(value)
+        check(len(value) == len(kinds), name, value, f"{len(kinds)} values")
+        return tuple(_convert(kind, item, name) for kind, item in zip(kinds, value))
     accepted = (int, float) if hint is float else hint
     check(
         isinstance(value, accepted) and not isinstance(value, bool),
