@@ -8,11 +8,13 @@ from videodit.config import ConfigError
 from videodit.data.video import (
     KEYFRAME_EVERY,
     VideoInfo,
+    View,
     cropper,
     decode,
     encode,
     fits,
     probe,
+    read_clip,
     read_frames,
     write_video,
 )
@@ -55,16 +57,16 @@ def test_a_clip_has_keyframes_and_no_b_frames():
     assert max(np.diff(keys + [30])) <= KEYFRAME_EVERY
 
 
-def test_a_range_of_frames():
+def test_a_view_is_of_frames_start_and_every_stride_th_after_it():
     clip = waves()
     data = encode(clip, 12)
-    whole = read_frames(data)
-    np.testing.assert_array_equal(read_frames(data, start=3, stop=6), whole[3:6])
-    np.testing.assert_array_equal(read_frames(data, start=15), whole[15:])
-    with pytest.raises(ConfigError, match="frames 15 to 20"):
-        read_frames(data, start=15, stop=20)
-    with pytest.raises(ConfigError, match="frames 17 to the end"):
-        read_frames(data, start=17)
+    frames = read_frames(data)
+    for start, stride in ((0, 1), (3, 1), (5, 4), (13, 2), (16, 1)):
+        count = len(frames[start::stride])
+        found = read_clip(data, View(start, stride, count, 40, 56), 12)
+        np.testing.assert_array_equal(found, frames[start::stride])
+        with pytest.raises(ConfigError, match="cut short"):
+            read_clip(data, View(start, stride, count + 1, 40, 56), 12)
 
 
 @pytest.mark.parametrize("height, width", [(40, 56), (33, 47)])

@@ -1,52 +1,74 @@
 """Video files and bytes to numpy frames and back, through PyAV (FFmpeg).
 
-Frames are uint8 T H W 3, RGB. Everything written is H.264 in BT.709 and says so, so that reading
-it back and any player give the same colours. A file that is missing, broken or cut short raises
-ConfigError naming it.
+Frames are uint8 T H W 3, RGB, as a player shows them: rotated as the file says, in the colours that
+its tags say. Everything written is H.264 in BT.709 and says so, so that reading it back and any
+player give the same colours. What is missing, broken or cut short raises ConfigError naming it.
 """
 
 import contextlib
 import io
 import itertools
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
 import av
 import numpy as np
+from av.sidedata.sidedata import Type as SideData
+from av.stream import Disposition
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from videodit.config import ConfigError, check
+from videodit.data.patches import Size
 
 KEYFRAME_EVERY = 12  # frames: how many are decoded at most to reach any one of a clip
 
 # Near lossless (CRF 4), each frame predicted from earlier ones only, cheap to decode.
 CLIP_OPTIONS = {"crf": "4", "g": str(KEYFRAME_EVERY), "bf": "0", "tune": "fastdecode"}
 PLAYER_OPTIONS = {"crf": "16"}
+LATE = 0.4  # of a frame: by how much rounded or unsteady time stamps may be late
 BT709 = 1  # FFmpeg's number of these primaries and of this transfer curve
 
 
 class VideoInfo(NamedTuple):
     """What a video's header says."""
 
-    width: int  # pixels
+    width: int  # pixels, as displayed
     height: int
-    frames: int
+    frames: int  # at a constant frame rate
     fps: float
 
 
-def probe(file: str | os.PathLike) -> VideoInfo:
-    """Size, frame count and frame rate of a video (or an image: 1 frame), nothing decoded.
+class View(NamedTuple):
+    """What of a clip is seen, and at which size."""
 
-    Where the container does not state a frame count, its packets are counted. Raises ConfigError.
+    start: int  # first frame, counted in frames of the clip at its fps
+    stride: int  # every stride-th frame
+    frames: int  # how many of them
+    height: int  # pixels, after a centre crop to this aspect and averaging over areas
+    width: int
+
+
+def whole(frames: int, height: int, width: int) -> View:
+    """The view of all frames of a clip at its own size."""
+    return View(0, 1, frames, height, width)
+
+
+def probe(file: str | os.PathLike) -> VideoInfo:
+    """Displayed size, frame count and frame rate of a video (or an image: 1 frame).
+
+    Where the container does not state them, its packets are counted; the first frame is decoded for
+    its orientation. Raises ConfigError.
     """
     with _opened(file) as (container, stream):
-        frames = stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
+        frames = _stated_frames(stream) or sum(bool(p.size) for p in container.demux(stream))
         rate = stream.average_rate or stream.guessed_rate
         if not (frames and rate):
             raise ConfigError(f"{_name(file)}: holds no frames")
-        return VideoInfo(stream.width, stream.height, frames, float(rate))
+    height, width = _displayed(next(decode(file)))
+    return VideoInfo(width, height, frames, float(rate))
 
 
 def decode(file: str | os.PathLike | bytes, *, threads: int = 1) -> Iterator[av.VideoFrame]:
@@ -55,50 +77,92 @@ def decode(file: str | os.PathLike | bytes, *, threads: int = 1) -> Iterator[av.
     `threads`: decoding threads; 0 takes one a core. Raises ConfigError, also when frames are
     damaged or fewer than the header states.
     """
-    with _opened(file) as (container, stream):
-        stream.thread_type = "NONE" if threads == 1 else "AUTO"
-        stream.codec_context.thread_count = threads
+    with _opened(file, threads) as (container, stream):
         count = 0
-        for count, frame in enumerate(container.decode(stream), start=1):
-            if frame.is_corrupt:
-                raise ConfigError(f"{_name(file)}: frame {count - 1} is damaged")
+        for _, frame in _decoded(file, container, stream, 0):
+            count += 1
             yield frame
-        if count < max(stream.frames, 1):
+        stated = max(_stated_frames(stream), 1)
+        if count < stated:
             raise ConfigError(
-                f"{_name(file)}: cut short, {count} frames of {stream.frames} can be decoded"
+                f"{_name(file)}: cut short, {count} frames of {stated} can be decoded"
             )
 
 
-def read_frames(
-    file: str | os.PathLike | bytes, *, start: int = 0, stop: int | None = None
+def read_clip(
+    file: str | os.PathLike | bytes, view: View, fps: float, *, expected: Size | None = None
 ) -> np.ndarray:
-    """Frames start <= i < stop of a file or of encoded bytes: uint8 T H W 3, RGB.
+    """The frames of `view` of a file or of encoded bytes: uint8 T H W 3, RGB.
 
-    Decodes from the beginning, in this thread: exact for any file, made for clips. Raises
-    ConfigError if the video cannot be read or has fewer than `stop` frames.
+    Frame k of a clip is what is shown at k / fps seconds: of a video with that constant frame rate
+    its k-th frame. Only what the view needs is decoded, from the keyframe before it.
+
+    `expected`: the (frames, height, width) that the clip should have at `fps`. Raises ConfigError
+    if the video has others, is smaller than the view or cut short, or where the needed part is
+    damaged.
     """
-    reformatter = VideoReformatter()  # keeps its colour tables from frame to frame
-    # Exhausting a whole clip lets decode() compare the frame count with the header's.
-    frames = [
-        reformatter.reformat(frame, format="rgb24").to_ndarray()
-        for frame in itertools.islice(decode(file), start, stop)
-    ]
-    if len(frames) < (1 if stop is None else stop - start):
-        raise ConfigError(
-            f"{_name(file)}: frames {start} to {'the end' if stop is None else stop} were asked "
-            f"for, only {len(frames)} of them exist"
-        )
-    return np.stack(frames)
+    wanted = range(view.start, view.start + view.stride * view.frames, view.stride)
+    video, last = None, None
+    with _opened(file) as (container, stream):
+        for k, frame in enumerate(_shown(file, container, stream, wanted, fps)):
+            if video is None:
+                _check_expected(file, stream, frame, fps, expected)
+                crop = cropper(frame, view.width, view.height)
+                video = np.empty((view.frames, view.height, view.width, 3), np.uint8)
+            video[k] = video[k - 1] if frame is last else crop(frame)
+            last = frame
+    return video
+
+
+def read_frames(file: str | os.PathLike | bytes) -> np.ndarray:
+    """Every frame that a file or encoded bytes hold: uint8 T H W 3, RGB. Raises ConfigError."""
+    frames = decode(file)
+    first = next(frames)
+    crop = cropper(first, *reversed(_displayed(first)))
+    return np.stack([crop(frame) for frame in itertools.chain([first], frames)])
+
+
+def resize(frames: np.ndarray, view: View) -> np.ndarray:
+    """The same as `read_clip` does, of frames uint8 T H W 3 in memory: uint8 T H W 3.
+
+    A view of the frames where their size stays. Raises ConfigError where they do not hold it.
+    """
+    last = view.start + view.stride * (view.frames - 1)
+    if last >= len(frames):
+        raise ConfigError(f"frame {last} was asked for, there are {len(frames)}")
+    frames = frames[view.start : last + 1 : view.stride]
+    if frames.shape[1:3] == (view.height, view.width):
+        return frames
+    pictures = (av.VideoFrame.from_ndarray(frame, format="rgb24") for frame in frames)
+    first = next(pictures)
+    crop = cropper(first, view.width, view.height)
+    video = np.empty((view.frames, view.height, view.width, 3), np.uint8)
+    for k, picture in enumerate(itertools.chain([first], pictures)):
+        video[k] = crop(picture)
+    return video
 
 
 def cropper(first: av.VideoFrame, width: int, height: int) -> Callable[[av.VideoFrame], np.ndarray]:
     """A function from frames like `first` to uint8 H W 3 (RGB) of the given size.
 
     It crops the centre to the asked aspect and averages over areas down to the size, both in one
-    FFmpeg filter graph. `fits` says which sizes need no enlarging.
+    FFmpeg filter graph, and turns the picture as its display matrix says. Transparent parts become
+    black. Raises ConfigError for a size that needs enlarging.
     """
+    film_height, film_width = _displayed(first)
+    if width > film_width or height > film_height:
+        raise ConfigError(
+            f"{width}x{height} was asked of a video of {film_width}x{film_height}; "
+            "clips are never enlarged"
+        )
+    turn = _turner(first)
+    if _is_transposed(first):
+        width, height = height, width
     crop_width, crop_height = _centre(first.width, first.height, width, height)
+    # Even offsets keep chroma samples where they are; `exact` keeps odd sizes.
+    x, y = (first.width - crop_width) // 4 * 2, (first.height - crop_height) // 4 * 2
     graph = av.filter.Graph()
+    graph.threads = 1
     graph.link_nodes(
         graph.add_buffer(
             width=first.width,
@@ -106,23 +170,27 @@ def cropper(first: av.VideoFrame, width: int, height: int) -> Callable[[av.Video
             format=first.format,
             time_base=first.time_base or Fraction(1, 1000),
         ),
-        graph.add("crop", f"{crop_width}:{crop_height}"),
+        graph.add("crop", f"{crop_width}:{crop_height}:{x}:{y}:exact=1"),
         graph.add("scale", f"{width}:{height}:flags=area+accurate_rnd+full_chroma_int"),
         graph.add("format", "rgb24"),
         graph.add("buffersink"),
     ).configure()
+    kind = _kind(first)
 
     def crop(frame: av.VideoFrame) -> np.ndarray:
+        if _kind(frame) != kind:
+            raise ConfigError(f"the picture changes from {kind} to {_kind(frame)}")
         graph.vpush(frame)
-        return graph.vpull().to_ndarray()
+        plane = graph.vpull().planes[0]
+        rows = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)
+        return turn(rows[:, : 3 * width].reshape(height, width, 3))
 
     return crop
 
 
 def fits(info: VideoInfo, width: int, height: int) -> bool:
     """Whether a centre crop of the video to this aspect has at least width x height pixels."""
-    crop_width, crop_height = _centre(info.width, info.height, width, height)
-    return crop_width >= width and crop_height >= height
+    return width <= info.width and height <= info.height
 
 
 def encode(frames: np.ndarray, fps: float) -> bytes:
@@ -176,16 +244,121 @@ def _write(container, frames: np.ndarray, fps: float, pixels: str, options: dict
 
 
 @contextlib.contextmanager
-def _opened(file: str | os.PathLike | bytes):
+def _opened(file: str | os.PathLike | bytes, threads: int = 1):
     """(container, its first video stream); what FFmpeg cannot read becomes a ConfigError."""
     source = io.BytesIO(file) if isinstance(file, bytes) else os.fspath(file)
     try:
         with av.open(source) as container:
-            if not container.streams.video:
+            cover = Disposition.attached_pic
+            streams = [s for s in container.streams.video if not s.disposition & cover]
+            if not streams:
                 raise ConfigError(f"{_name(file)}: holds no video")
-            yield container, container.streams.video[0]
+            stream = streams[0]
+            stream.thread_type = "NONE" if threads == 1 else "AUTO"
+            stream.codec_context.thread_count = threads
+            stream.codec_context.options = {"err_detect": "explode"}
+            yield container, stream
+    except MemoryError as error:
+        raise ConfigError(f"{_name(file)}: needs more memory than there is") from error
     except (av.FFmpegError, OSError) as error:
         raise ConfigError(f"{_name(file)}: cannot be read as video: {error.strerror}") from error
+
+
+def _shown(file, container, stream, wanted: range, fps: float) -> Iterator[av.VideoFrame]:
+    """For each wanted k the last frame that starts by k / fps, give or take LATE frames."""
+    due = deque((k + LATE) / fps for k in wanted)
+    steady = stream.average_rate == stream.base_rate  # else the next frame may come at any time
+    shown, end = None, 0.0
+    for start, frame in _decoded(file, container, stream, due[0] if wanted.start else 0):
+        while due and due[0] < start and shown is not None:
+            yield shown
+            due.popleft()
+        shown, end = frame, start + (1 / float(stream.average_rate) if steady else 0)
+        while due and due[0] < end:
+            yield shown
+            due.popleft()
+        if not due:
+            return
+    length = float((shown.duration or 0) * shown.time_base) if shown else 0
+    while due and shown and due[0] < start + max(length, 1 / fps):
+        yield shown
+        due.popleft()
+    if due:
+        raise ConfigError(
+            f"{_name(file)}: cut short: frame {wanted[-len(due)]} was asked for, "
+            f"the video ends before"
+        )
+
+
+def _decoded(file, container, stream, seconds: float) -> Iterator[tuple[float, av.VideoFrame]]:
+    """(start in seconds, frame) in order, from a keyframe that starts by `seconds` on."""
+    origin, rate = stream.start_time or 0, float(stream.average_rate or stream.guessed_rate or 1)
+    count = 0
+    for packet in _packets(container, stream, seconds):
+        for frame in packet.decode():
+            start = count / rate if frame.pts is None else (frame.pts - origin) * stream.time_base
+            if frame.is_corrupt:
+                raise ConfigError(f"{_name(file)}: the frame at {float(start):.3f} s is damaged")
+            yield float(start), frame
+            count += 1
+
+
+def _packets(container, stream, seconds: float) -> Iterator[av.Packet]:
+    """The stream's packets, from a keyframe that starts by `seconds` on."""
+    if seconds > 0 and stream.start_time is not None:
+        target = stream.start_time + int(seconds / stream.time_base)
+        container.seek(target, stream=stream)
+        packets = container.demux(stream)
+        first = next(packets)
+        if first.is_keyframe and first.pts is not None and first.pts <= target:
+            return itertools.chain([first], packets)
+        container.seek(stream.start_time, stream=stream)
+    return container.demux(stream)
+
+
+def _stated_frames(stream) -> int:
+    """Frames that the header states, without those that it says are not shown; 0 if none."""
+    return stream.frames - sum(entry.is_discard for entry in stream.index_entries)
+
+
+def _check_expected(file, stream, first, fps: float, expected: Size | None) -> None:
+    if expected is None:
+        return
+    height, width = _displayed(first)
+    frames = _stated_frames(stream) or expected[0]
+    if (frames, height, width) != tuple(expected):
+        raise ConfigError(
+            f"{_name(file)}: has {frames} frames of {width}x{height}, "
+            f"{expected[0]} of {expected[2]}x{expected[1]} were expected"
+        )
+
+
+def _kind(frame: av.VideoFrame) -> tuple[int, int, str]:
+    return frame.width, frame.height, frame.format.name
+
+
+def _displayed(frame: av.VideoFrame) -> tuple[int, int]:
+    """Height and width of a frame as displayed."""
+    size = frame.height, frame.width
+    return size[::-1] if _is_transposed(frame) else size
+
+
+def _is_transposed(frame: av.VideoFrame) -> bool:
+    a, b = _display_matrix(frame)[0]
+    return abs(a) < abs(b)
+
+
+def _display_matrix(frame: av.VideoFrame) -> np.ndarray:
+    """2 2: a stored pixel (x, y) is displayed at (x, y) @ matrix (FFmpeg's libavutil/display.h)."""
+    data = frame.side_data.get(SideData.DISPLAYMATRIX)
+    return np.eye(2) if data is None else np.frombuffer(data, np.int32).reshape(3, 3)[:2, :2]
+
+
+def _turner(frame: av.VideoFrame) -> Callable[[np.ndarray], np.ndarray]:
+    """From stored to displayed pixels H W 3: one of the eight turns and mirrorings, as a view."""
+    right, down = np.sign(_display_matrix(frame).sum(0)).astype(int)
+    axes = (1, 0, 2) if _is_transposed(frame) else (0, 1, 2)
+    return lambda pixels: pixels.transpose(axes)[::down, ::right]
 
 
 def _name(file: str | os.PathLike | bytes) -> str:
