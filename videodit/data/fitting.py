@@ -1,9 +1,13 @@
 """How clips are fitted into rows: bin packing under three capacities, in plain Python lists."""
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
+from heapq import heappop, heapreplace
+from itertools import accumulate
 
 SPREADS = (0.95, 0.8, 0.5, 0.0)  # shares of the tokens that are spread, tried in this order
+ENOUGH = 0.998  # share of the clips that have found a place: no other spread is tried
+PROBES = 64  # rows that are asked whether they have room for a clip's text
 
 
 def fit_decreasing(
@@ -42,34 +46,75 @@ def _fit(lengths, text_lengths, capacity, rows: int) -> list[list[int]]:
     tries = []
     for spread in SPREADS:
         tries.append(_fit_in_order(order, lengths, text_lengths, capacity, rows, spread))
-        if _count(tries[-1]) == len(lengths):
+        if _count(tries[-1]) >= ENOUGH * len(lengths):
             break
     return max(tries, key=_count)
 
 
 def _fit_in_order(order, lengths, text_lengths, capacity, rows, spread) -> list[list[int]]:
-    row_tokens, text_tokens, max_segments = capacity
-    packed = [[] for _ in range(rows)]
-    text_room = [text_tokens] * rows
-    # Rows that can take more, by room: room * rows + row, one sorted list for bisect.
-    open_rows = [row_tokens * rows + row for row in range(rows)]
-    least, least_text = min(lengths, default=0), min(text_lengths, default=0)
-    to_spread = spread * sum(lengths)
-    for i in order:
-        length, text = lengths[i], text_lengths[i]
-        candidates = range(bisect_left(open_rows, length * rows), len(open_rows))
-        for at in reversed(candidates) if to_spread > 0 else candidates:
-            if text_room[open_rows[at] % rows] >= text:
-                break
-        else:
-            continue
-        to_spread -= length
-        room, row = divmod(open_rows.pop(at) - length * rows, rows)
-        packed[row].append(i)
-        text_room[row] -= text
-        if room >= least and text_room[row] >= least_text and len(packed[row]) < max_segments:
-            insort(open_rows, room * rows + row)
+    packed, used = [[] for _ in range(rows)], [(0, 0)] * rows
+    share = spread * sum(lengths)
+    spread_clips = bisect_right(list(accumulate(map(lengths.__getitem__, order))), share)
+    late = _spread(order[:spread_clips], lengths, text_lengths, capacity, packed, used)
+    _fill(late + order[spread_clips:], lengths, text_lengths, capacity, packed, used)
     return packed
+
+
+def _spread(clips, lengths, text_lengths, capacity, packed, used) -> list[int]:
+    """Each clip to the emptiest row; returns those that did not fit there.
+
+    A row without room for a clip's text or for another segment takes part no more. `packed` and
+    `used` (tokens, text tokens) of the rows are updated.
+    """
+    row_tokens, text_tokens, max_segments = capacity
+    rows, text_room = len(packed), [text_tokens] * len(packed)
+    by_use, late = list(range(rows)), []  # a heap of used tokens * rows + row
+    for i in clips:
+        length, text = lengths[i], text_lengths[i]
+        while by_use:
+            use, row = divmod(by_use[0], rows)
+            if use + length > row_tokens:
+                late.append(i)
+                break
+            if text_room[row] >= text and len(packed[row]) < max_segments:
+                heapreplace(by_use, by_use[0] + length * rows)
+                packed[row].append(i)
+                text_room[row] -= text
+                used[row] = use + length, text_tokens - text_room[row]
+                break
+            heappop(by_use)
+        else:
+            late.append(i)
+    return late
+
+
+def _fill(clips, lengths, text_lengths, capacity, packed, used) -> None:
+    """Each clip to the fullest row that takes it; what fits into none of PROBES is left out."""
+    row_tokens, text_tokens, max_segments = capacity
+    rows, text_room = len(packed), [text_tokens - text for _, text in used]
+    least = min(map(lengths.__getitem__, clips), default=0)
+    least_text = min(map(text_lengths.__getitem__, clips), default=0)
+    # Rows that can take more, by room: room * rows + row, one sorted list for bisect.
+    by_room = sorted(
+        (row_tokens - tokens) * rows + row
+        for row, (tokens, _) in enumerate(used)
+        if text_room[row] >= least_text and len(packed[row]) < max_segments
+    )
+    least *= rows
+    for i in clips:
+        need, text = lengths[i] * rows, text_lengths[i]
+        first = bisect_left(by_room, need)
+        for at in range(first, min(first + PROBES, len(by_room))):
+            row = by_room[at] % rows
+            if text_room[row] < text:
+                continue
+            room = by_room.pop(at) - need
+            packed[row].append(i)
+            text_room[row] -= text
+            enough_text = text_room[row] >= least_text
+            if room >= least and enough_text and len(packed[row]) < max_segments:
+                insort(by_room, room)
+            break
 
 
 def _count(packed: list[list[int]]) -> int:
