@@ -1,11 +1,13 @@
 """Small random clips, packs of them, and tiny models with every gate open, for the tests."""
 
+import math
+
 import jax
 import numpy as np
 
 from videodit.config import Config, from_config_dict
 from videodit.data.loader import place
-from videodit.data.packing import PackedBatch, pack_row, segment, stack
+from videodit.data.packing import PackedBatch, empty_batch, pack_row, row_of, segment
 
 PATCH = (4, 8, 8)
 SHAPES = ((9, 24, 16), (1, 32, 32), (5, 16, 40), (5, 8, 8), (1, 16, 24))  # frames, height, width
@@ -39,10 +41,16 @@ def clip(i: int, seed: int = 0, given=None):
 
 def pack(rows, *, row_tokens=96, text_tokens=32, max_segments=6) -> PackedBatch:
     """A batch of rows, each a list of segments, on the current mesh if there is one."""
-    pack_one = lambda row: pack_row(
-        row, row_tokens=row_tokens, text_tokens=text_tokens, max_segments=max_segments, patch=PATCH
+    batch = empty_batch(
+        len(rows),
+        3 * math.prod(PATCH),
+        row_tokens=row_tokens,
+        text_tokens=text_tokens,
+        max_segments=max_segments,
     )
-    return place(stack([pack_one(row) for row in rows]))
+    for b, row in enumerate(rows):
+        pack_row(row, row_of(batch, b), patch=PATCH)
+    return place(batch)
 
 
 def perturb(params, scale=0.1, seed=7):

@@ -18,8 +18,9 @@ class PackedBatch(NamedTuple):
     """B rows of L vision tokens and S text tokens, holding up to M clips each; K = 2 M.
 
     Tokens of one clip are contiguous and ordered (t, h, w); clips follow one another from the
-    start of the row and padding ends it. The caption of segment m lies in the text row under
-    text segment id m. Without the leading B the same tuple is one row.
+    start of the row and padding ends it. A clip may lack tokens that were dropped: the others keep
+    their positions, and `grids` is that of the whole clip. The caption of segment m lies in the
+    text row under text segment id m. Without the leading B the same tuple is one row.
     """
 
     tokens: np.ndarray  # B L P uint8 pixels of a patch (or float32 latents)
@@ -36,17 +37,19 @@ class PackedBatch(NamedTuple):
     fps: np.ndarray  # B M float32: frames per second of the pixels
     task_ids: np.ndarray  # B M int32: index into data/given.py:TASKS
     valid: np.ndarray  # B M bool: the segment holds a clip
+    replaced: np.ndarray  # B M bool: it stands for a broken clip, or is left empty for want of one
 
 
 class Segment(NamedTuple):
-    """One clip, ready to be put into a row."""
+    """One clip, ready to be put into a row: n tokens."""
 
-    tokens: np.ndarray  # n P uint8 pixels of a patch (or float32 latents), ordered (t, h, w)
-    positions: np.ndarray  # n 3 float32
-    grid: Size  # latent frames, height, width in patches: n cells
+    frames: np.ndarray  # T H W C uint8 pixels (or float32 latents)
+    kept: np.ndarray | None  # flat t h w bool: the n tokens not dropped; None: all
+    positions: np.ndarray  # n 3 float32, ordered (t, h, w)
+    given: np.ndarray  # n bool
+    grid: Size  # latent frames, height, width in patches, of the whole clip
     fps: float  # frames per second of the pixels
     text_tokens: Sequence[int]  # the caption with BOS and EOS
-    given: np.ndarray  # n bool
     task_id: int  # index into data/given.py:TASKS
     sample_id: int  # which draw of the stream of clips
     clip_id: int  # row of the catalog
@@ -59,100 +62,130 @@ def segment(
     fps: float,
     text_tokens: Sequence[int],
     given: np.ndarray | None = None,
+    kept: np.ndarray | None = None,
     task_id: int = 0,
     sample_id: int = 0,
     clip_id: int = 0,
 ) -> Segment:
-    """The segment of a clip of frames T H W 3 uint8; `given` is a mask t h w bool, or none.
+    """The segment of a clip of frames T H W C; `fps` is theirs.
 
-    A clip that is yet to be generated is one of black frames.
+    `given` and `kept` are masks bool over the grid t h w (flat or not); by default nothing is given
+    and no token dropped. A clip that is yet to be generated is one of black frames.
     """
     grid = patches.grid(*frames.shape[:3], patch)
+    positions = patches.positions(grid, fps, patch)
+    given = np.zeros(len(positions), bool) if given is None else given.reshape(-1)
+    if kept is not None:
+        kept = kept.reshape(-1)
+        positions, given = positions[kept], given[kept]
     return Segment(
-        tokens=patches.patchify(frames, patch),
-        positions=patches.positions(grid, fps, patch),
+        frames=frames,
+        kept=kept,
+        positions=positions,
+        given=given,
         grid=grid,
         fps=fps,
         text_tokens=text_tokens,
-        given=np.zeros(math.prod(grid), bool) if given is None else given.reshape(-1),
         task_id=task_id,
         sample_id=sample_id,
         clip_id=clip_id,
     )
 
 
-def pack_row(
-    segments: Sequence[Segment],
+def empty_batch(
+    rows: int,
+    values: int,
     *,
     row_tokens: int,
     text_tokens: int,
     max_segments: int,
-    patch: Size,
+    dtype: type = np.uint8,
 ) -> PackedBatch:
-    """One row (no leading B) of the segments in their order; of none, an empty row of pixels.
+    """A batch of rows without clips, for tokens of P = `values` numbers of `dtype`."""
+    B, L, S, M = rows, row_tokens, text_tokens, max_segments
+    return PackedBatch(
+        tokens=np.zeros((B, L, values), dtype),
+        positions=np.zeros((B, L, 3), np.float32),
+        segment_ids=np.zeros((B, L), np.int32),
+        given=np.zeros((B, L), bool),
+        noise_slot_ids=np.full((B, L), -1, np.int32),
+        text_tokens=np.zeros((B, S), np.int32),
+        text_segment_ids=np.zeros((B, S), np.int32),
+        text_positions=np.zeros((B, S), np.int32),
+        sample_ids=np.zeros((B, M), np.uint32),
+        clip_ids=np.full((B, M), -1, np.int32),
+        grids=np.zeros((B, M, 3), np.int32),
+        fps=np.zeros((B, M), np.float32),
+        task_ids=np.zeros((B, M), np.int32),
+        valid=np.zeros((B, M), bool),
+        replaced=np.zeros((B, M), bool),
+    )
 
-    Raises ConfigError if they exceed a capacity, ValueError if float tokens are not finite.
+
+def row_of(batch: PackedBatch, b: int) -> PackedBatch:
+    """Row b of a batch, as views."""
+    return PackedBatch(*(x[b] for x in batch))
+
+
+def pack_row(
+    segments: Sequence[Segment | None],
+    out: PackedBatch,
+    *,
+    patch: Size,
+    replaced: Sequence[bool] = (),
+) -> None:
+    """Fills an empty row (`row_of` an `empty_batch`) with the segments in their order.
+
+    None leaves a slot empty: no tokens, not valid. `replaced` says which slots stand for a broken
+    clip. Raises ConfigError if segments exceed a capacity, ValueError if floats are not finite.
     """
-    _check_capacity("row_tokens", [len(s.tokens) for s in segments], row_tokens)
-    _check_capacity("text_tokens", [len(s.text_tokens) for s in segments], text_tokens)
-    _check_capacity("max_segments", [1 for _ in segments], max_segments)
-    values = segments[0].tokens if segments else np.empty((0, 3 * math.prod(patch)), np.uint8)
-    row = _empty_row(values, row_tokens, text_tokens, max_segments)
+    clips = [s for s in segments if s is not None]
+    _check_capacity("row_tokens", [len(s.positions) for s in clips], len(out.tokens))
+    _check_capacity("text_tokens", [len(s.text_tokens) for s in clips], len(out.text_tokens))
+    _check_capacity("max_segments", [1 for _ in segments], len(out.valid))
+    out.replaced[: len(replaced)] = replaced
     start = text_start = 0
     for m, s in enumerate(segments):
-        _check_finite(s)
-        _put(row, m, s, start, text_start)
-        start, text_start = start + len(s.tokens), text_start + len(s.text_tokens)
-    return row
-
-
-def stack(rows: Sequence[PackedBatch]) -> PackedBatch:
-    """A batch with leading B of rows that were packed with the same capacities."""
-    return PackedBatch(*(np.stack(column) for column in zip(*rows)))
+        if s is not None:
+            _check_finite(s)
+            _put(out, m, s, start, text_start, patch)
+            start, text_start = start + len(s.positions), text_start + len(s.text_tokens)
 
 
 def unpack(
-    tokens: np.ndarray, batch: PackedBatch, patch: Size, sizes: Sequence[Size] | None = None
+    tokens: np.ndarray,
+    batch: PackedBatch,
+    patch: Size,
+    sizes: Sequence[Size] | None = None,
+    *,
+    fill: float = 0,
 ) -> list[np.ndarray]:
     """Clips T H W C of every valid segment in (row, segment) order, from tokens B L P (any dtype).
 
-    Each is as large as its grid, or cropped to its (frames, height, width) of `sizes`. Latents are
-    patches of (1, 1, 1), which gives t h w P.
+    Each is as large as its grid, or cropped to its (frames, height, width) of `sizes`; cells whose
+    token was dropped are `fill`. `patch` is that of the batch; latents of a batch without dropped
+    tokens are patches of (1, 1, 1), which gives t h w P.
     """
-    tokens, grids, valid = (np.asarray(x) for x in (tokens, batch.grids, batch.valid))
-    lengths = grids.prod(-1)
-    starts = lengths.cumsum(-1) - lengths
+    tokens, batch = np.asarray(tokens), PackedBatch(*map(np.asarray, batch))
     clips = []
-    for b, m in np.argwhere(valid):
-        grid, start = tuple(grids[b, m].tolist()), starts[b, m]
+    for b, m in np.argwhere(batch.valid):
+        grid, here = tuple(batch.grids[b, m].tolist()), batch.segment_ids[b] == m + 1
+        cells = tokens[b, here]
+        if len(cells) < math.prod(grid):
+            at = patches.cells_at(batch.positions[b, here], grid, batch.fps[b, m], patch)
+            cells = np.full((math.prod(grid), tokens.shape[2]), fill, tokens.dtype)
+            cells[at] = tokens[b, here]
         size = sizes[len(clips)] if sizes else patches.full_size(grid, patch)
-        cells = tokens[b, start : start + lengths[b, m]]
         clips.append(patches.unpatchify(cells, grid, patch, size))
     return clips
 
 
-def _empty_row(values: np.ndarray, L: int, S: int, M: int) -> PackedBatch:
-    return PackedBatch(
-        tokens=np.zeros((L, values.shape[1]), values.dtype),
-        positions=np.zeros((L, 3), np.float32),
-        segment_ids=np.zeros(L, np.int32),
-        given=np.zeros(L, bool),
-        noise_slot_ids=np.full(L, -1, np.int32),
-        text_tokens=np.zeros(S, np.int32),
-        text_segment_ids=np.zeros(S, np.int32),
-        text_positions=np.zeros(S, np.int32),
-        sample_ids=np.zeros(M, np.uint32),
-        clip_ids=np.full(M, -1, np.int32),
-        grids=np.zeros((M, 3), np.int32),
-        fps=np.zeros(M, np.float32),
-        task_ids=np.zeros(M, np.int32),
-        valid=np.zeros(M, bool),
-    )
-
-
-def _put(row: PackedBatch, m: int, s: Segment, start: int, text_start: int) -> None:
-    cells = slice(start, start + len(s.tokens))
-    row.tokens[cells] = s.tokens
+def _put(row: PackedBatch, m: int, s: Segment, start: int, text_start: int, patch: Size) -> None:
+    cells = slice(start, start + len(s.positions))
+    if s.kept is None:
+        patches.patchify(s.frames, patch, out=row.tokens[cells])
+    else:
+        row.tokens[cells] = patches.patchify(s.frames, patch)[s.kept]
     row.positions[cells] = s.positions
     row.segment_ids[cells] = m + 1
     row.given[cells] = s.given
@@ -172,5 +205,5 @@ def _check_capacity(name: str, sizes: list[int], capacity: int) -> None:
 
 
 def _check_finite(s: Segment) -> None:
-    if s.tokens.dtype != np.uint8 and not np.isfinite(s.tokens).all():
-        raise ValueError(f"clip {s.clip_id} (sample {s.sample_id}) has tokens that are not finite")
+    if s.frames.dtype != np.uint8 and not np.isfinite(s.frames).all():
+        raise ValueError(f"clip {s.clip_id} (sample {s.sample_id}) has values that are not finite")

@@ -21,17 +21,25 @@ def grid(frames, height, width, patch: Size) -> Size:
     return 1 + -((1 - frames) // pt), -(-height // ph), -(-width // pw)
 
 
-def patchify(frames: np.ndarray, patch: Size) -> np.ndarray:
+def patchify(frames: np.ndarray, patch: Size, out: np.ndarray | None = None) -> np.ndarray:
     """Frames T H W C to tokens n P of the same dtype, ordered (t, h, w); P is (pt, ph, pw, C).
 
     The first frame is repeated in time to fill its patch; rows, columns and frames that are short
-    of a whole patch are filled by repeating the last one.
+    of a whole patch are filled by repeating the last one. Written to `out`, contiguous, if given.
     """
-    (t, h, w), (pt, ph, pw), size = grid(*frames.shape[:3], patch), patch, frames.shape
-    after = (t * pt - (pt - 1) - size[0], h * ph - size[1], w * pw - size[2])
-    padding = ((pt - 1, after[0]), (0, after[1]), (0, after[2]), (0, 0))
-    cells = np.pad(frames, padding, mode="edge").reshape(t, pt, h, ph, w, pw, size[3])
-    return cells.transpose(0, 2, 4, 1, 3, 5, 6).reshape(t * h * w, -1)
+    (t, h, w), (pt, ph, pw) = grid(*frames.shape[:3], patch), patch
+    height, width, channels = frames.shape[1:]
+    if out is None:
+        out = np.empty((t * h * w, pt * ph * pw * channels), frames.dtype)
+    cells = out.reshape(t, h, w, pt, ph, pw, channels)
+    rows, columns = height // ph, width // pw  # of whole cells
+    y, x, below, right = rows * ph, columns * pw, -height % ph, -width % pw
+    _fill(cells[:, :rows, :columns], frames[:, :y, :x])
+    if below:
+        _fill(cells[:, rows:], _repeat_edge(frames[:, y:], below, right))
+    if right:
+        _fill(cells[:, :rows, columns:], _repeat_edge(frames[:, :y, x:], 0, right))
+    return out
 
 
 def unpatchify(tokens: np.ndarray, grid: Size, patch: Size, size: Size) -> np.ndarray:
@@ -55,3 +63,26 @@ def positions(grid: Size, fps: float, patch: Size) -> np.ndarray:
     """
     cells = np.indices(grid, dtype=np.float32).reshape(3, math.prod(grid)).T
     return np.ascontiguousarray(cells) * np.float32([patch[0] / fps, 1, 1])
+
+
+def cells_at(positions: np.ndarray, grid: Size, fps: float, patch: Size) -> np.ndarray:
+    """Index int64 of each token n in the order of the grid, from its position: n 3 float32."""
+    cells = np.rint(positions * np.float32([fps / patch[0], 1, 1])).astype(int)
+    return np.ravel_multi_index(tuple(cells.T), grid)
+
+
+def _fill(cells: np.ndarray, frames: np.ndarray) -> None:
+    """Writes frames T H W C of whole patches in space to cells t h w pt ph pw C."""
+    _, h, w, pt, ph, pw, channels = cells.shape
+    target = cells.transpose(0, 3, 1, 2, 4, 5, 6)
+    source = frames.reshape(len(frames), h, ph, w, pw, channels).transpose(0, 1, 3, 2, 4, 5)
+    target[0] = source[0]
+    whole = (len(frames) - 1) // pt
+    middle, rest = source[1 : 1 + whole * pt], source[1 + whole * pt :]
+    target[1 : 1 + whole] = middle.reshape(whole, pt, *middle.shape[1:])
+    if len(rest):
+        target[-1, : len(rest)], target[-1, len(rest) :] = rest, rest[-1]
+
+
+def _repeat_edge(frames: np.ndarray, below: int, right: int) -> np.ndarray:
+    return np.pad(frames, ((0, 0), (0, below), (0, right), (0, 0)), mode="edge")

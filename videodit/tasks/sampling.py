@@ -1,5 +1,6 @@
 """From prompts to clips: requests of any shape are packed into rows and sampled together."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from videodit.config import Config, ConfigError, SampleConfig
 from videodit.data import patches
 from videodit.data.fitting import fit_decreasing
 from videodit.data.loader import place
-from videodit.data.packing import PackedBatch, pack_row, segment, stack, unpack
+from videodit.data.packing import PackedBatch, empty_batch, pack_row, row_of, segment, unpack
 from videodit.data.tokenizer import Tokenizer
 from videodit.diffusion import flow, samplers
 from videodit.models.autoencoder import to_bytes
@@ -99,21 +100,23 @@ def pack_requests(requests, tokenizer, cfg: Config) -> tuple[PackedBatch, list[i
     data, patch = cfg.data, cfg.autoencoder.patch
     segments = [_segment(request, tokenizer, cfg) for request in requests]
     rows = fit_decreasing(
-        [len(s.tokens) for s in segments],
+        [math.prod(s.grid) for s in segments],
         [len(s.text_tokens) for s in segments],
         row_tokens=data.row_tokens,
         text_tokens=data.text_tokens,
         max_segments=data.max_segments,
     )
     rows += [[]] * (-len(rows) % axis_size("batch") or not rows)
-    pack = lambda row: pack_row(
-        [segments[i] for i in row],
+    batch = empty_batch(
+        len(rows),
+        3 * math.prod(patch),
         row_tokens=data.row_tokens,
         text_tokens=data.text_tokens,
         max_segments=data.max_segments,
-        patch=patch,
     )
-    return stack([pack(row) for row in rows]), [i for row in rows for i in row]
+    for b, row in enumerate(rows):
+        pack_row([segments[i] for i in row], row_of(batch, b), patch=patch)
+    return batch, [i for row in rows for i in row]
 
 
 def _segment(request: Request, tokenizer, cfg: Config):
