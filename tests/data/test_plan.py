@@ -3,34 +3,16 @@ import dataclasses
 
 import numpy as np
 import pytest
+from clips import made_up
 
-from videodit.config import ConfigError, DataConfig, TaskWeights
+from videodit.config import ConfigError, DataConfig, SamplingConfig, TaskWeights
 from videodit.data import patches
-from videodit.data.catalog import Catalog
+from videodit.data.catalog import Part
 from videodit.data.given import TASKS
 from videodit.data.plan import Plan
 
 PATCH = (4, 8, 8)
 CFG = DataConfig(row_tokens=64, text_tokens=64, max_segments=8, batch_rows=4, rows_per_window=16)
-
-
-def catalog(clips, seed=0, val=0):
-    rng = np.random.default_rng(seed)
-    width, height = rng.choice([16, 24, 32], clips), rng.choice([16, 24, 32, 40], clips)
-    texts = [tuple(rng.integers(2, 12, rng.integers(1, 4)).tolist()) for _ in range(clips)]
-    return Catalog(
-        ids=np.array([f"clip{i}" for i in range(clips)], object),
-        shard=np.array(["shard"] * clips, object),
-        index=np.arange(clips, dtype=np.int32),
-        width=width.astype(np.int32),
-        height=height.astype(np.int32),
-        frames=rng.choice([1, 1, 5, 9], clips).astype(np.int32),
-        fps=np.full(clips, 8, np.float32),
-        captions=[tuple("x" * n for n in counts) for counts in texts],
-        text_tokens=texts,
-        split=np.array(["val"] * val + ["train"] * (clips - val), object),
-        tokenizer="",
-    )
 
 
 def tokens_of(clips, i):
@@ -46,7 +28,7 @@ def check_capacities(clips, rows):
 
 
 def test_rows_hold_the_capacities_and_every_draw_has_its_own_id():
-    clips = catalog(400)
+    clips = made_up(400)
     plan = Plan(clips, CFG, 0, PATCH)
     rows = [row for step in range(40) for row in plan.rows(step)]
     assert len(rows) == 160
@@ -56,7 +38,7 @@ def test_rows_hold_the_capacities_and_every_draw_has_its_own_id():
 
 
 def test_a_step_is_the_same_whenever_it_is_asked_and_another_seed_gives_other_rows():
-    clips = catalog(300)
+    clips = made_up(300)
     plan, late, other = (Plan(clips, CFG, seed, PATCH) for seed in (3, 3, 4))
     early = [plan.rows(step) for step in range(100)]
     assert late.rows(99) == early[99] and late.rows(7) == early[7]
@@ -64,7 +46,7 @@ def test_a_step_is_the_same_whenever_it_is_asked_and_another_seed_gives_other_ro
 
 
 def test_an_epoch_draws_every_clip_at_most_once_and_leaves_few():
-    plan = Plan(catalog(1200, seed=1), CFG, 0, PATCH)
+    plan = Plan(made_up(1200, seed=1), CFG, 0, PATCH)
     drawn = [p for step in range(300) for row in plan.rows(step) for p in row]
     for epoch in range(2):  # sample ids count the draws of the stream
         first = [p.clip for p in drawn if epoch <= p.sample_id / 1200 < epoch + 1]
@@ -76,7 +58,7 @@ def test_an_epoch_draws_every_clip_at_most_once_and_leaves_few():
 
 
 def test_clips_of_every_size_are_drawn_alike():
-    clips = catalog(2000, seed=2)
+    clips = made_up(2000, seed=2)
     plan = Plan(clips, CFG, 0, PATCH)
     drawn = collections.Counter(
         tokens_of(clips, p.clip) for step in range(600) for row in plan.rows(step) for p in row
@@ -88,12 +70,12 @@ def test_clips_of_every_size_are_drawn_alike():
 
 
 def test_rows_are_full():
-    plan = Plan(catalog(2000), CFG, 0, PATCH)
+    plan = Plan(made_up(2000), CFG, 0, PATCH)
     assert plan.fill(range(100)) > 0.96
 
 
 def test_fill_is_the_share_of_real_tokens():
-    clips = catalog(100)
+    clips = made_up(100)
     plan = Plan(clips, CFG, 0, PATCH)
     used = sum(tokens_of(clips, p.clip) for step in (0, 5) for row in plan.rows(step) for p in row)
     assert plan.fill((0, 5)) == pytest.approx(used / (2 * 4 * 64))
@@ -101,7 +83,7 @@ def test_fill_is_the_share_of_real_tokens():
 
 @pytest.mark.parametrize("clips", [1, 3, 20])
 def test_a_catalog_of_a_few_clips_fills_rows(clips):
-    plan = Plan(catalog(clips), CFG, 0, PATCH)
+    plan = Plan(made_up(clips), CFG, 0, PATCH)
     placed = [p for step in range(40) for row in plan.rows(step) for p in row]
     assert {p.clip for p in placed} == set(range(clips))
     assert len({p.sample_id for p in placed}) == len(placed)
@@ -110,7 +92,7 @@ def test_a_catalog_of_a_few_clips_fills_rows(clips):
 
 
 def test_clips_of_one_size_that_fit_badly_still_all_come():
-    clips = catalog(50)
+    clips = made_up(50)
     size = dict(width=32, height=32, frames=5)  # 32 tokens: two a row of 64, one of 48
     same = dataclasses.replace(clips, **{k: np.full(50, v, np.int32) for k, v in size.items()})
     assert Plan(same, CFG, 0, PATCH).fill(range(8)) == 1
@@ -124,7 +106,7 @@ def test_caption_and_task_depend_on_seed_and_sample_id_alone():
     cfg = dataclasses.replace(CFG, tasks=weights)
     # Another way to pack draws the same stream of clips, captions and tasks.
     wide = dataclasses.replace(cfg, row_tokens=96, rows_per_window=8)
-    clips = catalog(2000)
+    clips = made_up(2000)
     plans = [Plan(clips, c, 5, PATCH) for c in (cfg, wide)]
     first, second = (
         {p.sample_id: p for step in range(100) for row in plan.rows(step) for p in row}
@@ -142,14 +124,14 @@ def test_caption_and_task_depend_on_seed_and_sample_id_alone():
 
 
 def test_only_captions_that_fit_are_chosen():
-    clips = catalog(100)
+    clips = made_up(100)
     texts = [(70, n[0], 99) for n in clips.text_tokens]
     plan = Plan(dataclasses.replace(clips, text_tokens=texts), CFG, 0, PATCH)
     assert {p.caption for step in range(8) for row in plan.rows(step) for p in row} == {1}
 
 
 def test_validation_holds_every_clip_once_in_full_batches():
-    clips = catalog(150, val=61)
+    clips = made_up(150, val=61)
     plan = Plan(clips, CFG, 0, PATCH)
     batches = plan.validation_rows()
     assert all(len(batch) == CFG.batch_rows for batch in batches)
@@ -164,14 +146,14 @@ def test_validation_holds_every_clip_once_in_full_batches():
 
 
 def test_what_cannot_be_planned_is_refused_by_name():
-    clips = catalog(20)
+    clips = made_up(20)
     with pytest.raises(ConfigError, match=r"row_tokens=8: clip clip\d+ .* has \d+ tokens"):
         Plan(clips, dataclasses.replace(CFG, row_tokens=8), 0, PATCH)
     texts = [*clips.text_tokens]
     texts[7] = (70, 90)
     with pytest.raises(ConfigError, match=r"text_tokens=64: clip clip7 .*\[70, 90\]"):
         Plan(dataclasses.replace(clips, text_tokens=texts), CFG, 0, PATCH)
-    for empty in (clips.select([]), catalog(5, val=5)):
+    for empty in (clips.select([]), made_up(5, val=5)):
         with pytest.raises(ConfigError, match="for training"):
             Plan(empty, CFG, 0, PATCH)
     for weights in (TaskWeights(generate=0), TaskWeights(animate=-1)):
@@ -179,3 +161,121 @@ def test_what_cannot_be_planned_is_refused_by_name():
             Plan(clips, dataclasses.replace(CFG, tasks=weights), 0, PATCH)
     with pytest.raises(ConfigError, match="seed=-1"):
         Plan(clips, CFG, -1, PATCH)
+
+
+def test_every_step_is_seen_by_the_schedule_of_its_window():
+    sampling = SamplingConfig(sides=((0, 16, 16), (10, 24, 24)))
+    cfg = dataclasses.replace(CFG, sampling=sampling)
+    clips = made_up(400, width=np.full(400, 32, np.int32), height=np.full(400, 32, np.int32))
+    plan = Plan(clips, cfg, 0, PATCH)
+    sides = [{p.view.width for row in plan.rows(step) for p in row} for step in range(24)]
+    # Windows are of four steps: the one that begins at step 12 is the first behind step 10.
+    assert sides[:12] == [{16}] * 12 and sides[12:] == [{24}] * 12
+    ids = [p.sample_id for step in range(24) for row in plan.rows(step) for p in row]
+    assert len(set(ids)) == len(ids)
+
+
+def test_dropped_tokens_make_room_and_are_counted():
+    clips = made_up(1000, static=np.full(1000, 0.5, np.float32))
+    sampling = SamplingConfig(drop=((0, 0.6, 2, 2),), drop_static=((0, 1.0),))
+    plan = Plan(clips, dataclasses.replace(CFG, sampling=sampling), 0, PATCH)
+    placed = [p for step in range(40) for row in plan.rows(step) for p in row]
+    check_capacities(clips, [row for step in range(40) for row in plan.rows(step)])
+    whole = [tokens_of(clips, p.clip) for p in placed]
+    assert all(1 <= p.keep <= n - p.drop_static for p, n in zip(placed, whole))
+    dropped = np.mean([plan.metrics(step)["tokens_dropped"] for step in range(40)])
+    assert dropped == pytest.approx(1 - sum(p.keep for p in placed) / sum(whole), abs=0.01)
+    assert plan.fill(range(40)) > 0.96
+
+
+def mixture_plan(weights, **cfg):
+    """Three sources, of small, middle and large clips."""
+    sides = np.repeat([16, 24, 40], 500).astype(np.int32)
+    clips = made_up(1500, width=sides, height=sides, frames=np.full(1500, 5, np.int32))
+    cfg = (
+        dict(row_tokens=256, text_tokens=512, max_segments=32, batch_rows=8, rows_per_window=64)
+        | cfg
+    )
+    parts = [Part(500 * i, 500 * (i + 1), weight) for i, weight in enumerate(weights)]
+    return clips, Plan(clips, DataConfig(**cfg), 0, PATCH, parts)
+
+
+def test_a_mixture_keeps_its_weights_over_any_thousand_rows():
+    _, plan = mixture_plan((5, 3, 2))
+    rows = [row for step in range(400) for row in plan.rows(step)]
+    tokens = np.zeros((len(rows), 3))
+    for row, placed in zip(tokens, rows):
+        for p in placed:
+            row[p.clip // 500] += p.keep
+    sums = np.pad(tokens.cumsum(0), ((1, 0), (0, 0)))
+    stretches = sums[1000:] - sums[:-1000]
+    shares = stretches / stretches.sum(1, keepdims=True)
+    assert abs(shares - [0.5, 0.3, 0.2]).max() < 0.01
+    assert plan.fill(range(100)) > 0.97
+    for source in range(3):  # each has epochs of its own
+        drawn = collections.Counter(p.clip for row in rows for p in row if p.clip // 500 == source)
+        assert len(drawn) == 500 and max(drawn.values()) - min(drawn.values()) < 0.4 * np.mean(
+            [*drawn.values()]
+        )
+
+
+def test_images_get_their_share_of_the_tokens():
+    clips = made_up(1000)  # half of them images
+    sampling = SamplingConfig(images=((0, 0.1), (40, 0.0)))
+    plan = Plan(clips, dataclasses.replace(CFG, sampling=sampling), 0, PATCH)
+    kept = {True: 0, False: 0}
+    for step in range(40):
+        for p in (p for row in plan.rows(step) for p in row):
+            kept[bool(clips.frames[p.clip] == 1)] += p.keep
+    assert kept[True] / sum(kept.values()) == pytest.approx(0.1, abs=0.02)
+    later = [p for step in range(40, 60) for row in plan.rows(step) for p in row]
+    assert later and all(clips.frames[p.clip] > 1 for p in later)
+
+
+def test_a_part_without_clips_for_training_is_refused():
+    clips = made_up(20, val=10)
+    with pytest.raises(ConfigError, match=r"clip0.* is for training"):
+        Plan(clips, CFG, 0, PATCH, [Part(0, 10, 1), Part(10, 20, 1)])
+
+
+def test_text_tokens_are_chosen_as_few_as_keep_the_rows_full():
+    texts = [tuple(n) for n in np.random.default_rng(0).integers(20, 200, (2000, 2)).tolist()]
+    clips = made_up(2000, text_tokens=texts, captions=[("", "")] * 2000)
+    cfg = dataclasses.replace(CFG, row_tokens=256, text_tokens=0, max_segments=64)
+    plan, ample = (
+        Plan(clips, dataclasses.replace(cfg, text_tokens=n), 0, PATCH) for n in (0, 10**5)
+    )
+    chosen = plan.cfg.text_tokens
+    assert chosen % 128 == 0 and chosen >= 200
+    assert plan.fill(range(40)) > ample.fill(range(40)) - 0.01
+    fewer = Plan(clips, dataclasses.replace(cfg, text_tokens=chosen - 256), 0, PATCH)
+    assert fewer.fill(range(40)) < plan.fill(range(40))
+    for row in (row for step in range(20) for row in plan.rows(step)):
+        assert sum(clips.text_tokens[p.clip][p.caption] for p in row) <= chosen
+
+
+def test_a_spare_fits_into_the_place_and_depends_on_the_place_alone():
+    clips, plan = mixture_plan((1, 1, 1))
+    other = mixture_plan((1, 1, 1))[1]
+    found = collections.Counter()
+    for step in range(6):
+        for r, row in enumerate(plan.rows(step)):
+            for slot, placed in enumerate(row):
+                spare = plan.spare(placed, step, r, slot)
+                assert spare == other.spare(placed, step, r, slot)
+                found[spare is None] += 1
+                if spare:
+                    text = lambda p: clips.text_tokens[p.clip][p.caption]
+                    assert spare.keep <= placed.keep and text(spare) <= text(placed)
+                    assert spare.clip != placed.clip and spare.clip // 500 == placed.clip // 500
+                    assert spare.sample_id == placed.sample_id
+    assert found[False] > 20 * found[True]
+    assert plan.spare(placed, 0, 0, 0) != plan.spare(placed, 0, 0, 1)
+
+
+def test_hosts_get_like_shares_of_the_work():
+    plan = Plan(
+        made_up(2000), dataclasses.replace(CFG, batch_rows=32, rows_per_window=64), 0, PATCH
+    )
+    assert np.mean([plan.metrics(step, shares=4)["imbalance"] for step in range(20)]) < 1.05
+    assert plan.metrics(0)["imbalance"] == 1
