@@ -40,6 +40,11 @@ def test_shuffled_captions_come_from_another_clip_of_the_row():
     assert ids[0, :13].tolist() == [2] * 3 + [3] * 4 + [1] * 5 + [0] and set(ids[1, :6]) == {1}
 
 
+def test_captions_are_shuffled_past_an_empty_slot():
+    batch = shuffle_captions(pack([[clip(0), None, clip(2)]]))
+    assert np.asarray(batch.text_segment_ids)[0, :9].tolist() == [3] * 3 + [1] * 5 + [0]
+
+
 def test_clip_means():
     batch = pack([[clip(0), clip(1)]])
     values = jnp.where(batch.segment_ids == 1, 2.0, jnp.where(batch.segment_ids == 2, 5.0, 99.0))
@@ -51,10 +56,11 @@ def test_nothing_of_what_is_to_be_generated_reaches_the_given_latents(model):
     given = np.zeros((3, 3, 2), bool)
     given[0] = True
     whole = clip(0, given=given)
-    tokens = np.where(whole.given[:, None], whole.tokens, 0)  # black, as when sampling
+    frames = whole.frames.copy()
+    frames[1:] = 0  # black, as when sampling
     known, unknown = (
         np.asarray(task.encode(frozen, pack([[s, clip(1)]])))
-        for s in (whole, whole._replace(tokens=tokens))
+        for s in (whole, whole._replace(frames=frames))
     )
     np.testing.assert_array_equal(known[0, :6], unknown[0, :6])
     assert (known[0, 6:18] != unknown[0, 6:18]).all()

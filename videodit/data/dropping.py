@@ -51,18 +51,24 @@ def change(frames: np.ndarray, patch: Size) -> np.ndarray:
 
     Of frames T H W C uint8: t-1 h w float64, in levels of 0 .. 255, over the pixels that exist.
     """
-    (t, h, w), (pt, ph, pw) = patches.grid(*frames.shape[:3], patch), patch
-    later, (height, width, channels) = frames[1:], frames.shape[1:]
-    earlier = frames[np.maximum(np.arange(1, len(frames)) - pt, 0)]
-    # Zero where a patch reaches over the edge.
-    differences = np.zeros(((t - 1) * pt, h * ph, w * pw * channels), np.uint8)
-    inside = differences[: len(later), :height, : width * channels].reshape(later.shape, copy=False)
-    np.subtract(np.maximum(later, earlier), np.minimum(later, earlier), out=inside)
-    bands = differences.reshape(t - 1, pt, h, ph, w * pw * channels)
-    rows = bands.sum(3, dtype=np.uint32).sum(1)
-    sums = rows.reshape(t - 1, h, w, pw * channels).sum(-1)
-    depths, heights, widths = map(_lengths, (len(later), height, width), patch)
+    (t, h, w), pt = patches.grid(*frames.shape[:3], patch), patch[0]
+    sums = np.zeros((t - 1, h, w))
+    for j in range(t - 1):  # small enough to stay in the processor's cache
+        later = frames[1 + j * pt :][:pt]
+        earlier = frames[1 + (j - 1) * pt :][: len(later)] if j else frames[:1]
+        difference = np.maximum(later, earlier) - np.minimum(later, earlier)
+        sums[j] = _cell_sums(difference, *patch[1:])
+    _, height, width, channels = frames.shape
+    depths, heights, widths = map(_lengths, (len(frames) - 1, height, width), patch)
     return sums / (channels * depths[:, None, None] * heights[:, None] * widths)
+
+
+def _cell_sums(values: np.ndarray, ph: int, pw: int) -> np.ndarray:
+    """Sums h w over cells of ph x pw pixels, all frames and channels, of values T H W C."""
+    depth, height, width, channels = values.shape
+    values = np.pad(values, ((0, 0), (0, -height % ph), (0, -width % pw), (0, 0)))
+    bands = values.reshape(depth, -(-height // ph), ph, -1).sum(2, dtype=np.uint32).sum(0)
+    return bands.reshape(len(bands), -1, pw * channels).sum(-1)
 
 
 def _lengths(total: int, step: int) -> np.ndarray:

@@ -26,7 +26,7 @@ def clip_means(batch: PackedBatch, values):
 
 
 def clip_tokens(batch: PackedBatch):
-    """Tokens of each clip: B M float32, 0 where there is none."""
+    """Tokens of each whole clip, dropped ones too: B M float32, 0 where there is none."""
     return batch.grids.prod(-1).astype(jnp.float32)
 
 
@@ -35,7 +35,10 @@ def shuffle_captions(batch: PackedBatch) -> PackedBatch:
 
     A clip alone in its row keeps its own; two clips of a row may have the same one.
     """
-    clips = batch.valid.sum(-1, keepdims=True)
-    ids = batch.text_segment_ids
-    turned = jnp.where(ids > 0, ids % jnp.maximum(clips, 1) + 1, 0)
-    return batch._replace(text_segment_ids=turned)
+    slots, valid = batch.valid.shape[1], batch.valid
+    rank = valid.cumsum(-1)  # slots may be empty in between
+    after = rank % jnp.maximum(valid.sum(-1, keepdims=True), 1) + 1
+    is_next = valid[:, None, :] & (rank[:, None, :] == after[:, :, None])
+    next_id = is_next @ (1 + jnp.arange(slots))
+    one_hot = jax.nn.one_hot(batch.text_segment_ids - 1, slots, dtype=next_id.dtype)
+    return batch._replace(text_segment_ids=(one_hot * next_id[:, None]).sum(-1))
