@@ -1,5 +1,7 @@
 import dataclasses
 import itertools
+import logging
+import re
 import socket
 import subprocess
 import sys
@@ -11,13 +13,16 @@ import jax
 import numpy as np
 import pytest
 
-from videodit.config import ConfigError, DataConfig, TaskWeights
+from tests.data.odd_sources import OddSource, StoredSource
+from tools.bench_loader import digest
+from videodit.config import ConfigError, DataConfig, SamplingConfig, TaskWeights
 from videodit.data import packing
 from videodit.data.given import TASKS
-from videodit.data.loader import train_batches, validation_batches
+from videodit.data.loader import host_batches, train_batches, validation_batches
 from videodit.data.plan import Plan
-from videodit.data.sources import SyntheticSource, open_tokenizer
+from videodit.data.sources import open_tokenizer
 from videodit.data.tokenizer import train_tokenizer
+from videodit.data.video import whole
 
 PATCH = (4, 8, 8)
 CFG = DataConfig(
@@ -28,18 +33,24 @@ CFG = DataConfig(
     rows_per_window=8,
     tasks=TaskWeights(generate=1, animate=1, inpaint=1),
 )
-SOURCE = SyntheticSource(clips=24)
+SOURCE = StoredSource(clips=24)
 TOKENIZER = open_tokenizer("synthetic")
 
 
 def stream(start_step=0, seed=0, cfg=CFG, source=SOURCE):
     plan = Plan(source.catalog, cfg, seed, PATCH)
-    return train_batches(source, plan, TOKENIZER, cfg, PATCH, start_step=start_step)
+    return train_batches(source, plan, TOKENIZER, PATCH, start_step=start_step)
 
 
 def take(count, **kwargs):
     with closing(stream(**kwargs)) as batches:
         return list(itertools.islice(batches, count))
+
+
+def read_whole(i, source=SOURCE):
+    catalog = source.catalog
+    size = (catalog.frames[i], catalog.height[i], catalog.width[i])
+    return source.read(i, whole(*map(int, size)))
 
 
 def assert_equal(a, b):
@@ -63,7 +74,7 @@ def test_a_batch_holds_the_frames_and_captions_of_its_clips():
     clips = packing.unpack(batch.tokens, batch, PATCH, sizes)
     assert len(clips) == len(ids) > 4
     for i, clip in zip(ids, clips):
-        np.testing.assert_array_equal(clip, SOURCE.read(i))
+        np.testing.assert_array_equal(clip, read_whole(i))
     np.testing.assert_array_equal(batch.fps[batch.valid], catalog.fps[ids])
     for row, m in np.argwhere(batch.valid):
         text = batch.text_tokens[row][batch.text_segment_ids[row] == m + 1].tolist()
@@ -131,7 +142,7 @@ def test_validation_covers_every_held_out_clip_once():
     held_out = np.flatnonzero(np.asarray(SOURCE.catalog.split) == "val")
     plan = Plan(SOURCE.catalog, CFG, 0, PATCH)
     for _ in range(2):  # it can be asked for again
-        with closing(validation_batches(SOURCE, plan, TOKENIZER, CFG, PATCH)) as batches:
+        with closing(validation_batches(SOURCE, plan, TOKENIZER, PATCH)) as batches:
             batches = jax.device_get(list(batches))
         assert all(batch.tokens.shape == (4, 512, 768) for batch in batches)
         ids = np.concatenate([batch.clip_ids[batch.valid] for batch in batches])
@@ -151,28 +162,125 @@ def test_closing_ends_the_threads():
     assert not any(thread.is_alive() for thread in started)
 
 
-class BrokenSource:
-    """The synthetic clips, of which one cannot be read."""
+# The plan below crops time, thins out and gives tokens: all that is drawn.
+DRAWN = dataclasses.replace(
+    CFG,
+    row_tokens=256,
+    sampling=SamplingConfig(
+        sides=((0, 24, 56),),
+        seconds=((0, 0.2, 2.0),),
+        rates=((0, 6.0, 12.0),),
+        drop=((0, 0.5, 1.0, 2.0),),
+        drop_static=((0, 0.5),),
+    ),
+)
 
-    catalog = SOURCE.catalog
 
-    def read(self, i):
-        if i % 2:
-            raise ConfigError(f"clip {self.catalog.ids[i]} is broken")
-        return SOURCE.read(i)
+def host_digests(hosts, steps, cfg=DRAWN):
+    """Hashes of the global batches of `steps`, put together from the rows of so many hosts."""
+    plan, share = Plan(SOURCE.catalog, cfg, 0, PATCH), cfg.batch_rows // hosts
+    streams = [
+        host_batches(
+            SOURCE,
+            plan,
+            TOKENIZER,
+            PATCH,
+            rows=range(host * share, (host + 1) * share),
+            start_step=steps.start,
+            stop_step=steps.stop,
+        )
+        for host in range(hosts)
+    ]
+    parts = zip(*streams, strict=True)
+    return [digest(packing.PackedBatch(*map(np.concatenate, zip(*part)))) for part in parts]
 
 
-def test_a_broken_clip_is_named():
-    named = pytest.raises(ConfigError, match=r"clip .* is broken")
-    with closing(stream(source=BrokenSource())) as batches, named:
-        list(itertools.islice(batches, 10))
+def test_fifty_global_batches_are_the_same_from_any_hosts_workers_and_starts():
+    steps = range(50)
+    digests = host_digests(1, steps)
+    assert len(set(digests)) == 50
+    assert host_digests(2, steps) == digests
+    assert host_digests(1, steps, dataclasses.replace(DRAWN, workers=2)) == digests
+    stop = int(np.random.default_rng().integers(1, 50))
+    resumed = host_digests(2, range(stop)) + host_digests(4, range(stop, 50))
+    assert resumed == digests, f"stopped after {stop}"
+
+
+def test_a_broken_clip_is_named_once_and_replaced_by_a_spare_that_fits(caplog):
+    cfg, broken = dataclasses.replace(CFG, max_broken=1.0), {1, 4, 9, 14, 18}
+    plan = Plan(SOURCE.catalog, cfg, 0, PATCH)
+    with caplog.at_level(logging.WARNING):
+        batches = jax.device_get(take(8, cfg=cfg, source=OddSource(refuse=broken)))
+    names = re.findall(r"clip (\S+) is cut short", caplog.text)
+    assert sorted(names) == sorted({str(SOURCE.catalog.ids[i]) for i in broken})
+    replaced = 0
+    for step, batch in enumerate(batches):
+        for at, row in enumerate(plan.rows(step)):
+            counts = np.bincount(batch.segment_ids[at], minlength=CFG.max_segments + 1)[1:]
+            texts = np.bincount(batch.text_segment_ids[at], minlength=CFG.max_segments + 1)[1:]
+            for slot, placed in enumerate(row):
+                found = int(batch.clip_ids[at, slot])
+                assert batch.replaced[at, slot] == (placed.clip in broken)
+                if placed.clip not in broken:
+                    assert found == placed.clip and counts[slot] == placed.keep
+                    continue
+                replaced += 1
+                assert found not in broken and batch.valid[at, slot] == (found >= 0)
+                text = SOURCE.catalog.text_tokens[placed.clip][placed.caption]
+                assert counts[slot] <= placed.keep and texts[slot] <= text
+            assert not batch.replaced[at, len(row) :].any()
+    assert replaced > 10
+
+
+def test_what_replaces_a_broken_clip_does_not_depend_on_hosts_or_threads():
+    cfg = dataclasses.replace(DRAWN, max_broken=1.0)
+    source, plan = OddSource(refuse=[1, 4, 9]), Plan(SOURCE.catalog, cfg, 0, PATCH)
+    whole_batches = jax.device_get(take(6, cfg=cfg, source=source))
+    assert any(batch.replaced.any() for batch in whole_batches)
+    for rows in (range(0, 2), [3]):
+        part = host_batches(source, plan, TOKENIZER, PATCH, rows=rows, start_step=3, stop_step=6)
+        for a, b in zip(whole_batches[3:], part, strict=True):
+            assert_equal(packing.PackedBatch(*(x[list(rows)] for x in a)), b)
+
+
+def test_a_slot_without_any_readable_clip_is_padding():
+    cfg = dataclasses.replace(CFG, max_broken=1.0)
+    broken = set(range(0, 24, 2))  # many a spare is broken too
+    empty = 0
+    for batch in jax.device_get(take(8, cfg=cfg, source=OddSource(refuse=broken))):
+        gaps = batch.replaced & ~batch.valid
+        empty += gaps.sum()
+        for row, m in np.argwhere(gaps):
+            assert not (batch.segment_ids[row] == m + 1).any()
+            assert not (batch.text_segment_ids[row] == m + 1).any()
+            assert batch.clip_ids[row, m] == -1 and not batch.grids[row, m].any()
+    assert empty
+
+
+def test_validation_leaves_a_broken_clip_out():
+    held_out = np.flatnonzero(np.asarray(SOURCE.catalog.split) == "val").tolist()
+    plan, source = Plan(SOURCE.catalog, CFG, 0, PATCH), OddSource(refuse=[held_out[0]])
+    batches = jax.device_get(list(validation_batches(source, plan, TOKENIZER, PATCH)))
+    ids = np.concatenate([batch.clip_ids[batch.valid] for batch in batches])
+    assert sorted(ids.tolist()) == held_out[1:]
+    assert sum(batch.replaced.sum() for batch in batches) == 1
+
+
+def test_too_many_broken_clips_stop_the_run_with_a_list():
+    broken = {1, 4, 9, 14, 18}
+    stopped = pytest.raises(ConfigError, match=r"data\.max_broken=0\.01: \d+ of the \d+ clips")
+    with closing(stream(source=OddSource(refuse=broken))) as batches, stopped as error:
+        list(itertools.islice(batches, 100))
+    lines = str(error.value).splitlines()[1:]
+    assert {int(line.split()[1].rsplit("-", 1)[1]) for line in lines} <= broken
+    assert len(lines) >= 3 and all("is cut short" in line for line in lines)
 
 
 def test_another_tokenizer_is_refused():
     other = train_tokenizer(["a red square", "a blue circle"], 300)
     plan = Plan(SOURCE.catalog, CFG, 0, PATCH)
     with pytest.raises(ConfigError, match="tokenizer"):
-        train_batches(SOURCE, plan, other, CFG, PATCH, start_step=0)
+        train_batches(SOURCE, plan, other, PATCH, start_step=0)
 
 
 PROCESS = """
@@ -195,9 +303,9 @@ from videodit.sharding import make_mesh
 class CountingSource:
     catalog, ids = test_loader.SOURCE.catalog, []
 
-    def read(self, i):
+    def read(self, i, view):
         self.ids.append(i)
-        return test_loader.SOURCE.read(i)
+        return test_loader.SOURCE.read(i, view)
 
 
 with jax.set_mesh(make_mesh(MeshConfig(data=2, context=2))):

@@ -1,11 +1,14 @@
-"""Batches of the plan as global jax.Arrays: decode, patchify and pack in threads, one batch ahead.
+"""Batches of the plan as global jax.Arrays, read in threads or processes, one batch ahead.
 
 The state is the step: the batch of step N is a function of the plan and N alone, whatever the
 processes, threads or restarts. A process decodes only the rows that its devices hold.
 """
 
+import threading
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import grain
 import jax
@@ -14,12 +17,15 @@ from grain.experimental import ThreadPrefetchIterDataset
 from jax.sharding import NamedSharding
 
 from videodit.config import DataConfig, check
-from videodit.data import given, packing, patches
+from videodit.data import packing
+from videodit.data.broken import Broken
 from videodit.data.packing import PackedBatch
 from videodit.data.patches import Size
 from videodit.data.plan import Placed, Plan, Row
+from videodit.data.reading import Reader
 from videodit.data.sources import Source, check_tokenizer
 from videodit.data.tokenizer import Tokenizer
+from videodit.data.workers import Pool
 from videodit.sharding import axis_size, spec
 
 AXES = PackedBatch(
@@ -37,36 +43,64 @@ AXES = PackedBatch(
     fps=("batch", None),
     task_ids=("batch", None),
     valid=("batch", None),
+    replaced=("batch", None),
 )
 STEPS = 2**40  # of an endless stream: grain wants a length
 
 
 def train_batches(
-    source: Source,
-    plan: Plan,
-    tokenizer: Tokenizer,
-    cfg: DataConfig,
-    patch: Size,
-    *,
-    start_step: int,
-) -> grain.DatasetIterator:
+    source: Source, plan: Plan, tokenizer: Tokenizer, patch: Size, *, start_step: int
+) -> Iterator[PackedBatch]:
     """An endless iterator of the PackedBatch of step `start_step`, start_step + 1, ...
 
     Its arrays are global, sharded over the current mesh (rows by "batch", L and S by "length"); on
-    one device if there is no mesh. `close()` ends its threads. Raises ConfigError for a batch that
-    the mesh does not divide, for the wrong tokenizer and, from `next`, for a clip that is broken.
+    one device if there is no mesh. `close()` ends its threads and processes. A clip that is broken
+    is replaced by a spare of the plan or left out (`PackedBatch.replaced`). Raises ConfigError for
+    a batch that the mesh does not divide, for the wrong tokenizer and, from `next`, for too many
+    broken clips.
     """
-    load = _row_loader(source, plan, tokenizer, cfg, patch)
-    return _batches(load, plan.rows, range(start_step, STEPS), cfg)
+    rows, put = _placement(plan.cfg)
+    work = _Work(plan.rows, range(start_step, STEPS), rows, plan.spare)
+    return _batches(make_reader(source, plan, tokenizer, patch), work, put)
 
 
 def validation_batches(
-    source: Source, plan: Plan, tokenizer: Tokenizer, cfg: DataConfig, patch: Size
-) -> grain.DatasetIterator:
-    """An iterator like that of `train_batches` over every validation clip once, then it ends."""
+    source: Source, plan: Plan, tokenizer: Tokenizer, patch: Size
+) -> Iterator[PackedBatch]:
+    """An iterator like that of `train_batches` over every validation clip once, then it ends.
+
+    A clip that is broken is left out.
+    """
     batches = plan.validation_rows()
-    load = _row_loader(source, plan, tokenizer, cfg, patch)
-    return _batches(load, batches.__getitem__, range(len(batches)), cfg)
+    rows, put = _placement(plan.cfg)
+    work = _Work(batches.__getitem__, range(len(batches)), rows, lambda *_: None)
+    return _batches(make_reader(source, plan, tokenizer, patch), work, put)
+
+
+def host_batches(
+    source: Source,
+    plan: Plan,
+    tokenizer: Tokenizer,
+    patch: Size,
+    *,
+    rows: Sequence[int],
+    start_step: int,
+    stop_step: int = STEPS,
+    pool: Pool | None = None,
+) -> Iterator[PackedBatch]:
+    """What `train_batches` puts on the devices of a process that holds these rows: numpy arrays.
+
+    It ends before `stop_step`. `pool`: running workers to use, which it leaves running.
+    """
+    reader = make_reader(source, plan, tokenizer, patch)
+    work = _Work(plan.rows, range(start_step, stop_step), rows, plan.spare)
+    return _batches(reader, work, lambda batch: batch, pool)
+
+
+def make_reader(source: Source, plan: Plan, tokenizer: Tokenizer, patch: Size) -> Reader:
+    """What fills the plan's rows. Raises ConfigError for the wrong tokenizer."""
+    check_tokenizer(source.catalog, tokenizer)
+    return Reader(source, tokenizer, plan.cfg, patch, plan.seed)
 
 
 def place(batch: PackedBatch) -> PackedBatch:
@@ -81,61 +115,83 @@ def _shardings(mesh: jax.sharding.Mesh) -> PackedBatch:
     return PackedBatch(*(NamedSharding(mesh, spec(*axes)) for axes in AXES))
 
 
-def _row_loader(
-    source: Source, plan: Plan, tokenizer: Tokenizer, cfg: DataConfig, patch: Size
-) -> Callable[[Row], PackedBatch]:
-    check_tokenizer(source.catalog, tokenizer)
-    catalog = source.catalog
+class _Work(NamedTuple):
+    """What is to be read: some rows of the global batch of each step."""
 
-    def segment(placed: Placed) -> packing.Segment:
-        frames = source.read(placed.clip)
-        rng = np.random.default_rng([plan.seed, placed.sample_id])
-        task_id, mask = given.draw(placed.task_id, patches.grid(*frames.shape[:3], patch), rng)
-        return packing.segment(
-            frames,
-            patch=patch,
-            fps=float(catalog.fps[placed.clip]),
-            text_tokens=tokenizer.encode(catalog.captions[placed.clip][placed.caption]),
-            given=mask,
-            task_id=task_id,
-            sample_id=placed.sample_id,
-            clip_id=placed.clip,
-        )
-
-    def load(row: Row) -> PackedBatch:
-        return packing.pack_row(
-            [segment(placed) for placed in row],
-            row_tokens=cfg.row_tokens,
-            text_tokens=cfg.text_tokens,
-            max_segments=cfg.max_segments,
-            patch=patch,
-        )
-
-    return load
+    rows_of: Callable[[int], list[Row]]  # a step's
+    steps: range
+    rows: Sequence[int]
+    spare: Callable[[Placed, int, int, int], Placed | None]  # of (placed, step, row, slot)
 
 
 def _batches(
-    load: Callable[[Row], PackedBatch],
-    rows_of: Callable[[int], list[Row]],
-    steps: range,
-    cfg: DataConfig,
-) -> grain.DatasetIterator:
-    local, put = _placement(cfg)
+    reader: Reader,
+    work: _Work,
+    put: Callable[[PackedBatch], PackedBatch],
+    pool: Pool | None = None,
+) -> Iterator[PackedBatch]:
+    cfg, count = reader.cfg, len(work.rows)
+    own_pool = Pool(reader) if cfg.workers and pool is None else None
+    pool = pool or own_pool
+    broken = Broken(reader.source.catalog.ids, cfg.max_broken)
+    fill = pool.fill if pool else reader.fill
+    batches = _Unfinished(partial(reader.empty_batch, count))
 
-    def load_row(i: int) -> PackedBatch:
-        step, at = divmod(i, len(local))
-        return load(rows_of(step)[local[at]])
+    def load_row(i: int) -> int:
+        step, at = divmod(i, count)
+        row = work.rows_of(step)[work.rows[at]]
+        broken.count(len(row))
+
+        def replace(slot: int, placed: Placed, reason: str) -> Placed | None:
+            broken.add(placed.clip, reason)
+            if placed != row[slot]:  # it was the spare
+                return None
+            return work.spare(placed, step, work.rows[at], slot)
+
+        fill(row, packing.row_of(batches.get(step), at), replace)
+        return step
 
     # Rows, not batches, are the unit of work: every thread has some from the first batch on.
-    ahead = grain.ReadOptions(cfg.threads, prefetch_buffer_size=max(2 * len(local), cfg.threads))
+    threads = cfg.workers or cfg.threads
+    ahead = grain.ReadOptions(threads, prefetch_buffer_size=max(2 * count, threads))
     dataset = (
-        grain.MapDataset.range(steps.start * len(local), steps.stop * len(local))
+        grain.MapDataset.range(work.steps.start * count, work.steps.stop * count)
         .map(load_row)
         .to_iter_dataset(ahead)
-        .batch(len(local), batch_fn=packing.stack)
+        .batch(count, batch_fn=lambda steps: batches.pop(steps[0]))
         .map(put)
     )
-    return iter(ThreadPrefetchIterDataset(dataset, prefetch_buffer_size=1))
+    iterator = iter(ThreadPrefetchIterDataset(dataset, prefetch_buffer_size=1))
+    return _until_closed(iterator, own_pool)
+
+
+def _until_closed(iterator: grain.DatasetIterator, pool: Pool | None) -> Iterator[PackedBatch]:
+    try:
+        yield from iterator
+    finally:
+        iterator.close()
+        if pool:
+            pool.close()
+
+
+class _Unfinished:
+    """The batches of steps whose rows are being filled.
+
+    Each is new memory: jax on a CPU may use the memory of a numpy array that it was given.
+    """
+
+    def __init__(self, make: Callable[[], PackedBatch]):
+        self._make, self._batches, self._lock = make, {}, threading.Lock()
+
+    def get(self, step: int) -> PackedBatch:
+        with self._lock:
+            if step not in self._batches:
+                self._batches[step] = self._make()
+            return self._batches[step]
+
+    def pop(self, step: int) -> PackedBatch:
+        with self._lock:
+            return self._batches.pop(step)
 
 
 def _placement(cfg: DataConfig) -> tuple[list[int], Callable[[PackedBatch], PackedBatch]]:

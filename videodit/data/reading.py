@@ -1,0 +1,89 @@
+"""How a row of the plan becomes pixels: clips are read, masked, thinned out and packed."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from videodit.config import ConfigError, DataConfig
+from videodit.data import dropping, given, packing, patches
+from videodit.data.packing import PackedBatch
+from videodit.data.patches import Size
+from videodit.data.plan import Placed, Row
+from videodit.data.sources import Source
+from videodit.data.tokenizer import Tokenizer
+
+# (slot, clip, why it is broken) -> the clip to read instead, None to leave the slot empty.
+Replace = Callable[[int, Placed, str], Placed | None]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Fills rows; picklable, and free of jax, so that worker processes can have one."""
+
+    source: Source
+    tokenizer: Tokenizer
+    cfg: DataConfig
+    patch: Size
+    seed: int
+
+    def empty_batch(self, rows: int) -> PackedBatch:
+        """Rows of padding, to be filled."""
+        names = ("row_tokens", "text_tokens", "max_segments")
+        capacity = {name: getattr(self.cfg, name) for name in names}
+        return packing.empty_batch(rows, 3 * math.prod(self.patch), **capacity)
+
+    def fill(self, row: Row, out: PackedBatch, replace: Replace) -> None:
+        """Fills the empty row `out` (no leading B); `replace` is asked for each broken clip."""
+        segments, replaced = [], []
+        for slot, planned in enumerate(row):
+            placed, frames = self._read_any(slot, planned, replace)
+            segments.append(self._segment(frames, placed) if placed else None)
+            replaced.append(placed is not planned)
+        packing.pack_row(segments, out, patch=self.patch, replaced=replaced)
+
+    def _read_any(
+        self, slot: int, placed: Placed | None, replace: Replace
+    ) -> tuple[Placed | None, np.ndarray | None]:
+        """The planned clip or else what replaces it, with its frames."""
+        while placed:
+            try:
+                return placed, self._read(placed)
+            except Exception as error:  # whatever a decoder makes of damaged bytes
+                placed = replace(slot, placed, _reason(error))
+        return None, None
+
+    def _read(self, placed: Placed) -> np.ndarray:
+        """Raises what the source raises, and ConfigError for frames that are not as planned."""
+        frames, view = self.source.read(placed.clip, placed.view), placed.view
+        expected = (view.frames, view.height, view.width, 3)
+        if frames.shape != expected:
+            raise ConfigError(f"T H W 3 is {frames.shape}, the plan says {expected}")
+        return frames
+
+    def _segment(self, frames: np.ndarray, placed: Placed) -> packing.Segment:
+        """The clip with its caption, and which of its tokens are given and which stay."""
+        catalog = self.source.catalog
+        rng = np.random.default_rng([self.seed, placed.sample_id])
+        grid = patches.grid(*frames.shape[:3], self.patch)
+        task_id, mask = given.draw(placed.task_id, grid, rng)
+        kept = None
+        if placed.keep < mask.size:
+            counts = dict(keep=placed.keep, drop_static=placed.drop_static)
+            kept = dropping.choose(frames, self.patch, **counts, given=mask.reshape(-1), rng=rng)
+        return packing.segment(
+            frames,
+            patch=self.patch,
+            fps=float(catalog.fps[placed.clip]) / placed.view.stride,
+            text_tokens=self.tokenizer.encode(catalog.captions[placed.clip][placed.caption]),
+            given=mask,
+            kept=kept,
+            task_id=task_id,
+            sample_id=placed.sample_id,
+            clip_id=placed.clip,
+        )
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,248 @@
+"""Rows filled by worker processes, which may crash or outgrow their memory without harm to the run.
+
+A worker is a fresh Python without jax. A thread of the parent speaks with it over a pipe:
+
+    parent                     worker
+    (row, deadly clips)  ->
+                         <-    ("reads", clip)                   so that a death has a cause
+                         <-    ("broken", slot, clip, reason)
+    spare or None        ->                                      the plan stays with the parent
+                         <-    ("filled",)                       the row lies in shared memory
+
+A worker ends when the pipe does, so none outlives its parent.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import mmap
+import os
+import pickle
+import queue
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from multiprocessing.connection import Connection, Pipe
+
+import numpy as np
+
+from videodit.config import ConfigError
+from videodit.data.packing import PackedBatch, row_of
+from videodit.data.plan import Row
+from videodit.data.reading import Reader, Replace
+
+ALIGN = 64  # bytes
+GB = 10**9
+
+
+class Pool:
+    """As many worker processes as the config says, each filling one row at a time."""
+
+    def __init__(self, reader: Reader):
+        """Starts nothing: a worker starts with its first row."""
+        setup, blank = pickle.dumps(reader), row_of(reader.empty_batch(1), 0)
+        self._workers = [_Worker(setup, blank) for _ in range(reader.cfg.workers)]
+        self._idle = queue.LifoQueue()
+        for worker in self._workers:
+            self._idle.put(worker)
+        self._deadly = {}  # clip: how it ends the process that reads it
+        self._memory = reader.cfg.worker_memory
+        self._closed = False
+
+    def fill(self, row: Row, out: PackedBatch, replace: Replace) -> None:
+        """Reader.fill in a worker that is idle; safe with threads.
+
+        If the worker dies the row is filled by a new one. A clip that a worker dies on twice
+        running is broken; once may be anybody's `kill`. Raises ConfigError if workers die before
+        they read, and what Reader.fill raises.
+        """
+        replace = functools.cache(replace)  # asked once a clip, however often the row is redone
+        worker, deaths = self._idle.get(), Counter()
+        try:
+            while death := worker.fill(row, self._deadly, out, replace):
+                self._note(death, deaths)
+        finally:
+            self._idle.put(worker)
+
+    def close(self) -> None:
+        """Ends all workers; a row that is being filled raises."""
+        self._closed = True
+        for worker in self._workers:
+            worker.stop()
+
+    def _note(self, death: "_Death", deaths: Counter) -> None:
+        if self._closed:
+            raise RuntimeError("the pool of decoding processes is closed")
+        deaths[death.clip] += 1
+        if deaths[death.clip] < 2:
+            return
+        if death.clip is None:
+            raise ConfigError(
+                f"data.workers: a decoding process died before it read a clip: {death.how} "
+                f"(data.worker_memory={self._memory} GB)"
+            )
+        how = f"decoding process died: {death.how}"
+        self._deadly = {**self._deadly, death.clip: how}  # other threads are sending the old one
+
+
+@dataclasses.dataclass(frozen=True)
+class _Death:
+    clip: int | None  # that was being read
+    how: str
+
+
+class _Worker:
+    """The parent's side of one worker process, which it restarts when needed."""
+
+    def __init__(self, setup: bytes, blank: PackedBatch):
+        self._setup, self._blank, self._process = setup, blank, None
+
+    def fill(
+        self, row: Row, deadly: dict[int, str], out: PackedBatch, replace: Replace
+    ) -> _Death | None:
+        """Fills `out`, or says how the process died."""
+        clip = None
+        try:
+            if self._process is None:
+                self._start()
+            self._pipe.send((row, deadly))
+            while (message := self._pipe.recv())[0] != "filled":
+                if message[0] == "reads":
+                    clip = message[1]
+                elif message[0] == "broken":
+                    self._pipe.send(replace(*message[1:]))
+                else:
+                    raise message[1]
+        except (EOFError, ConnectionError):
+            return _Death(clip, self._bury())
+        except BaseException:
+            self.stop()  # it waits for an answer
+            self._bury()
+            raise
+        for values, filled in zip(out, self._row):
+            values[...] = filled
+        return None
+
+    def stop(self) -> None:
+        """Ends the process, if there is one."""
+        if process := self._process:
+            process.kill()
+            process.wait()
+
+    def _start(self) -> None:
+        self._pipe, theirs = Pipe()
+        memory = _shared_file(_layout(self._blank)[1])
+        self._row = _mapped(memory, self._blank)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__, str(theirs.fileno()), str(memory)],
+            pass_fds=(theirs.fileno(), memory),
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)),
+                "OMP_NUM_THREADS": "1",  # workers are the parallelism
+            },
+            start_new_session=True,  # Ctrl-C is for the parent
+        )
+        theirs.close()
+        os.close(memory)
+        self._pipe.send_bytes(self._setup)
+
+    def _bury(self) -> str:
+        """How the process ended."""
+        status = self._process.wait()
+        self._pipe.close()
+        self._process = None
+        return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+
+
+class _Watched:
+    """A worker's source: it tells the parent what is read, and refuses what is known to kill."""
+
+    def __init__(self, reader: Reader, pipe: Connection):
+        self.catalog, self.deadly = reader.source.catalog, {}
+        self._read, self._pipe, self._memory = reader.source.read, pipe, reader.cfg.worker_memory
+
+    def read(self, i: int, view) -> np.ndarray:
+        if i in self.deadly:
+            raise ConfigError(self.deadly[i])
+        self._pipe.send(("reads", i))
+        try:
+            return self._read(i, view)
+        except MemoryError as error:
+            raise ConfigError(f"needs more than data.worker_memory={self._memory} GB") from error
+
+
+def main(pipe_fd: int, memory_fd: int) -> None:
+    """A worker: fills rows until the parent closes the pipe."""
+    pipe = Connection(pipe_fd)
+    with contextlib.suppress(EOFError, ConnectionError):  # the parent is gone
+        try:
+            _serve(pipe, memory_fd)
+        except Exception as error:
+            pipe.send(("failed", error))
+
+
+def _serve(pipe: Connection, memory_fd: int) -> None:
+    reader = pickle.loads(pipe.recv_bytes())
+    _bound_memory(reader.cfg.worker_memory)
+    source = _Watched(reader, pipe)
+    reader = dataclasses.replace(reader, source=source)
+    blank = row_of(reader.empty_batch(1), 0)
+    out = _mapped(memory_fd, blank)
+
+    def replace(*broken):
+        pipe.send(("broken", *broken))
+        return pipe.recv()
+
+    while True:
+        row, source.deadly = pipe.recv()
+        for values, padding in zip(out, blank):
+            values[...] = padding
+        reader.fill(row, out, replace)
+        pipe.send(("filled",))
+
+
+def _bound_memory(gigabytes: float) -> None:
+    """Bounds this process's private memory: what is mapped from files or shared is not counted."""
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    bound = int(gigabytes * GB)
+    if most != resource.RLIM_INFINITY:
+        bound = min(bound, most)
+    resource.setrlimit(resource.RLIMIT_DATA, (bound, bound))
+
+
+def _layout(row: PackedBatch) -> tuple[list[int], int]:
+    """Where each array of a row begins in shared memory, and the size of it all, in bytes."""
+    sizes = [-(-values.nbytes // ALIGN) * ALIGN for values in row]
+    ends = np.cumsum(sizes).tolist()
+    return [0, *ends[:-1]], ends[-1]
+
+
+def _mapped(file: int, like: PackedBatch) -> PackedBatch:
+    """The row that lies in a shared file."""
+    starts, size = _layout(like)
+    memory = mmap.mmap(file, size)
+    return PackedBatch(
+        *(
+            np.frombuffer(memory, values.dtype, values.size, start).reshape(values.shape)
+            for values, start in zip(like, starts)
+        )
+    )
+
+
+def _shared_file(size: int) -> int:
+    """The descriptor of an unnamed file of zeros, in memory where the system can."""
+    if hasattr(os, "memfd_create"):
+        file = os.memfd_create("videodit-row")
+    else:
+        with tempfile.TemporaryFile() as temporary:
+            file = os.dup(temporary.fileno())
+    os.truncate(file, size)
+    return file
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
