@@ -57,16 +57,18 @@ def whole(frames: int, height: int, width: int) -> View:
 
 
 def probe(file: str | os.PathLike) -> VideoInfo:
-    """Displayed size, frame count and frame rate of a video (or an image: 1 frame).
+    """Displayed size, frame count and mean frame rate of a video (or an image: 1 frame).
 
-    Where the container does not state them, its packets are counted; the first frame is decoded for
-    its orientation. Raises ConfigError.
+    What the container does not state is counted in its packets; one frame is decoded for its
+    orientation. Raises ConfigError.
     """
     with _opened(file) as (container, stream):
-        frames = _stated_frames(stream) or sum(bool(p.size) for p in container.demux(stream))
         rate = stream.average_rate or stream.guessed_rate
+        frames = _stated_frames(stream)
+        if not frames:
+            frames, rate = _count(container.demux(stream), rate)
         if not (frames and rate):
-            raise ConfigError(f"{_name(file)}: holds no frames")
+            raise ConfigError("holds no frames")
     height, width = _displayed(next(decode(file)))
     return VideoInfo(width, height, frames, float(rate))
 
@@ -79,14 +81,13 @@ def decode(file: str | os.PathLike | bytes, *, threads: int = 1) -> Iterator[av.
     """
     with _opened(file, threads) as (container, stream):
         count = 0
-        for _, frame in _decoded(file, container, stream, 0):
-            count += 1
-            yield frame
+        for packet in container.demux(stream):
+            for frame in _decoded(packet):
+                count += 1
+                yield frame
         stated = max(_stated_frames(stream), 1)
         if count < stated:
-            raise ConfigError(
-                f"{_name(file)}: cut short, {count} frames of {stated} can be decoded"
-            )
+            raise ConfigError(f"cut short, {count} frames of {stated} can be decoded")
 
 
 def read_clip(
@@ -98,20 +99,14 @@ def read_clip(
     its k-th frame. Only what the view needs is decoded, from the keyframe before it.
 
     `expected`: the (frames, height, width) that the clip should have at `fps`. Raises ConfigError
-    if the video has others, is smaller than the view or cut short, or where the needed part is
-    damaged.
+    if the header says otherwise, if the video is smaller than the view or cut short, and if the
+    needed part is damaged.
     """
-    wanted = range(view.start, view.start + view.stride * view.frames, view.stride)
-    video, last = None, None
-    with _opened(file) as (container, stream):
-        for k, frame in enumerate(_shown(file, container, stream, wanted, fps)):
-            if video is None:
-                _check_expected(file, stream, frame, fps, expected)
-                crop = cropper(frame, view.width, view.height)
-                video = np.empty((view.frames, view.height, view.width, 3), np.uint8)
-            video[k] = video[k - 1] if frame is last else crop(frame)
-            last = frame
-    return video
+    if view.start:
+        # Not every container finds its keyframes, and not every keyframe starts cleanly.
+        with contextlib.suppress(ConfigError):
+            return _read_clip(file, view, fps, expected, seek=True)
+    return _read_clip(file, view, fps, expected, seek=False)
 
 
 def read_frames(file: str | os.PathLike | bytes) -> np.ndarray:
@@ -151,10 +146,7 @@ def cropper(first: av.VideoFrame, width: int, height: int) -> Callable[[av.Video
     """
     film_height, film_width = _displayed(first)
     if width > film_width or height > film_height:
-        raise ConfigError(
-            f"{width}x{height} was asked of a video of {film_width}x{film_height}; "
-            "clips are never enlarged"
-        )
+        raise ConfigError(f"is {film_width}x{film_height}, smaller than the {width}x{height} asked")
     turn = _turner(first)
     if _is_transposed(first):
         width, height = height, width
@@ -179,7 +171,7 @@ def cropper(first: av.VideoFrame, width: int, height: int) -> Callable[[av.Video
 
     def crop(frame: av.VideoFrame) -> np.ndarray:
         if _kind(frame) != kind:
-            raise ConfigError(f"the picture changes from {kind} to {_kind(frame)}")
+            raise ConfigError(f"changes its picture from {kind} to {_kind(frame)}")
         graph.vpush(frame)
         plane = graph.vpull().planes[0]
         rows = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)
@@ -245,75 +237,106 @@ def _write(container, frames: np.ndarray, fps: float, pixels: str, options: dict
 
 @contextlib.contextmanager
 def _opened(file: str | os.PathLike | bytes, threads: int = 1):
-    """(container, its first video stream); what FFmpeg cannot read becomes a ConfigError."""
-    source = io.BytesIO(file) if isinstance(file, bytes) else os.fspath(file)
+    """(container, its first video stream); every failure becomes a ConfigError with the name."""
+    name = f"{len(file)} encoded bytes" if isinstance(file, bytes) else os.fspath(file)
     try:
-        with av.open(source) as container:
+        with av.open(io.BytesIO(file) if isinstance(file, bytes) else name) as container:
             cover = Disposition.attached_pic
             streams = [s for s in container.streams.video if not s.disposition & cover]
             if not streams:
-                raise ConfigError(f"{_name(file)}: holds no video")
-            stream = streams[0]
-            stream.thread_type = "NONE" if threads == 1 else "AUTO"
-            stream.codec_context.thread_count = threads
-            stream.codec_context.options = {"err_detect": "explode"}
-            yield container, stream
+                raise ConfigError("holds no video")
+            codec = streams[0].codec_context
+            codec.thread_type = "NONE" if threads == 1 else "AUTO"
+            codec.thread_count = threads
+            codec.options = {"err_detect": "explode"}  # or damage would be painted over
+            yield container, streams[0]
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from error
     except MemoryError as error:
-        raise ConfigError(f"{_name(file)}: needs more memory than there is") from error
+        raise ConfigError(f"{name}: needs more memory than there is") from error
     except (av.FFmpegError, OSError) as error:
-        raise ConfigError(f"{_name(file)}: cannot be read as video: {error.strerror}") from error
+        raise ConfigError(f"{name}: cannot be read as video: {error.strerror}") from error
 
 
-def _shown(file, container, stream, wanted: range, fps: float) -> Iterator[av.VideoFrame]:
-    """For each wanted k the last frame that starts by k / fps, give or take LATE frames."""
+def _read_clip(file, view: View, fps: float, expected: Size | None, *, seek: bool) -> np.ndarray:
+    """`read_clip`, decoding from the last keyframe that will do or else from the first frame."""
+    wanted = range(view.start, view.start + view.stride * view.frames, view.stride)
+    video, last = None, None
+    with _opened(file) as (container, stream):
+        if seek:
+            packets = _sought(container, stream, (wanted[0] + LATE) / fps)
+            frames = _timed(packets, stream, stream.start_time)
+        else:
+            frames = _timed(container.demux(stream), stream)
+        for k, frame in enumerate(_shown(frames, stream, wanted, fps)):
+            if video is None:
+                _check_expected(stream, frame, fps, expected)
+                crop = cropper(frame, view.width, view.height)
+                video = np.empty((view.frames, view.height, view.width, 3), np.uint8)
+            video[k] = video[k - 1] if frame is last else crop(frame)
+            last = frame
+    return video
+
+
+def _sought(container, stream, seconds: float) -> Iterator[av.Packet]:
+    """The stream's packets from the last keyframe on that is shown by `seconds`.
+
+    Frames shown before the keyframe are left out, for they may need what comes before it.
+    """
+    if stream.start_time is None:
+        raise ConfigError("has no time stamps")
+    target = stream.start_time + int(seconds / stream.time_base)
+    container.seek(target, stream=stream)
+    packets = container.demux(stream)
+    first = next(packets)
+    if not first.is_keyframe or first.pts is None or first.pts > target:
+        raise ConfigError("finds no keyframe")
+    yield first
+    yield from (packet for packet in packets if packet.pts is None or packet.pts > first.pts)
+
+
+def _decoded(packet: av.Packet) -> Iterator[av.VideoFrame]:
+    for frame in packet.decode():
+        if frame.is_corrupt:
+            raise ConfigError(f"is damaged at {frame.time} s")
+        yield frame
+
+
+def _timed(packets, stream, origin: int | None = None) -> Iterator[tuple[float, av.VideoFrame]]:
+    """(seconds since the time stamp `origin`, by default the first one, frame), in order."""
+    rate = float(stream.average_rate or stream.guessed_rate or 1)
+    for count, frame in enumerate(frame for packet in packets for frame in _decoded(packet)):
+        if frame.pts is None:
+            yield count / rate, frame
+        else:
+            origin = frame.pts if origin is None else origin
+            yield float((frame.pts - origin) * stream.time_base), frame
+
+
+def _shown(frames, stream, wanted: range, fps: float) -> Iterator[av.VideoFrame]:
+    """For each wanted k the last of (seconds, frame) that starts by k / fps, or LATE after it."""
+    steady = stream.average_rate and stream.average_rate == stream.base_rate
     due = deque((k + LATE) / fps for k in wanted)
-    steady = stream.average_rate == stream.base_rate  # else the next frame may come at any time
-    shown, end = None, 0.0
-    for start, frame in _decoded(file, container, stream, due[0] if wanted.start else 0):
-        while due and due[0] < start and shown is not None:
+    shown, start = None, 0.0
+    for next_start, frame in frames:
+        while due and due[0] < next_start:
+            if shown is None:
+                raise ConfigError(f"shows nothing at {due[0]:.3f} s")
             yield shown
             due.popleft()
-        shown, end = frame, start + (1 / float(stream.average_rate) if steady else 0)
-        while due and due[0] < end:
+        shown, start = frame, next_start
+        # In a steady stream it is known when the next frame starts before it is decoded.
+        while due and steady and due[0] < start + 1 / stream.average_rate:
             yield shown
             due.popleft()
         if not due:
             return
-    length = float((shown.duration or 0) * shown.time_base) if shown else 0
+    length = float(shown.duration * shown.time_base) if shown and shown.duration else 0
     while due and shown and due[0] < start + max(length, 1 / fps):
         yield shown
         due.popleft()
     if due:
-        raise ConfigError(
-            f"{_name(file)}: cut short: frame {wanted[-len(due)]} was asked for, "
-            f"the video ends before"
-        )
-
-
-def _decoded(file, container, stream, seconds: float) -> Iterator[tuple[float, av.VideoFrame]]:
-    """(start in seconds, frame) in order, from a keyframe that starts by `seconds` on."""
-    origin, rate = stream.start_time or 0, float(stream.average_rate or stream.guessed_rate or 1)
-    count = 0
-    for packet in _packets(container, stream, seconds):
-        for frame in packet.decode():
-            start = count / rate if frame.pts is None else (frame.pts - origin) * stream.time_base
-            if frame.is_corrupt:
-                raise ConfigError(f"{_name(file)}: the frame at {float(start):.3f} s is damaged")
-            yield float(start), frame
-            count += 1
-
-
-def _packets(container, stream, seconds: float) -> Iterator[av.Packet]:
-    """The stream's packets, from a keyframe that starts by `seconds` on."""
-    if seconds > 0 and stream.start_time is not None:
-        target = stream.start_time + int(seconds / stream.time_base)
-        container.seek(target, stream=stream)
-        packets = container.demux(stream)
-        first = next(packets)
-        if first.is_keyframe and first.pts is not None and first.pts <= target:
-            return itertools.chain([first], packets)
-        container.seek(stream.start_time, stream=stream)
-    return container.demux(stream)
+        raise ConfigError(f"cut short, frame {wanted[-len(due)]} was asked for")
 
 
 def _stated_frames(stream) -> int:
@@ -321,15 +344,29 @@ def _stated_frames(stream) -> int:
     return stream.frames - sum(entry.is_discard for entry in stream.index_entries)
 
 
-def _check_expected(file, stream, first, fps: float, expected: Size | None) -> None:
+def _count(packets, rate: Fraction | None) -> tuple[int, Fraction | None]:
+    """Frames in a stream's packets, and their mean rate where the stated one is not theirs."""
+    stamps = [(p.pts, p.duration or 0, p.time_base) for p in packets if p.size]
+    if any(pts is None for pts, _, _ in stamps) or len(stamps) < 2:
+        return len(stamps), rate
+    seconds = (max(p + d for p, d, _ in stamps) - min(p for p, _, _ in stamps)) * stamps[0][2]
+    steady = rate and abs(seconds * rate - len(stamps)) < 1
+    return len(stamps), rate if steady else len(stamps) / seconds
+
+
+def _check_expected(stream, first: av.VideoFrame, fps: float, expected: Size | None) -> None:
+    """ConfigError if what the header states is not `expected`: nothing is decoded for it."""
     if expected is None:
         return
-    height, width = _displayed(first)
-    frames = _stated_frames(stream) or expected[0]
-    if (frames, height, width) != tuple(expected):
+    frames, rate = _stated_frames(stream) or expected[0], stream.average_rate or fps
+    lasts = frames == expected[0] == 1 or (
+        abs(frames / rate - expected[0] / fps) < 0.75 / max(fps, rate)
+    )
+    size = _displayed(first)
+    if not lasts or size != tuple(expected[1:]):
         raise ConfigError(
-            f"{_name(file)}: has {frames} frames of {width}x{height}, "
-            f"{expected[0]} of {expected[2]}x{expected[1]} were expected"
+            f"has {frames} frames of {size[1]}x{size[0]} at {float(rate):g} fps; expected were "
+            f"{expected[0]} of {expected[2]}x{expected[1]} at {fps:g}"
         )
 
 
@@ -359,10 +396,6 @@ def _turner(frame: av.VideoFrame) -> Callable[[np.ndarray], np.ndarray]:
     right, down = np.sign(_display_matrix(frame).sum(0)).astype(int)
     axes = (1, 0, 2) if _is_transposed(frame) else (0, 1, 2)
     return lambda pixels: pixels.transpose(axes)[::down, ::right]
-
-
-def _name(file: str | os.PathLike | bytes) -> str:
-    return f"{len(file)} encoded bytes" if isinstance(file, bytes) else os.fspath(file)
 
 
 def _check_frames(frames: np.ndarray) -> None:
