@@ -16,6 +16,7 @@ def variant(config: ConfigDict, arg: str | None) -> ConfigDict:
 def smoke(config: ConfigDict) -> ConfigDict:
     """Two steps on a CPU in under a minute: small models, synthetic clips, no files needed."""
     config.steps = config.eval_every = config.save_every = 2
+    config.init_from = ""
     config.log_every = config.eval_batches = 1
     config.data.update(
         catalog=SYNTHETIC,
@@ -60,10 +61,20 @@ def demo(config: ConfigDict) -> ConfigDict:
 
 
 def pretrain_dit(config: ConfigDict, size: str) -> ConfigDict:
-    """Text-to-video pretraining at a real size: rows of 16384 tokens, all given-token tasks."""
+    """Text-to-video pretraining at a real size: rows of 16384 tokens, all given-token tasks.
+
+    Sides of 96 to 256 pixels and up to 2.5 seconds; tokens are dropped early on.
+    """
     config.task = "diffusion"
     config.dit.size, config.text.size = size, "B"
-    config.data.update(row_tokens=16384, text_tokens=8192, max_segments=64, threads=16)
+    config.data.update(row_tokens=16384, text_tokens=0, max_segments=64, workers=16)
+    config.data.sampling.update(
+        sides=((0, 96, 256),),
+        seconds=((0, 0.5, 2.5),),
+        rates=((0, 8, 12, 24),),
+        images=((0, 0.3), (100_000, 0.15)),
+        drop=((0, 0.6, 2, 2), (100_000, 0.3, 2, 2), (200_000, 0, 1, 1)),
+    )
     config.data.tasks.update(
         generate=0.7, animate=0.1, extend=0.05, prepend=0.05, connect=0.05, inpaint=0.05
     )

@@ -39,7 +39,9 @@ def test_an_unknown_variant_is_named(name):
 )
 def test_real_sizes_have_the_parameters_of_their_class(name, millions):
     """DiT's table 1 (arXiv:2212.09748), to which cross-attention adds about a sixth to a half."""
-    cfg = from_config_dict(load(name).get_config())
+    config = load(name).get_config()
+    config.data.text_tokens = 4096  # which the plan chooses, from captions
+    cfg = from_config_dict(config)
     task = make_task(cfg, open_tokenizer("synthetic"))
     with jax.set_mesh(jax.make_mesh((1,) * 4, ("data", "fsdp", "context", "tensor"))):
         params = abstract(task.init, jax.random.key(0), {})["dit"]

@@ -15,8 +15,13 @@ FLOORS = (
     {"train", "scaling/"},
     {"main", "generate", "plan", "sweep", "app"},
 )
-BESIDE = {("sharding", "config"), ("tasks/", "checkpoint")}  # allowed on one floor
+BESIDE = {
+    ("sharding", "config"),
+    ("tasks/", "checkpoint"),
+    ("flops", "nn/"),
+}  # allowed on one floor
 OUTSIDE = {"tools", "tests", "configs"}  # import videodit, never imported by it
+LOADING = {"data/loader.py", "data/show.py"}  # of data/, what may import jax
 JAX = {"jax", "flax", "optax", "orbax", "videodit.sharding", "videodit.data.loader"}
 
 
@@ -51,7 +56,7 @@ def wrong_import(package: Path, path: str, name: str) -> str | None:
     own = unit(package, path)
     if name.startswith(".") or starts_with(name, OUTSIDE):
         return "is relative" if name.startswith(".") else "is outside the package"
-    free_of_jax = own == "config" or (own == "data/" and path != "data/loader.py")
+    free_of_jax = own == "config" or (own == "data/" and path not in LOADING)
     if free_of_jax and starts_with(name, JAX):
         return "brings jax"
     if not name.startswith("videodit."):

@@ -88,7 +88,7 @@ def check_run(workdir: str | os.PathLike, cfg: Config, tokenizer: Tokenizer) -> 
         if found:
             raise ConfigError(
                 f"{path.parent} holds checkpoints of another config (there, here): "
-                f"{'; '.join(found)}. Choose another --workdir or the config it was made with."
+                f"{'; '.join(found)}. Choose another folder or the config it was made with."
             )
         if Tokenizer.read(workdir).digest != tokenizer.digest:
             raise ConfigError(

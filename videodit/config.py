@@ -275,6 +275,7 @@ class Config:
     eval_batches: int = 0  # at most this many batches of held-out clips; 0: all
     save_every: int = 500
     keep: int = 2  # checkpoints
+    init_from: str = ""  # workdir of an earlier stage, whose averaged weights a new run starts from
     data: DataConfig = field(default_factory=DataConfig)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     text: TextConfig = field(default_factory=TextConfig)

@@ -13,6 +13,8 @@ import jax
 from tensorboardX import SummaryWriter
 
 FILE = "metrics.jsonl"
+# What is worth a line only where there is any of it.
+QUIET = ("replaced", "tokens_dropped", "flops_saved")
 WINDOW_SECONDS = 30.0  # speed is the mean over this long
 
 
@@ -100,8 +102,12 @@ def _drop_after(path: Path, step: int) -> None:
 
 
 def format_line(step: int, total_steps: int, kind: str, values: dict[str, float]) -> str:
-    """One line for people, the loss first; `x_stderr` stands behind x, units behind figures."""
-    names = [name for name in values if not name.endswith("_stderr")]
+    """One line for people, the loss first; `x_stderr` stands behind x, units behind figures.
+
+    Of QUIET, only what is not 0.
+    """
+    quiet = {name for name in QUIET if not values.get(name)}
+    names = [name for name in values if not name.endswith("_stderr") and name not in quiet]
     parts = [f"{kind:5} {step:{len(str(total_steps))}}/{total_steps}"]
     for name in sorted(names, key=lambda name: name != "loss"):
         error = values.get(f"{name}_stderr")

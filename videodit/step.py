@@ -56,6 +56,7 @@ def make_train_step(task: Task, optimizer, schedule: optax.Schedule, cfg: OptimC
             "learning_rate": schedule(state["step"]),
             "tokens": real.sum(),
             "padding": (~real).mean(dtype=jnp.float32),
+            "replaced": batch.replaced.sum(),
         }
         return {"step": state["step"] + 1, "params": params, "ema": ema, "opt": opt}, metrics
 

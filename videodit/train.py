@@ -9,13 +9,15 @@ from contextlib import closing
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from clu import parameter_overview
 
-from videodit.checkpoint import Checkpointer, check_run, read_config, write_run
+from videodit.checkpoint import Checkpointer, check_run, read_config, restore_ema, write_run
 from videodit.config import RANDOM, Config, ConfigError, check
 from videodit.data.loader import train_batches, validation_batches
 from videodit.data.plan import Plan
-from videodit.data.sources import check_tokenizer, open_source, open_tokenizer
+from videodit.data.sources import open_source, open_tokenizer
 from videodit.data.tokenizer import Tokenizer
 from videodit.metrics import MetricWriter, StepTimer, format_count
 from videodit.optim import make_optimizer, make_schedule
@@ -44,16 +46,14 @@ def train(cfg: Config, workdir: str) -> dict:
 
 def _train(cfg: Config, workdir: Path) -> dict:
     # Data: the plan is made from the catalog alone; a batch is a function of its step.
-    source, tokenizer = open_source(cfg.data.catalog), open_tokenizer(cfg.text.workdir)
-    check_tokenizer(source.catalog, tokenizer)
+    tokenizer = open_tokenizer(cfg.text.workdir)
     check_run(workdir, cfg, tokenizer)
     check_rows(cfg)
-    patch = cfg.autoencoder.patch
-    plan = Plan(source.catalog, cfg.data, cfg.seed, patch)
-    batches_from = lambda step: train_batches(
-        source, plan, tokenizer, cfg.data, patch, start_step=step
-    )
-    held_out = lambda: validation_batches(source, plan, tokenizer, cfg.data, patch)
+    source, patch = open_source(cfg.data, tokenizer), cfg.autoencoder.patch
+    plan = Plan(source.catalog, cfg.data, cfg.seed, patch, source.parts)
+    cfg = dataclasses.replace(cfg, data=plan.cfg)
+    batches_from = lambda step: train_batches(source, plan, tokenizer, patch, start_step=step)
+    held_out = lambda: validation_batches(source, plan, tokenizer, patch)
 
     def from_the_start():  # opened when the first batch is asked for
         with closing(batches_from(0)) as batches:
@@ -75,6 +75,8 @@ def _train(cfg: Config, workdir: Path) -> dict:
         logger.info("resumed after step %d of %s", first, workdir)
     else:
         state = jax.jit(init)(key, frozen)
+        if cfg.init_from:
+            state |= read_stage(cfg, tokenizer, abstract(init, key, frozen)["params"])
     write_run(workdir, cfg, tokenizer)
     parameters = parameter_overview.count_parameters(state["params"])
     logger.info(
@@ -107,7 +109,8 @@ def _train(cfg: Config, workdir: Path) -> dict:
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         speed = timer.update(step, int(values.pop("tokens")))
         if step % cfg.log_every == 0 or step == cfg.steps:
-            writer.write(step, "train", {**values, **speed})
+            planned = plan_metrics(plan, task, step - 1)
+            writer.write(step, "train", {**values, **planned, **speed})
 
     # The order is a contract: evaluate and save the old state, then fetch the next batch, so that
     # a resumed run sees the very batches, states and evaluations of one that never stopped.
@@ -144,6 +147,23 @@ def _train(cfg: Config, workdir: Path) -> dict:
     if jax.process_index() == 0:
         (workdir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return state
+
+
+def plan_metrics(plan: Plan, task: Task, step: int) -> dict[str, float]:
+    """What the plan says of a step (data/plan.py), and the share of FLOPs that dropping saves."""
+    tokens, whole, text = np.array(plan.lengths(step)).T
+    saved = 1 - task.flops(tokens, text) / task.flops(whole, text)
+    return {**plan.metrics(step, axis_size("batch")), "flops_saved": saved}
+
+
+def read_stage(cfg: Config, tokenizer: Tokenizer, target) -> dict:
+    """The averaged weights of the run that `cfg` continues, as first params and ema.
+
+    `target`: shapes, dtypes and shardings of the params. Raises ConfigError if that run trained another model or used another tokenizer.
+    """
+    check_run(cfg.init_from, cfg, tokenizer)
+    weights = restore_ema(cfg.init_from, target, "init_from")
+    return {"params": weights, "ema": jax.tree.map(jnp.copy, weights)}
 
 
 def make_folder(workdir: Path) -> None:

@@ -13,7 +13,9 @@ from videodit.data.packing import unpack
 from videodit.diffusion.flow import token_noise, token_weights
 from videodit.eval import pca
 from videodit.eval.reconstruction import clip_psnr
+from videodit.flops import BACKWARD, stack_flops
 from videodit.models.autoencoder import (
+    SIZES,
     make_autoencoder,
     pixel_mask,
     to_bytes,
@@ -52,6 +54,9 @@ class AutoencoderTask:
 
     def weights(self, batch):
         return token_weights(batch.segment_ids > 0, None, "token")
+
+    def flops(self, tokens, text):
+        return (1 + BACKWARD) * 2 * stack_flops(SIZES[self.cfg.size], tokens)
 
     def loss(self, params, frozen, batch, weights, key):
         """Mean squared error of a token's pixels + kl_weight KL(posterior | N(0, 1))."""

@@ -13,6 +13,9 @@ from videodit.config import RANDOM, Config, ConfigError, check
 from videodit.data.tokenizer import Tokenizer
 from videodit.diffusion import flow
 from videodit.eval.linear import best_linear_velocity
+from videodit.flops import BACKWARD, stack_flops
+from videodit.models import autoencoder, dit
+from videodit.models import text as text_encoder
 from videodit.models.autoencoder import make_autoencoder, to_pixels
 from videodit.models.dit import make_dit
 from videodit.models.text import make_text_encoder, text_width
@@ -97,6 +100,13 @@ class DiffusionTask:
         one_hot = segment_one_hot(batch)
         wanted = (batch.segment_ids > 0) & ~batch.given
         return flow.token_weights(wanted, one_hot, self.cfg.flow.loss_per)
+
+    def flops(self, tokens, text):
+        cfg, width = self.cfg, text_width(self.cfg.text)
+        trained = stack_flops(dit.SIZES[cfg.dit.size], tokens, text, width)
+        trained += stack_flops(text_encoder.SIZES[cfg.text.size], text)
+        encoder = stack_flops(autoencoder.SIZES[cfg.autoencoder.size], tokens)
+        return (1 + BACKWARD) * trained + encoder
 
     def loss(self, params, frozen, batch, weights, key, draws: Draws | None = None):
         """Weighted squared error of the velocity; level and noise from `key` unless given."""

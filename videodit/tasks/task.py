@@ -35,6 +35,9 @@ class Task(Protocol):
     def weights(self, batch: PackedBatch):
         """Weights B L of the tokens in the loss, adding up to 1 over the global batch."""
 
+    def flops(self, tokens, text) -> float:
+        """FLOPs of a training step over clips of `tokens` (n) vision and `text` (n) text tokens."""
+
     def loss(self, params, frozen, batch: PackedBatch, weights, key):
         """The weighted loss (a scalar) and further weighted sums to report, by name."""
 
