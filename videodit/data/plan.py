@@ -106,6 +106,7 @@ class Plan:
             self.cfg = dataclasses.replace(cfg, text_tokens=self._choose_text_tokens())
         self.stages = self._make_stages()
         self._window = functools.lru_cache(maxsize=4)(self._pack_window)
+        self._validation = functools.cache(self._pack_validation)
         self._lock = threading.Lock()  # or several threads would pack the same window
 
     def rows(self, step: int) -> list[Row]:
@@ -120,14 +121,7 @@ class Plan:
         Clips are seen as `Sampler.held_out` says, with the task `generate`. Empty rows complete
         the last batch.
         """
-        clips = np.flatnonzero(np.asarray(self.catalog.split) == "val")
-        held_out = self._sampler.held_out(clips)
-        packed = fit_decreasing(held_out.keep.tolist(), held_out.text.tolist(), **self._capacity())
-        order = np.random.default_rng(0).permutation(len(packed))
-        rows = _place(held_out, [packed[row] for row in order])
-        size = self.cfg.batch_rows
-        rows += [()] * (-len(rows) % size)
-        return [rows[start : start + size] for start in range(0, len(rows), size)]
+        return self._validation()
 
     def spare(self, placed: Placed, step: int, row: int, slot: int) -> Placed | None:
         """What stands in for a clip that cannot be read, or None if nothing is small enough.
@@ -249,6 +243,16 @@ class Plan:
         taken = draws.concatenate([drawn.take(slice(cut)) for drawn, cut in zip(offered, cuts)])
         rows = self._order(taken, self._fit(taken), number)
         return Window(taken, rows, sum(stage.counts))
+
+    def _pack_validation(self) -> list[list[Row]]:
+        clips = np.flatnonzero(np.asarray(self.catalog.split) == "val")
+        held_out = self._sampler.held_out(clips)
+        packed = fit_decreasing(held_out.keep.tolist(), held_out.text.tolist(), **self._capacity())
+        order = np.random.default_rng(0).permutation(len(packed))
+        rows = _place(held_out, [packed[row] for row in order])
+        size = self.cfg.batch_rows
+        rows += [()] * (-len(rows) % size)
+        return [rows[start : start + size] for start in range(0, len(rows), size)]
 
     def _draw(self, starts: Sequence[int], counts: Sequence[int], step: int) -> list[Draws]:
         """Draws of each stream, `counts` from number `starts` on."""
