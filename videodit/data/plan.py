@@ -100,19 +100,18 @@ class Plan:
         self._train = np.asarray(catalog.split) == "train"
         self._check_parts()
         self._streams = list(self._make_streams())
-        self._orders = [stream.order for stream in self._streams]
         self._sampler = Sampler(catalog, cfg, seed, patch)
         if not cfg.text_tokens:
             self.cfg = dataclasses.replace(cfg, text_tokens=self._choose_text_tokens())
         self.stages = self._make_stages()
         self._window = functools.lru_cache(maxsize=4)(self._pack_window)
+        self._step = functools.lru_cache(maxsize=4)(self._place_step)
         self._validation = functools.cache(self._pack_validation)
         self._lock = threading.Lock()  # or several threads would pack the same window
 
     def rows(self, step: int) -> list[Row]:
         """The batch_rows rows of a step, ordered so that hosts have like shares of the work."""
-        window, rows = self._rows(step)
-        return _place(window.draws, rows)
+        return self._step(step)
 
     def validation_rows(self) -> list[list[Row]]:
         """Batches of batch_rows rows that hold every "val" clip once, always in the same order.
@@ -127,13 +126,17 @@ class Plan:
         """What stands in for a clip that cannot be read, or None if nothing is small enough.
 
         `row` and `slot` say where in the global batch of the step. It has no more vision and text
-        tokens than `placed`, comes from the same source, and is a function of (seed, step, row,
+        tokens than `placed`, comes from the same source (an image for an image, where images are
+        drawn apart), and is a function of (seed, step, row,
         slot): the longest that fits of SPARES random clips.
         """
-        order = next(s.order for s in self._streams if s.start <= placed.clip < s.stop)
+        kinds = ("", "images" if self.catalog.frames[placed.clip] == 1 else "videos")
+        streams = (s for s in self._streams if s.start <= placed.clip < s.stop)
+        order = next(stream.order for stream in streams if stream.kind in kinds)
+        stage = self._stage(step * self.cfg.batch_rows // self.cfg.rows_per_window)
         key = hash_key(self.seed, "spare", str(step), str(row), str(slot))
         numbers = (mix(key + np.arange(SPARES, dtype=np.uint64)) >> np.uint64(2)).astype(np.int64)
-        drawn = self._sampler(order(numbers), numbers, step)
+        drawn = self._sampler(order(numbers), numbers, stage.step)
         text = self._sampler.text_of(placed.clip, placed.caption)
         fits = (drawn.keep <= placed.keep) & (drawn.text <= text) & (drawn.clip != placed.clip)
         if not fits.any():
@@ -234,8 +237,15 @@ class Plan:
             window = self._window(number)
         return window, window.rows[first : first + self.cfg.batch_rows]
 
+    def _place_step(self, step: int) -> list[Row]:
+        window, rows = self._rows(step)
+        return _place(window.draws, rows)
+
+    def _stage(self, window: int) -> Stage:
+        return next(stage for stage in reversed(self.stages) if stage.window <= window)
+
     def _pack_window(self, number: int) -> Window:
-        stage = next(stage for stage in reversed(self.stages) if stage.window <= number)
+        stage = self._stage(number)
         passed = number - stage.window
         starts = [o + passed * c for o, c in zip(stage.offsets, stage.counts)]
         offered = list(map(self._shuffle, self._draw(starts, stage.counts, stage.step)))
