@@ -1,4 +1,4 @@
-"""What every test stands on: eight fake CPU devices, a compilation cache, meshes by shape."""
+"""What every test stands on: eight fake CPU devices, caches, meshes by shape."""
 
 import os
 from pathlib import Path
@@ -21,6 +21,12 @@ for name, value in SETTINGS.items():
 
 jax.config.update("jax_num_cpu_devices", 8)
 flags.FLAGS.mark_as_parsed()  # grain reads absl flags
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """A cache of remote files and catalogs that ends with the tests."""
+    os.environ["VIDEODIT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 import sentencepiece
 
 from videodit.config import ConfigError, check
+from videodit.data import storage
 
 FILE = "tokenizer.model"
 MIN_VOCAB_SIZE = 300  # 256 bytes, 4 special tokens, and a few letters
@@ -42,11 +43,11 @@ class Tokenizer:
 
     @classmethod
     def read(cls, folder: str | os.PathLike) -> "Tokenizer":
-        """The tokenizer in `folder`. Raises ConfigError if there is none."""
-        path = Path(folder) / FILE
-        if not path.is_file():
+        """The tokenizer in `folder`, local or remote. Raises ConfigError if there is none."""
+        path = os.path.join(folder, FILE)
+        if not storage.is_file(path):
             raise ConfigError(f"{path}: no such file; expected a folder that tools.curate made")
-        return cls(path.read_bytes())
+        return cls(storage.local(path).read_bytes())
 
     def write(self, folder: str | os.PathLike) -> None:
         """Writes `folder`/tokenizer.model, in one piece or not at all. Makes the folder."""

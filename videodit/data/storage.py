@@ -1,0 +1,192 @@
+"""Files on local disk or behind a URL such as gs://BUCKET/NAME: always opened as local files.
+
+A remote file is copied once into a cache folder, which also keeps what was made from files. The
+folder is the environment's VIDEODIT_CACHE (~/.cache/videodit); above VIDEODIT_CACHE_GB (100) the
+files that were not used for longest are deleted.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from etils import epath
+
+from videodit.config import ConfigError, check
+
+FOLDER = "VIDEODIT_CACHE"
+BOUND = "VIDEODIT_CACHE_GB"
+LOCKS = "locks"  # folder of empty files in the cache
+
+
+def is_remote(path: str | os.PathLike) -> bool:
+    """Whether a path is a URL."""
+    return "://" in os.fspath(path)
+
+
+def is_dir(path: str | os.PathLike) -> bool:
+    """Whether there is such a folder. Raises ConfigError if the storage cannot be asked."""
+    if not is_remote(path):
+        return Path(path).is_dir()
+    with _named(path):
+        return epath.Path(path).is_dir()
+
+
+def is_file(path: str | os.PathLike) -> bool:
+    """Whether there is such a file. Raises ConfigError if the storage cannot be asked."""
+    if not is_remote(path):
+        return Path(path).is_file()
+    with _named(path):
+        return epath.Path(path).exists() and not epath.Path(path).is_dir()
+
+
+def files(folder: str | os.PathLike) -> list[str]:
+    """Names, relative to a folder, of all files in it and in folders of it; sorted.
+
+    What begins with a dot is left out. Raises ConfigError if the folder cannot be read.
+    """
+    found = []
+    with _named(folder):
+        for path in epath.Path(folder).iterdir():
+            if path.name.startswith("."):
+                continue
+            inner = files(path) if path.is_dir() else None
+            found += [path.name] if inner is None else [f"{path.name}/{name}" for name in inner]
+    return sorted(found)
+
+
+def stamp(path: str | os.PathLike) -> str:
+    """Size and time of change of a file: another stamp, another content. Raises ConfigError."""
+    with _named(path):
+        if is_remote(path):
+            stat = epath.Path(path).stat()
+            return f"{stat.length}:{stat.mtime}"
+        stat = os.stat(path)
+        return f"{stat.st_size}:{stat.st_mtime_ns}"
+
+
+def local(path: str | os.PathLike) -> Path:
+    """The file as a local one: itself, or a copy in the cache.
+
+    Raises ConfigError if a remote file does not exist or cannot be fetched; of a local one nothing
+    is asked.
+    """
+    if not is_remote(path):
+        return Path(path)
+    key = f"{path} {stamp(path)}"
+    return cached(key, os.path.basename(path), lambda copy: _fetch(path, copy))
+
+
+def local_folder(folder: str | os.PathLike) -> Path:
+    """The folder as a local one: itself, or a copy of all its files in the cache.
+
+    Raises ConfigError if it is remote and cannot be fetched.
+    """
+    if not is_remote(folder):
+        return Path(folder)
+    paths = {name: os.path.join(folder, name) for name in files(folder)}
+
+    def fetch(copy: Path) -> None:
+        for name, path in paths.items():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            _fetch(path, copy / name)
+
+    key = repr([(path, stamp(path)) for path in paths.values()])
+    return cached(key, os.path.basename(os.fspath(folder).rstrip("/")), fetch)
+
+
+def _fetch(path: str | os.PathLike, copy: Path) -> None:
+    with _named(path):
+        epath.Path(path).copy(copy)
+
+
+def cached(key: str, name: str, make: Callable[[Path], None]) -> Path:
+    """The cache's file or folder for `key`, made by `make(path)` if it is not there.
+
+    Its name ends in `name`. It appears whole or not at all, and of several processes or threads
+    that ask at once, one makes it. It may be deleted while it is in use: open files stay readable.
+    """
+    folder = cache_folder()
+    path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}-{name}"
+    with locked(path.name):
+        if not path.exists():
+            temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+            try:
+                make(temporary)
+                temporary.replace(path)
+            finally:
+                _delete(temporary)
+            _trim(folder, path)
+        os.utime(path)
+    return path
+
+
+@contextlib.contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Holds a lock that the threads and processes of one machine know by `name`."""
+    folder = cache_folder() / LOCKS
+    folder.mkdir(exist_ok=True)
+    with open(folder / hashlib.sha256(name.encode()).hexdigest()[:16], "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed
+        yield
+
+
+def cache_folder() -> Path:
+    """The cache's folder, made if need be. Raises ConfigError if that cannot be."""
+    folder = Path(os.environ.get(FOLDER) or "~/.cache/videodit").expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{FOLDER}={folder}: cannot be made: {error.strerror}") from error
+    return folder
+
+
+def _trim(folder: Path, newest: Path) -> None:
+    """Deletes the files that were not used for longest, but `newest`, until the bound is kept."""
+    bound = os.environ.get(BOUND, "100")
+    try:
+        room = float(bound) * 1e9
+    except ValueError:
+        check(False, BOUND, bound, "a number of gigabytes")
+    entries = []
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another process got its file done
+            if path.name != LOCKS:
+                entries.append((path.stat().st_mtime_ns, _size(path), path))
+    room -= sum(size for _, size, _ in entries)
+    for _, size, path in sorted(entries):
+        if room >= 0:
+            return
+        if path != newest:
+            _delete(path)
+            room += size
+
+
+def _size(path: Path) -> int:
+    inner = path.rglob("*") if path.is_dir() else [path]
+    return sum(entry.stat().st_size for entry in inner)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _named(path: str | os.PathLike) -> Iterator[None]:
+    """Turns what goes wrong with a file into a ConfigError that names it."""
+    try:
+        yield
+    except ConfigError:  # names a file already
+        raise
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file or folder") from error
+    except ImportError as error:
+        raise ConfigError(f"{path}: gs:// needs `pip install videodit[gcs]` ({error})") from error
+    except Exception as error:  # every storage library has errors of its own
+        raise ConfigError(f"{path}: cannot be read: {type(error).__name__}: {error}") from error
