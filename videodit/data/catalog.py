@@ -1,19 +1,24 @@
 """The catalog: one row a clip, everything that the plan needs to know before a frame is decoded.
 
-In memory it is numpy columns, on disk one Parquet file beside the shards of clips.
+In memory it is columns, on disk one Parquet file beside the shards of clips. The columns that the
+plan needs are numpy arrays. Ids, shards and captions stay on disk and are mapped into memory.
 """
 
 import dataclasses
-import itertools
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from videodit.config import ConfigError
+from videodit.data import storage
+from videodit.data.columns import TEXTS, Ragged, Texts, map_texts
 
 FILE = "catalog.parquet"
 TOKENIZER_KEY = b"videodit.tokenizer"  # Parquet metadata: digest of the tokenizer of the counts
@@ -32,25 +37,50 @@ SCHEMA = pa.schema(
         "captions": pa.list_(pa.string()),
         "text_tokens": pa.list_(pa.int32()),
         "split": _NAME,
+        "motion": pa.float32(),
+        "static": pa.float32(),
     }
 )
+MEASURED = ("motion", "static")  # columns that may be missing, or empty for some clips
+# Columns that data.where may name beside those of the file.
+COMPUTED = {"aspect": "width / height", "seconds": "frames / fps"}
+
+
+class Part(NamedTuple):
+    """Which rows of a catalog belong to one source of a mixture."""
+
+    start: int
+    stop: int
+    weight: float  # share of the vision tokens; the weights of all parts need not add up to 1
 
 
 @dataclass(frozen=True, eq=False)
 class Catalog:
-    """N clips, column by column."""
+    """N clips, column by column. Texts and token counts may be given as any sequences."""
 
-    ids: np.ndarray  # N str: unique names
-    shard: np.ndarray  # N str: file that holds the clip, in the catalog's folder
+    ids: Texts  # N str: names
+    shard: Texts  # N str: file that holds the clip, in the catalog's folder
     index: np.ndarray  # N int32: record of the shard
     width: np.ndarray  # N int32 pixels
     height: np.ndarray  # N int32 pixels
     frames: np.ndarray  # N int32; 1 is an image
     fps: np.ndarray  # N float32 frames per second
-    captions: list[tuple[str, ...]]  # N, one or more each
-    text_tokens: list[tuple[int, ...]]  # N: tokens of each caption, BOS and EOS included
+    captions: Texts  # N tuples of str, one or more each
+    text_tokens: Ragged  # N tuples: tokens of each caption, BOS and EOS included
     split: np.ndarray  # N str: "train" or "val"
     tokenizer: str  # digest of the tokenizer that text_tokens was counted with
+    motion: np.ndarray | None = None  # N float32, see data/measure.py; NaN (None: all) is unknown
+    static: np.ndarray | None = None  # N float32, likewise
+
+    def __post_init__(self):
+        for name, kind in zip(TEXTS.names, TEXTS.types):
+            if not isinstance(getattr(self, name), Texts):
+                object.__setattr__(self, name, Texts.of(getattr(self, name), kind))
+        if not isinstance(self.text_tokens, Ragged):
+            object.__setattr__(self, "text_tokens", Ragged.of(self.text_tokens))
+        for name in MEASURED:
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, np.full(len(self), np.nan, np.float32))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -59,19 +89,18 @@ class Catalog:
         """The clips of a mask (N bool) or of indices (int, any order)."""
         rows = np.asarray(rows)
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64)
-        picked = {}
-        for name in SCHEMA.names:
-            column = getattr(self, name)
-            is_list = isinstance(column, list)
-            picked[name] = [column[i] for i in rows.tolist()] if is_list else column[rows]
-        return dataclasses.replace(self, **picked)
+        columns = {name: _select(getattr(self, name), rows) for name in SCHEMA.names}
+        return dataclasses.replace(self, **columns)
 
-    def write(self, folder: str | os.PathLike) -> None:
-        """Writes `folder`/catalog.parquet, in one piece or not at all. Makes the folder."""
-        columns = [
-            pa.array(getattr(self, name), _plain(SCHEMA.field(name))) for name in SCHEMA.names
-        ]
-        table = pa.table([c.cast(f.type) for c, f in zip(columns, SCHEMA)], schema=SCHEMA)
+    def write(self, folder: str | os.PathLike, extra: dict[str, Sequence] | None = None) -> None:
+        """Writes `folder`/catalog.parquet, in one piece or not at all. Makes the folder.
+
+        `extra`: further columns, which data.where may name and nothing else reads.
+        """
+        columns = {name: _to_arrow(getattr(self, name), name) for name in SCHEMA.names}
+        table = pa.table(columns, schema=SCHEMA)
+        for name, column in (extra or {}).items():
+            table = table.append_column(name, pa.array(column))
         table = table.replace_schema_metadata({TOKENIZER_KEY: self.tokenizer})
         path = Path(folder) / FILE
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,66 +109,128 @@ class Catalog:
         temporary.replace(path)
 
     @classmethod
-    def read(cls, folder: str | os.PathLike) -> "Catalog":
-        """The catalog in `folder`. Raises ConfigError if it is missing, foreign or empty."""
-        path = Path(folder) / FILE
-        table = _read_table(path)
-        columns = {
-            name: _column(table[name].combine_chunks(), SCHEMA.field(name).type)
-            for name in SCHEMA.names
-        }
-        catalog = cls(**columns, tokenizer=table.schema.metadata[TOKENIZER_KEY].decode())
+    def read(cls, folder: str | os.PathLike, where: str = "") -> "Catalog":
+        """The catalog in `folder`, local or remote, or the clips of it for which `where` is true.
+
+        `where` is an SQL expression (DuckDB) over the columns of the file and COMPUTED. Rows stay
+        in the order of the file. Raises ConfigError if the catalog is missing, foreign or empty,
+        for a bad expression, and if no clip is left.
+        """
+        path = os.path.join(folder, FILE)
+        local = storage.local(path)
+        tokenizer = _check_file(local)
+        columns = map_texts(path)
+        rows = matching(local, where) if where else None
+        for name in SCHEMA.names:
+            column = columns[name] if name in columns else _read_column(local, name)
+            if column is not None:
+                columns[name] = column if rows is None else _select(column, rows)
+        catalog = cls(**columns, tokenizer=tokenizer)
         _check_rows(catalog, path)
         return catalog
 
+    @classmethod
+    def concatenate(cls, parts: Sequence["Catalog"]) -> "Catalog":
+        """All clips of the first catalog, then those of the next; one tokenizer counted them."""
+        columns = {}
+        for name in SCHEMA.names:
+            values = [getattr(part, name) for part in parts]
+            kind = type(values[0])
+            join = np.concatenate if kind is np.ndarray else kind.concatenate
+            columns[name] = join(values)
+        return cls(**columns, tokenizer=parts[0].tokenizer)
 
-def _plain(field: pa.Field) -> pa.DataType:
-    return pa.string() if field.type == _NAME else field.type
+    def open_texts(self) -> None:
+        """Maps ids and captions now rather than when first asked for, which may take minutes for
+        millions of clips when a machine does it for the first time. Raises ConfigError.
+        """
+        _ = self.ids[0]
 
 
-def _read_table(path: Path) -> pa.Table:
-    """The Parquet file with the columns of SCHEMA, or a ConfigError that says what is wrong."""
+def matching(path: Path, where: str) -> np.ndarray:
+    """Rows (int64, rising) of a catalog's file for which an SQL expression is true.
+
+    Raises ConfigError with the expression, DuckDB's reason and the known columns, and if there are
+    no such rows.
+    """
+    with duckdb.connect() as connection:
+        clips = connection.read_parquet(str(path), file_row_number=True)
+        known = [name for name in clips.columns if name != "file_row_number"]
+        computed = {name: sql for name, sql in COMPUTED.items() if name not in known}
+        names = ", ".join([*known, *computed])
+        added = "".join(f", {sql} AS {name}" for name, sql in computed.items())
+        try:
+            found = clips.project(f"*{added}").filter(where).project("file_row_number")
+            rows = found.fetchnumpy()["file_row_number"]
+        except duckdb.Error as error:
+            raise ConfigError(f"data.where={where!r}: {error}; columns: {names}") from error
+    if not len(rows):
+        raise ConfigError(f"data.where={where!r}: true for no clip of {path}")
+    return np.sort(rows)
+
+
+def _select(column: np.ndarray | Ragged | Texts, rows: np.ndarray) -> np.ndarray | Ragged | Texts:
+    return column[rows] if isinstance(column, np.ndarray) else column.select(rows)
+
+
+def _to_arrow(column: np.ndarray | Ragged | Texts, name: str) -> pa.ChunkedArray | pa.Array:
+    kind = SCHEMA.field(name).type
+    if isinstance(column, Texts):
+        return column.to_arrow().cast(kind)
+    if isinstance(column, Ragged):
+        return pa.ListArray.from_arrays(pa.array(column.offsets, pa.int32()), column.values)
+    if kind == _NAME:
+        return pa.array(column, pa.string()).cast(kind)
+    return pa.array(column, kind, from_pandas=name in MEASURED)  # NaN becomes a missing value
+
+
+def _check_file(path: Path) -> str:
+    """The tokenizer's digest, or a ConfigError that says why the file is no catalog."""
     if not path.is_file():
         raise ConfigError(f"{path}: no such catalog; tools.curate makes one from videos")
     try:
-        table = pq.read_table(path)
+        schema, rows = pq.read_schema(path), pq.read_metadata(path).num_rows
     except (pa.ArrowException, OSError) as error:
         raise ConfigError(f"{path}: not a readable Parquet file: {error}") from error
-    if TOKENIZER_KEY not in (table.schema.metadata or {}):
+    if TOKENIZER_KEY not in (schema.metadata or {}):
         raise ConfigError(f"{path}: not a videodit catalog (no {TOKENIZER_KEY.decode()} metadata)")
-    missing = [name for name in SCHEMA.names if name not in table.column_names]
+    missing = [name for name in SCHEMA.names if name not in (*schema.names, *MEASURED)]
     if missing:
         raise ConfigError(f"{path}: lacks the columns {', '.join(missing)}")
-    if not table.num_rows:
+    if not rows:
         raise ConfigError(f"{path}: holds no clips")
+    return schema.metadata[TOKENIZER_KEY].decode()
+
+
+def _read_column(path: Path, name: str) -> np.ndarray | Ragged | None:
+    """One column, checked and in its type; None if it may be missing and is."""
+    if name in MEASURED and name not in pq.read_schema(path).names:
+        return None
     try:
-        return table.select(SCHEMA.names).cast(SCHEMA.with_metadata(table.schema.metadata))
-    except pa.ArrowException as error:
-        raise ConfigError(f"{path}: a column has the wrong type: {error}") from error
-
-
-def _column(array: pa.Array, kind: pa.DataType) -> np.ndarray | list[tuple]:
-    """Arrow to numpy; lists become tuples. No Python object is made twice for the same name."""
-    if kind == _NAME:
-        names = np.array(array.dictionary.to_pylist(), object)
-        return names[array.indices.to_numpy()]
-    if pa.types.is_list(kind):
-        values, offsets = array.flatten().to_pylist(), array.offsets.to_numpy()
-        offsets = (offsets - offsets[0]).tolist()
-        return [tuple(values[a:b]) for a, b in itertools.pairwise(offsets)]
-    return array.to_numpy(zero_copy_only=False)
+        column = pq.read_table(path, columns=[name])[name]
+        column = column.cast(SCHEMA.field(name).type).combine_chunks()
+    except (pa.ArrowException, OSError) as error:
+        raise ConfigError(f"{path}: {name} has the wrong type or is damaged: {error}") from error
+    if column.null_count and name not in MEASURED:
+        raise ConfigError(f"{path}: {name} is missing for {column.null_count} clips")
+    if name == "text_tokens":
+        offsets = column.offsets.to_numpy().astype(np.int64)
+        return Ragged(offsets - offsets[0], column.flatten().to_numpy())
+    if column.type == _NAME:
+        names = np.array(column.dictionary.to_pylist(), str)
+        return names[column.indices.to_numpy()]
+    return column.to_numpy(zero_copy_only=False)
 
 
 def _check_rows(catalog: Catalog, path: Path) -> None:
     """Raises ConfigError naming the first clip whose values cannot be."""
     sizes = np.minimum.reduce([catalog.width, catalog.height, catalog.frames, catalog.index + 1])
-    captions = np.array([len(captions) for captions in catalog.captions])
-    counts = np.array([len(counts) for counts in catalog.text_tokens])
+    split = np.logical_or.reduce([catalog.split == name for name in SPLITS])
     for good, what in (
         (sizes >= 1, "width, height and frames of at least 1, and an index of at least 0"),
         (catalog.fps > 0, "fps above 0"),
-        (np.isin(catalog.split, SPLITS), f"a split of {' or '.join(SPLITS)}"),
-        ((captions >= 1) & (captions == counts), "captions, and a token count for each"),
+        (split, f"a split of {' or '.join(SPLITS)}"),
+        (catalog.text_tokens.counts() >= 1, "captions, and a token count for each"),
     ):
         if not good.all():
             raise ConfigError(f"{path}: clip {catalog.ids[np.argmin(good)]}: expected {what}")
