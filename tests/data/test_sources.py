@@ -1,22 +1,25 @@
 import dataclasses
+import os
 import pickle
+import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from videodit.config import ConfigError
-from videodit.data.sources import (
-    COLORS,
-    ArrayRecordSource,
-    SyntheticSource,
-    check_tokenizer,
-    open_source,
-    open_tokenizer,
-)
+from tools.made_up import write
+from videodit.config import ConfigError, DataConfig
+from videodit.data.catalog import FILE, Catalog
+from videodit.data.sources import ArrayRecordSource, open_source, open_tokenizer
+from videodit.data.synthetic import SyntheticSource
 from videodit.data.tokenizer import train_tokenizer
-from videodit.data.video import encode
+from videodit.data.video import View, encode, whole
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +34,7 @@ def folder(tmp_path, synthetic):
     for shard in range(2):
         writer = ArrayRecordWriter(str(tmp_path / f"{shard}.array_record"), "group_size:1")
         for i in range(6 * shard, 6 * shard + 6):
-            writer.write(encode(synthetic.read(i), float(catalog.fps[i])))
+            writer.write(encode(read(synthetic, i), float(catalog.fps[i])))
         writer.close()
     rows = np.arange(12, dtype=np.int32)
     shards = np.array([f"{i // 6}.array_record" for i in rows], object)
@@ -40,33 +43,78 @@ def folder(tmp_path, synthetic):
     return tmp_path
 
 
+def read(source, i):
+    row = source.catalog
+    return source.read(i, whole(row.frames[i], row.height[i], row.width[i]))
+
+
 def near(a, b):
     return a.shape == b.shape and np.abs(a.astype(float) - b).mean() < 3
 
 
 def test_records_are_the_clips_of_their_rows(folder, synthetic):
-    source = open_source(str(folder))
-    assert all(near(source.read(row), synthetic.read(11 - row)) for row in range(12))
+    source = ArrayRecordSource(folder)
+    assert all(near(read(source, row), read(synthetic, 11 - row)) for row in range(12))
+    assert source.parts == ((0, 12, 1.0),)
     # Part of a catalog finds its clips too, though its shards hold others.
     source.catalog.select([1, 8]).write(folder)
-    assert near(ArrayRecordSource(folder).read(1), synthetic.read(3))
+    assert near(read(ArrayRecordSource(folder), 1), read(synthetic, 3))
+
+
+def test_a_view_is_part_of_the_clip(folder):
+    source = ArrayRecordSource(folder)
+    i = int(np.argmax(source.catalog.frames))
+    clip = read(source, i)
+    part = source.read(i, View(1, 3, 4, *clip.shape[1:3]))
+    np.testing.assert_array_equal(part, clip[1:11:3])
+    assert source.read(i, View(0, 2, 2, 24, 16)).shape == (2, 24, 16, 3)
 
 
 def test_threads_and_pickled_copies_read_the_same(folder):
     source = ArrayRecordSource(folder)
     copy = pickle.loads(pickle.dumps(source))  # before and after its shards are open
-    expected = [copy.read(row) for row in range(12)]
-    assert source.catalog.captions == copy.catalog.captions
+    expected = [read(copy, row) for row in range(12)]
+    assert list(source.catalog.captions) == list(copy.catalog.captions)
     rows = list(range(12)) * 4
     with ThreadPoolExecutor(8) as pool:
-        for row, frames in zip(rows, pool.map(source.read, rows)):
+        for row, frames in zip(rows, pool.map(lambda row: read(source, row), rows)):
             np.testing.assert_array_equal(frames, expected[row])
     again = pickle.loads(pickle.dumps(source))
-    np.testing.assert_array_equal(again.read(5), expected[5])
+    np.testing.assert_array_equal(read(again, 5), expected[5])
+
+
+def test_a_source_of_many_clips_is_pickled_as_names_of_files(tmp_path):
+    write(tmp_path, 20_000)
+    source = ArrayRecordSource(tmp_path, where="motion > 0.01")
+    state = pickle.dumps(source)
+    assert len(state) < 1000
+    copy = pickle.loads(state)
+    assert 0 < len(copy.catalog) < 20_000 and (copy.catalog.motion > 0.01).all()
+    for name in ("width", "fps", "split", "static"):
+        np.testing.assert_array_equal(getattr(copy.catalog, name), getattr(source.catalog, name))
+    assert [copy.catalog.ids[i] for i in (0, -1)] == [source.catalog.ids[i] for i in (0, -1)]
+    # It lasts as long as the cache, even if the catalog is written anew or gone.
+    (tmp_path / FILE).unlink()
+    np.testing.assert_array_equal(pickle.loads(state).catalog.width, source.catalog.width)
+
+
+def test_another_process_reads_a_pickled_source(folder, tmp_path):
+    """By then this one's catalog may be gone, but not the file that it was made from."""
+    source = ArrayRecordSource(folder)
+    (tmp_path / "state").write_bytes(pickle.dumps((source, read(source, 3), source.catalog.ids[3])))
+    program = (
+        "import pickle, sys; source, frames, name = pickle.load(open(sys.argv[1], 'rb'));"
+        "from videodit.data.video import whole;"
+        "assert (source.read(3, whole(*frames.shape[:3])) == frames).all();"
+        "assert source.catalog.ids[3] == name"
+    )
+    environment = os.environ | {"VIDEODIT_CACHE": str(tmp_path / "other")}
+    command = [sys.executable, "-c", program, str(tmp_path / "state")]
+    subprocess.run(command, env=environment, cwd=ROOT, check=True)
 
 
 def rewritten(folder, **changes):
-    catalog = ArrayRecordSource(folder).catalog
+    catalog = Catalog.read(folder)
     dataclasses.replace(catalog, **changes).write(folder)
     return ArrayRecordSource(folder)
 
@@ -75,82 +123,91 @@ def test_a_clip_that_is_not_what_the_catalog_says_is_named(folder, synthetic):
     width = synthetic.catalog.width[11::-1].copy()
     width[2] += 8
     source = rewritten(folder, width=width)
-    source.read(1)
-    with pytest.raises(ConfigError, match=r"synthetic-0-9, record 3 of 1\.array_record: .*says"):
-        source.read(2)
+    read(source, 1)
+    with pytest.raises(ConfigError, match=r"synthetic-0-9, record 3 of 1\.array_record: .*40x32"):
+        read(source, 2)
 
 
-def test_a_missing_record_or_shard_is_named(folder):
-    index = ArrayRecordSource(folder).catalog.index.copy()
+def test_a_missing_record_or_shard_is_named_when_it_is_read(folder):
+    index = Catalog.read(folder).index.copy()
     index[0] = 77
     source = rewritten(folder, index=index)
-    source.read(1)
+    read(source, 1)
     with pytest.raises(ConfigError, match=r"synthetic-0-11, record 77 of 1\.array_record"):
-        source.read(0)
+        read(source, 0)
     (folder / "0.array_record").unlink()
     with pytest.raises(ConfigError, match=r"synthetic-0-0, record 0 of 0\.array_record"):
-        ArrayRecordSource(folder).read(11)
+        read(ArrayRecordSource(folder), 11)
 
 
-def test_synthetic_clips_are_what_their_catalog_says(synthetic):
-    catalog = synthetic.catalog
-    for i in range(len(catalog)):
-        clip = synthetic.read(i)
-        assert clip.dtype == np.uint8
-        assert clip.shape == (catalog.frames[i], catalog.height[i], catalog.width[i], 3)
-        assert catalog.text_tokens[i] == (len(synthetic.tokenizer.encode(catalog.captions[i][0])),)
-    assert {1, 5, 9, 17} == set(catalog.frames.tolist())
-    assert {8, 12, 24} == set(catalog.fps.tolist())
-    for size in (catalog.width, catalog.height):
-        assert not (size % 8).any() and size.min() >= 32 and size.max() <= 64
-    assert (catalog.split == "val").mean() == 1 / 8
+def test_remote_shards_are_fetched_when_they_are_needed(remote, folder, synthetic, tmp_path):
+    synthetic.tokenizer.write(folder)
+    shutil.copytree(folder, remote / "clips", ignore=shutil.ignore_patterns("gs", "cache"))
+    tokenizer = open_tokenizer("gs://bucket/clips")
+    source = open_source(DataConfig(catalog="gs://bucket/clips"), tokenizer)
+    shards = lambda: sorted(path.name[17:] for path in (tmp_path / "cache").glob("*record"))
+    assert shards() == []
+    assert near(read(source, 11), read(synthetic, 0)) and shards() == ["0.array_record"]
+    assert near(read(pickle.loads(pickle.dumps(source)), 0), read(synthetic, 11))
+    assert shards() == ["0.array_record", "1.array_record"]
+    (remote / "clips" / "0.array_record").unlink()
+    with pytest.raises(ConfigError, match=r"synthetic-0-0, record 0 of 0\.array_record: .*no such"):
+        read(pickle.loads(pickle.dumps(source)), 11)
 
 
-def test_synthetic_captions_are_true(synthetic):
-    """The colours named are those seen, and each coloured shape goes where the caption says."""
-    steps = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}
-    checked = 0
-    for i, (caption,) in enumerate(synthetic.catalog.captions):
-        clip = synthetic.read(i).astype(int)
-        what, background = caption.removesuffix(" background").split(" on a ")
-        # The corners of the picture over time: no shape reaches more than one of them at a time.
-        corners = clip[:, [0, 0, -1, -1], [0, -1, 0, -1]].reshape(-1, 3)
-        assert (np.median(corners, 0) == COLORS[background]).all()
-        for part in what.split(" and "):
-            color = part.split()[1]
-            seen = np.abs(clip - COLORS[color]).max(-1) < 3
-            assert seen.any((1, 2)).all(), caption  # in every frame
-            if "moves" in part and " and " not in what:
-                centres = np.array([np.argwhere(mask).mean(0) for mask in seen])
-                motion = centres[-1] - centres[0]
-                assert motion @ steps[part.split()[-1]] > 3
-                assert abs(motion @ np.array(steps[part.split()[-1]])[::-1]) < 1
-                checked += 1
-        assert ("moves" in caption) == (len(clip) > 1)
-    assert checked > 10
+def test_a_mixture_has_the_clips_of_all(folder, synthetic, tmp_path):
+    part = tmp_path / "part"
+    shutil.copytree(folder, part, ignore=shutil.ignore_patterns("part"))
+    Catalog.read(folder).select([7, 2]).write(part)
+    cfg = DataConfig(mixture=((str(folder), 3.0), ("synthetic", 1.0), (str(part), 0.5)))
+    mixture = open_source(cfg, synthetic.tokenizer)
+    assert mixture.parts == ((0, 12, 3.0), (12, 268, 1.0), (268, 270, 0.5))
+    catalog, copy = mixture.catalog, pickle.loads(pickle.dumps(mixture))
+    assert len(catalog) == 270 and list(copy.catalog.ids) == list(catalog.ids)
+    for i, expected in ((0, 11), (11, 0), (12, 0), (30, 18), (268, 4), (269, 9)):
+        assert catalog.ids[i] == f"synthetic-0-{expected}"
+        assert catalog.captions[i] == synthetic.catalog.captions[expected]
+        assert catalog.text_tokens[i] == synthetic.catalog.text_tokens[expected]
+        assert near(read(mixture, i), read(synthetic, expected))
+        assert near(read(copy, i), read(synthetic, expected))
 
 
-def test_a_synthetic_clip_depends_on_seed_and_index_only(synthetic):
-    fewer, other = SyntheticSource(8), SyntheticSource(8, seed=1)
-    np.testing.assert_array_equal(fewer.read(5), synthetic.read(5))
-    assert fewer.catalog.captions == synthetic.catalog.captions[:8]
-    assert other.catalog.captions != fewer.catalog.captions
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(fewer)).read(3), synthetic.read(3))
+def test_the_same_filter_is_for_every_source_of_a_mixture(folder, synthetic):
+    cfg = DataConfig(mixture=((str(folder), 1.0), (str(folder), 1.0)), where="frames = 1")
+    mixture = open_source(cfg, synthetic.tokenizer)
+    images = np.flatnonzero(synthetic.catalog.frames[11::-1] == 1)
+    assert 0 < len(images) < 12 and (mixture.catalog.frames == 1).all()
+    assert list(mixture.catalog.ids) == 2 * [f"synthetic-0-{11 - i}" for i in images]
+    assert read(mixture, len(images)).shape[0] == 1
 
 
-def test_tokenizers_by_name(folder, synthetic):
-    assert open_tokenizer("synthetic").digest == SyntheticSource(4, seed=3).tokenizer.digest
-    check_tokenizer(synthetic.catalog, open_tokenizer("synthetic"))
+def test_another_tokenizer_is_refused(folder, synthetic):
+    assert open_tokenizer("synthetic").digest == synthetic.tokenizer.digest
     other = train_tokenizer(["some other words"], 300)
-    with pytest.raises(ConfigError, match=f"{other.digest}.*{synthetic.tokenizer.digest}"):
-        check_tokenizer(synthetic.catalog, other)
+    for cfg in (DataConfig(catalog=str(folder)), DataConfig(mixture=((str(folder), 1.0),))):
+        with pytest.raises(ConfigError, match=f"{other.digest}.*{synthetic.tokenizer.digest}"):
+            open_source(cfg, other)
     other.write(folder)
     assert open_tokenizer(str(folder)).digest == other.digest
 
 
-def test_nothing_named_says_how_to_make_it():
-    with pytest.raises(ConfigError, match=r"data\.catalog=''.*tools\.curate.*synthetic"):
-        open_source("")
+@pytest.mark.parametrize(
+    "catalog, where, message",
+    [
+        ("", "", r"data\.catalog=''.*tools\.curate.*tfds:.*synthetic"),
+        ("/nowhere", "", r"data\.catalog='/nowhere': no such folder"),
+        ("synthetic", "aspect > 1", r"data\.where='aspect > 1'"),
+        ("tfds:/nowhere", "", "expected tfds:BUILDER_FOLDER:SPLIT"),
+        ("gs://bucket/absent", "", "data.catalog='gs://bucket/absent': no such folder"),
+    ],
+)
+def test_what_is_wrong_is_said(remote, synthetic, catalog, where, message):
+    with pytest.raises(ConfigError, match=message):
+        open_source(DataConfig(catalog=catalog, where=where), synthetic.tokenizer)
+
+
+def test_no_tokenizer_named_says_how_to_make_it(synthetic):
     with pytest.raises(ConfigError, match=r"text\.workdir=''"):
         open_tokenizer("")
-    assert isinstance(open_source("synthetic"), SyntheticSource)
+    source = open_source(DataConfig(catalog="synthetic"), synthetic.tokenizer)
+    assert isinstance(source, SyntheticSource)
