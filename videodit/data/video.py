@@ -30,6 +30,10 @@ CLIP_OPTIONS = {"crf": "4", "g": str(KEYFRAME_EVERY), "bf": "0", "tune": "fastde
 PLAYER_OPTIONS = {"crf": "16"}
 LATE = 0.4  # of a frame: by how much rounded or unsteady time stamps may be late
 BT709 = 1  # FFmpeg's number of these primaries and of this transfer curve
+UNSPECIFIED = (
+    2  # FFmpeg's number of an unknown colour matrix: players take BT.601 up to this height
+)
+SD_HEIGHT = 576  # pixels
 
 
 class VideoInfo(NamedTuple):
@@ -141,33 +145,25 @@ def cropper(first: av.VideoFrame, width: int, height: int) -> Callable[[av.Video
     """A function from frames like `first` to uint8 H W 3 (RGB) of the given size.
 
     It crops the centre to the asked aspect and averages over areas down to the size, both in one
-    FFmpeg filter graph, and turns the picture as its display matrix says. Transparent parts become
-    black. Raises ConfigError for a size that needs enlarging.
+    FFmpeg filter graph, and turns the picture as its display matrix says. What is transparent
+    becomes black. Raises ConfigError for a size that needs enlarging.
     """
     film_height, film_width = _displayed(first)
     if width > film_width or height > film_height:
         raise ConfigError(f"is {film_width}x{film_height}, smaller than the {width}x{height} asked")
-    turn = _turner(first)
+    turn, kind = _turner(first), _kind(first)
     if _is_transposed(first):
         width, height = height, width
-    crop_width, crop_height = _centre(first.width, first.height, width, height)
-    # Even offsets keep chroma samples where they are; `exact` keeps odd sizes.
-    x, y = (first.width - crop_width) // 4 * 2, (first.height - crop_height) // 4 * 2
     graph = av.filter.Graph()
     graph.threads = 1
-    graph.link_nodes(
-        graph.add_buffer(
-            width=first.width,
-            height=first.height,
-            format=first.format,
-            time_base=first.time_base or Fraction(1, 1000),
-        ),
-        graph.add("crop", f"{crop_width}:{crop_height}:{x}:{y}:exact=1"),
-        graph.add("scale", f"{width}:{height}:flags=area+accurate_rnd+full_chroma_int"),
-        graph.add("format", "rgb24"),
-        graph.add("buffersink"),
-    ).configure()
-    kind = _kind(first)
+    source = graph.add_buffer(
+        width=first.width,
+        height=first.height,
+        format=first.format,
+        time_base=first.time_base or Fraction(1, 1000),
+    )
+    steps = [graph.add(name, options) for name, options in _filters(first, width, height)]
+    graph.link_nodes(source, *steps, graph.add("buffersink")).configure()
 
     def crop(frame: av.VideoFrame) -> np.ndarray:
         if _kind(frame) != kind:
@@ -278,12 +274,17 @@ def _read_clip(file, view: View, fps: float, expected: Size | None, *, seek: boo
     return video
 
 
+def _has_stamps(stream) -> bool:
+    """Whether frames know when they are shown; AVI only knows when they are decoded."""
+    return stream.container.format.name != "avi"
+
+
 def _sought(container, stream, seconds: float) -> Iterator[av.Packet]:
     """The stream's packets from the last keyframe on that is shown by `seconds`.
 
     Frames shown before the keyframe are left out, for they may need what comes before it.
     """
-    if stream.start_time is None:
+    if stream.start_time is None or not _has_stamps(stream):
         raise ConfigError("has no time stamps")
     target = stream.start_time + int(seconds / stream.time_base)
     container.seek(target, stream=stream)
@@ -304,18 +305,22 @@ def _decoded(packet: av.Packet) -> Iterator[av.VideoFrame]:
 
 def _timed(packets, stream, origin: int | None = None) -> Iterator[tuple[float, av.VideoFrame]]:
     """(seconds since the time stamp `origin`, by default the first one, frame), in order."""
-    rate = float(stream.average_rate or stream.guessed_rate or 1)
+    duration = 1 / float(stream.average_rate or stream.guessed_rate or 1)
+    unit, stamped = float(stream.time_base), _has_stamps(stream)
     for count, frame in enumerate(frame for packet in packets for frame in _decoded(packet)):
-        if frame.pts is None:
-            yield count / rate, frame
+        stamp = frame.pts
+        if stamp is None or not stamped:
+            yield count * duration, frame
         else:
-            origin = frame.pts if origin is None else origin
-            yield float((frame.pts - origin) * stream.time_base), frame
+            origin = stamp if origin is None else origin
+            yield (stamp - origin) * unit, frame
 
 
 def _shown(frames, stream, wanted: range, fps: float) -> Iterator[av.VideoFrame]:
     """For each wanted k the last of (seconds, frame) that starts by k / fps, or LATE after it."""
-    steady = stream.average_rate and stream.average_rate == stream.base_rate
+    # In a steady stream it is known when the next frame starts before it is decoded.
+    rate = stream.average_rate
+    certain = 1 / float(rate) if rate and rate == stream.base_rate else 0.0
     due = deque((k + LATE) / fps for k in wanted)
     shown, start = None, 0.0
     for next_start, frame in frames:
@@ -325,8 +330,7 @@ def _shown(frames, stream, wanted: range, fps: float) -> Iterator[av.VideoFrame]
             yield shown
             due.popleft()
         shown, start = frame, next_start
-        # In a steady stream it is known when the next frame starts before it is decoded.
-        while due and steady and due[0] < start + 1 / stream.average_rate:
+        while due and due[0] < start + certain:
             yield shown
             due.popleft()
         if not due:
@@ -370,8 +374,23 @@ def _check_expected(stream, first: av.VideoFrame, fps: float, expected: Size | N
         )
 
 
-def _kind(frame: av.VideoFrame) -> tuple[int, int, str]:
-    return frame.width, frame.height, frame.format.name
+def _filters(first: av.VideoFrame, width: int, height: int) -> list[tuple[str, str]]:
+    """(name, options) of FFmpeg's filters from frames like `first` to RGB of this stored size."""
+    filters = []
+    if first.format.has_palette or any(part.is_alpha for part in first.format.components):
+        filters += [("format", "gbrap"), ("premultiply", "inplace=1")]
+    crop_width, crop_height = _centre(first.width, first.height, width, height)
+    # Even offsets keep chroma samples where they are; `exact` keeps odd sizes.
+    x, y = (first.width - crop_width) // 4 * 2, (first.height - crop_height) // 4 * 2
+    filters.append(("crop", f"{crop_width}:{crop_height}:{x}:{y}:exact=1"))
+    scale = f"{width}:{height}:flags=area+accurate_rnd+full_chroma_int"
+    if first.colorspace == UNSPECIFIED and first.height > SD_HEIGHT and not first.format.is_rgb:
+        scale += ":in_color_matrix=bt709"
+    return [*filters, ("scale", scale), ("format", "rgb24")]
+
+
+def _kind(frame: av.VideoFrame) -> str:
+    return f"{frame.width}x{frame.height} {frame.format.name}"
 
 
 def _displayed(frame: av.VideoFrame) -> tuple[int, int]:
@@ -387,7 +406,11 @@ def _is_transposed(frame: av.VideoFrame) -> bool:
 
 def _display_matrix(frame: av.VideoFrame) -> np.ndarray:
     """2 2: a stored pixel (x, y) is displayed at (x, y) @ matrix (FFmpeg's libavutil/display.h)."""
-    data = frame.side_data.get(SideData.DISPLAYMATRIX)
+    try:
+        data = frame.side_data.get(SideData.DISPLAYMATRIX)
+    except ValueError:  # PyAV does not know what else is there, such as EXIF: no mirroring then
+        cos, sin = np.cos(angle := np.deg2rad(frame.rotation)), np.sin(angle)
+        return np.rint([[cos, -sin], [sin, cos]])
     return np.eye(2) if data is None else np.frombuffer(data, np.int32).reshape(3, 3)[:2, :2]
 
 
