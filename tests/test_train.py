@@ -1,6 +1,7 @@
 """Runs through the training loop: resumed equals unbroken, one compilation, refusals."""
 
 import dataclasses
+import importlib
 import json
 
 import jax
@@ -13,6 +14,13 @@ from videodit.metrics import read_metrics
 from videodit.train import train
 
 LEAVE_OUT = {"time", "step_seconds", "tokens_per_second", "seconds_left"}
+
+SCHEDULES = {
+    "data__sampling__sides": ((0.0, 16.0, 40.0), (2.0, 24.0, 64.0)),
+    "data__sampling__seconds": ((0.0, 0.2, 1.0),),
+    "data__sampling__drop": ((0.0, 0.6, 2.0, 2.0), (4.0, 0.2, 2.0, 2.0)),
+    "data__text_tokens": 0,
+}
 
 
 def short(task="diffusion", steps=5, **changes):
@@ -33,7 +41,7 @@ def losses(workdir):
 
 @pytest.mark.parametrize("task", ["autoencoder", "diffusion"])
 def test_resumed_equals_unbroken_to_the_bit(tmp_path, task, monkeypatch):
-    cfg = short(task)
+    cfg = short(task, **SCHEDULES)
     whole = train(cfg, tmp_path / "whole")
 
     class Killed(Exception):
@@ -112,9 +120,40 @@ def test_nothing_recompiles_after_the_first_step(tmp_path, monkeypatch):
         return Recorded()
 
     monkeypatch.setattr(module, "train_batches", recorded)
-    train(short(steps=6, save_every=100, eval_every=100), tmp_path)
+    train(short(steps=6, save_every=100, eval_every=100, **SCHEDULES), tmp_path)
     assert compiled == [1] * 6
     assert len(set(mixtures)) >= 6
+
+
+def test_dropping_is_reported(tmp_path):
+    train(short("autoencoder", steps=2, **SCHEDULES), tmp_path)
+    for line in losses(tmp_path):
+        if line["kind"] == "train":
+            # Attention is squared: dropping a share of the tokens saves more than that.
+            assert 0.05 < line["tokens_dropped"] < line["flops_saved"] < 0.9
+            assert line["imbalance"] == 1 and line["replaced"] == 0 and 0 <= line["left_over"] < 1
+
+
+def test_a_stage_starts_from_the_weights_of_the_one_before(tmp_path):
+    first = train(short(steps=3), tmp_path / "first")
+    longer = short(steps=1, init_from=str(tmp_path / "first"), data__row_tokens=640)
+    module = importlib.import_module("videodit.train")
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        make = module.make_train_step
+
+        def watched(*args):
+            step = make(*args)
+            return lambda state, *rest: seen.append(jax.device_get(state)) or step(state, *rest)
+
+        patch.setattr(module, "make_train_step", watched)
+        train(longer, tmp_path / "second")
+    for name in ("params", "ema"):
+        jax.tree.map(np.testing.assert_array_equal, seen[0][name], jax.device_get(first["ema"]))
+    assert int(seen[0]["step"]) == 0
+    other = dataclasses.replace(longer, dit=dataclasses.replace(longer.dit, modulation="shared"))
+    with pytest.raises(ConfigError, match="another config.*dit.modulation"):
+        train(other, tmp_path / "third")
 
 
 def test_a_checkpoint_of_another_config_is_refused_and_kept(tmp_path):
