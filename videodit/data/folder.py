@@ -90,20 +90,26 @@ def _sidecars(name: str) -> set[str]:
     return {str(path.with_suffix(suffix)) for suffix in (".json", ".txt")}
 
 
-def read_captions(path: str | os.PathLike) -> tuple[str, ...]:
+def read_captions(path: str) -> tuple[str, ...]:
     """The captions in a .txt or .json file. Raises ConfigError naming it if there are none."""
     try:
         text = storage.local(path).read_text(encoding="utf-8")
-        if os.fspath(path).endswith(".txt"):
-            captions = text.splitlines()
-        else:
-            fields = json.loads(text)
-            captions = fields["captions"] if "captions" in fields else [fields["caption"]]
-        captions = tuple(caption.strip() for caption in captions if caption.strip())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path}: expected captions as UTF-8 text or JSON: {error!r}") from error
+        captions = text.splitlines() if path.endswith(".txt") else _captions_of(json.loads(text))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: expected UTF-8 text, or JSON: {error}") from error
+    captions = tuple(caption.strip() for caption in captions if caption.strip())
     if not captions:
         raise ConfigError(f"{path}: holds no caption")
+    return captions
+
+
+def _captions_of(sidecar: object) -> list[str]:
+    """The captions of a .json file. Raises ValueError."""
+    captions = None
+    if isinstance(sidecar, dict):
+        captions = sidecar.get("captions", [sidecar.get("caption")])
+    if not isinstance(captions, list) or not all(isinstance(text, str) for text in captions):
+        raise ValueError('no {"caption": TEXT} or {"captions": [TEXT, ...]}')
     return captions
 
 
