@@ -32,9 +32,11 @@ from tools.cuts import Cut, Film, Shape, check_shapes, parse_shapes, plan_all, r
 from tools.describe import describe
 from videodit.config import ConfigError, check
 from videodit.data.catalog import Catalog
+from videodit.data.indexing import Clip, make_catalog
+from videodit.data.measure import measure, stretches
 from videodit.data.tokenizer import FILE as TOKENIZER_FILE
 from videodit.data.tokenizer import Tokenizer, train_tokenizer
-from videodit.data.video import CLIP_OPTIONS, cropper, decode, encode
+from videodit.data.video import CLIP_OPTIONS, cropper, decode, encode, resize
 
 
 class Progress:
@@ -94,7 +96,9 @@ def curate(
     if not rows:
         reasons = "; ".join(list(broken.values())[:3]) or "the shots are shorter than every shape"
         raise ConfigError(f"{videos}: no clip could be made of {len(films)} videos: {reasons}")
-    catalog = make_catalog(rows, pick_tokenizer(tokenizer, out, rows, vocab_size))
+    catalog = make_catalog(
+        [row_clip(row) for row in rows], pick_tokenizer(tokenizer, out, rows, vocab_size)
+    )
     catalog.write(out)
     summarize(catalog, rows, broken, out)
     return catalog
@@ -140,12 +144,14 @@ def write_shard(shard: Path, film: Film, cuts: list[Cut], progress: Progress) ->
 
 def clip_row(film: Film, cut: Cut, frames: np.ndarray) -> dict:
     """What the catalog says about a clip itself; its name tells film, first frame and shape."""
+    measured = measure(resize(frames, view) for view in stretches(*frames.shape[:3]))
     return {
         "id": f"{film.name}/{cut.frames[0]:06d}/{cut.shape}",
         "shape": cut.shape,
         "fps": cut.fps,
         "captions": cut.captions or [describe(frames, cut.fps)],
         "split": cut.split,
+        **measured._asdict(),
     }
 
 
@@ -190,26 +196,21 @@ def pick_tokenizer(folder: str, out: Path, rows: list[dict], vocab_size: int) ->
     return tokenizer
 
 
-def make_catalog(rows: list[dict], tokenizer: Tokenizer) -> Catalog:
-    """The catalog of all clips, captions counted with `tokenizer`."""
-
-    def column(name: str, kind: type = object) -> np.ndarray:
-        return np.array([row[name] for row in rows], kind)
-
-    shapes = np.array([row["shape"][:3] for row in rows], np.int32)
-    captions = [tuple(row["captions"]) for row in rows]
-    return Catalog(
-        ids=column("id"),
-        shard=column("shard"),
-        index=column("index", np.int32),
-        width=shapes[:, 0],
-        height=shapes[:, 1],
-        frames=shapes[:, 2],
-        fps=column("fps", np.float32),
-        captions=captions,
-        text_tokens=[tuple(len(tokenizer.encode(text)) for text in texts) for texts in captions],
-        split=column("split"),
-        tokenizer=tokenizer.digest,
+def row_clip(row: dict) -> Clip:
+    """A row of a film's part as a row of the catalog; parts of old know no motion."""
+    width, height, frames, _ = row["shape"]
+    return Clip(
+        ids=row["id"],
+        shard=row["shard"],
+        index=row["index"],
+        width=width,
+        height=height,
+        frames=frames,
+        fps=row["fps"],
+        captions=tuple(row["captions"]),
+        split=row["split"],
+        motion=row.get("motion", np.nan),
+        static=row.get("static", np.nan),
     )
 
 

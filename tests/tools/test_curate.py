@@ -11,7 +11,7 @@ from tools.cuts import parse_shapes
 from videodit.config import ConfigError
 from videodit.data.catalog import Catalog
 from videodit.data.sources import ArrayRecordSource, check_tokenizer, open_tokenizer
-from videodit.data.video import write_video
+from videodit.data.video import whole, write_video
 
 SHAPES = parse_shapes("32x18x5@12,16x16x4@6,18x32x3@8,32x18x1")
 
@@ -20,6 +20,11 @@ def levels(frames):
     """A film whose grey level tells the frame: 2 levels a frame."""
     level = (20 + 2 * np.arange(frames, dtype=np.uint8))[:, None, None, None]
     return np.broadcast_to(level, (frames, 36, 64, 3))
+
+
+def read_all(source, i):
+    row = source.catalog
+    return source.read(i, whole(row.frames[i], row.height[i], row.width[i]))
 
 
 @pytest.fixture
@@ -40,11 +45,11 @@ def test_clips_hold_the_frames_that_they_should(videos, tmp_path):
     catalog = curate(videos, tmp_path / "out", SHAPES, val_fraction=0.4)
     source = ArrayRecordSource(tmp_path / "out")
     check_tokenizer(source.catalog, open_tokenizer(str(tmp_path / "out")))
-    assert source.catalog.ids.tolist() == catalog.ids.tolist()
-    assert len(set(catalog.ids.tolist())) == len(catalog)
+    assert list(source.catalog.ids) == list(catalog.ids)
+    assert len(set(catalog.ids)) == len(catalog)
     for i, name in enumerate(catalog.ids):
         film, first, shape = name.split("/")
-        clip = source.read(i)  # checks the size and the number of frames
+        clip = read_all(source, i)  # checks the size and the number of frames
         rate = 24 if film == "film.mp4" else 12
         frames = int(first) + np.floor(np.arange(len(clip)) * rate / catalog.fps[i])
         expected = (20 + 2 * frames) // (1 if rate == 24 else 4)
@@ -70,6 +75,18 @@ def test_captions_splits_and_counts(videos, tmp_path):
         assert catalog.text_tokens[i] == tuple(len(tokenizer.encode(text)) for text in captions)
 
 
+def test_motion_is_measured(videos, tmp_path):
+    """Every pixel of the one film changes by 2 levels a frame, of the other by about half a one."""
+    catalog = curate(videos, tmp_path / "out", SHAPES)
+    still = catalog.frames == 1
+    film = np.array([name.startswith("film.mp4/") for name in catalog.ids])
+    assert not catalog.motion[still].any() and not catalog.static[still].any()
+    levels_a_frame = 2 * 24 / catalog.fps[film & ~still]
+    np.testing.assert_allclose(255 * catalog.motion[film & ~still], levels_a_frame, atol=0.7)
+    assert (catalog.static[film & ~still] < 0.1).all()
+    assert (catalog.static[~film & ~still] > 0.9).all()
+
+
 def written(out):
     return {path.name: path.stat().st_mtime_ns for path in out.glob("*.array_record")}
 
@@ -79,14 +96,14 @@ def test_a_second_run_cuts_only_what_changed(videos, tmp_path):
     first = curate(videos, out, SHAPES)
     shards, model = written(out), (out / "tokenizer.model").read_bytes()
     assert len(shards) == 2 and set(shards) == set(first.shard)
-    assert curate(videos, out, SHAPES).ids.tolist() == first.ids.tolist()
+    assert list(curate(videos, out, SHAPES).ids) == list(first.ids)
     assert written(out) == shards
     (videos / "film.jsonl").write_text('{"start": 0, "end": 50, "caption": "Something new."}')
     again = curate(videos, out, SHAPES)
     # The new cuts of the one film are a new file; the shards of the first catalog are untouched.
     assert written(out).items() > shards.items() and len(written(out)) == 3
     assert len(set(again.shard) - set(shards)) == 1 and ("Something new.",) in again.captions
-    assert all(ArrayRecordSource(out).read(i).any() for i in range(len(again)))
+    assert all(read_all(ArrayRecordSource(out), i).any() for i in range(len(again)))
     assert (out / "tokenizer.model").read_bytes() == model
     assert {path.suffix for path in out.iterdir()} == {"", ".array_record", ".model", ".parquet"}
 
