@@ -14,6 +14,7 @@ setup(
         "array-record",
         "av>=14",  # PyAV: its wheels bring FFmpeg with x264
         "clu",
+        "duckdb>=1.2",
         "etils[epath]",
         "flax>=0.12.8",
         "grain>=0.2.18",
@@ -31,6 +32,7 @@ setup(
     extras_require={
         "test": ["pytest", "ruff"],
         "cuda": ["jax[cuda12]>=0.10.2"],
+        "gcs": ["gcsfs"],
         "tpu": ["jax[tpu]>=0.10.2"],
     },
 )
