@@ -143,13 +143,19 @@ def rewrite(path, change):
         (lambda table: table.drop_columns(["fps", "split"]), "lacks the columns fps, split"),
         (lambda t: t.set_column(3, "width", pa.array(["a"] * len(t))), "width has the wrong type"),
         (lambda t: t.set_column(3, "width", pa.nulls(len(t), pa.int32())), "missing for 6 clips"),
+        (lambda t: t.set_column(7, "captions", pa.array(["a"] * len(t))), "captions: wrong type"),
+        (lambda t: t.set_column(0, "ids", pa.nulls(len(t), pa.string())), "ids is missing"),
+        (
+            lambda t: t.set_column(7, "captions", [[["a", None]] + [["b"]] * 5]),
+            "captions is missing",
+        ),
     ],
 )
 def test_a_damaged_catalog_is_refused(tmp_path, change, message):
     make().write(tmp_path)
     rewrite(tmp_path / FILE, change)
     with pytest.raises(ConfigError, match=f"{FILE}: .*{message}"):
-        Catalog.read(tmp_path)
+        Catalog.read(tmp_path).open_texts()
 
 
 @pytest.mark.parametrize(

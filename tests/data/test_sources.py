@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from tools.made_up import write
 from videodit.config import ConfigError, DataConfig
-from videodit.data.catalog import FILE, Catalog
+from videodit.data.catalog import Catalog
 from videodit.data.sources import ArrayRecordSource, open_source, open_tokenizer
 from videodit.data.synthetic import SyntheticSource
 from videodit.data.tokenizer import train_tokenizer
@@ -81,21 +80,6 @@ def test_threads_and_pickled_copies_read_the_same(folder):
             np.testing.assert_array_equal(frames, expected[row])
     again = pickle.loads(pickle.dumps(source))
     np.testing.assert_array_equal(read(again, 5), expected[5])
-
-
-def test_a_source_of_many_clips_is_pickled_as_names_of_files(tmp_path):
-    write(tmp_path, 20_000)
-    source = ArrayRecordSource(tmp_path, where="motion > 0.01")
-    state = pickle.dumps(source)
-    assert len(state) < 1000
-    copy = pickle.loads(state)
-    assert 0 < len(copy.catalog) < 20_000 and (copy.catalog.motion > 0.01).all()
-    for name in ("width", "fps", "split", "static"):
-        np.testing.assert_array_equal(getattr(copy.catalog, name), getattr(source.catalog, name))
-    assert [copy.catalog.ids[i] for i in (0, -1)] == [source.catalog.ids[i] for i in (0, -1)]
-    # It lasts as long as the cache, even if the catalog is written anew or gone.
-    (tmp_path / FILE).unlink()
-    np.testing.assert_array_equal(pickle.loads(state).catalog.width, source.catalog.width)
 
 
 def test_another_process_reads_a_pickled_source(folder, tmp_path):

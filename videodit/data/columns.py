@@ -4,6 +4,7 @@ None of them holds a Python object a row, so ten million rows cost what their by
 """
 
 import functools
+import logging
 import mmap
 import os
 from collections.abc import Iterable, Sequence
@@ -18,8 +19,11 @@ import pyarrow.parquet as pq
 from videodit.config import ConfigError
 from videodit.data import storage
 
+logger = logging.getLogger(__name__)
+
 BATCH_ROWS = 1 << 14  # rows that are converted at a time
 BUFFER = 1 << 20  # bytes of a column that are read at a time
+MANY_ROWS = 1_000_000  # take a minute, which is better said
 
 
 class Ragged(Sequence):
@@ -171,24 +175,33 @@ def _map(parquet: str, stamp: str) -> pa.Table:
 
 def _write_texts(parquet: Path, path: Path) -> None:
     """Copies the columns TEXTS into an Arrow file, which takes no decoding to be read."""
-    with (
-        pq.ParquetFile(parquet, buffer_size=BUFFER, pre_buffer=False) as file,
-        pa.OSFile(str(path), "wb") as sink,
-        pa.ipc.new_file(sink, TEXTS) as writer,
-    ):
-        for batch in file.iter_batches(BATCH_ROWS, columns=[*TEXTS.names, "text_tokens"]):
-            _check_counts(batch, parquet)
-            table = pa.table(batch.select(TEXTS.names)).cast(TEXTS)
-            writer.write_table(table)
+    rows = pq.read_metadata(parquet).num_rows
+    if rows >= MANY_ROWS:
+        logger.info("%s: copying the texts of %d clips into the cache, once", parquet, rows)
+    try:
+        with (
+            pq.ParquetFile(parquet, buffer_size=BUFFER, pre_buffer=False) as file,
+            pa.OSFile(str(path), "wb") as sink,
+            pa.ipc.new_file(sink, TEXTS) as writer,
+        ):
+            for batch in file.iter_batches(BATCH_ROWS, columns=[*TEXTS.names, "text_tokens"]):
+                table = pa.table(batch.select(TEXTS.names)).cast(TEXTS)
+                _check_texts(table, batch["text_tokens"], parquet)
+                writer.write_table(table)
+    except pa.ArrowException as error:
+        names = ", ".join(TEXTS.names)
+        raise ConfigError(f"{parquet}: {names}: wrong type, or damaged: {error}") from error
 
 
-def _check_counts(batch: pa.RecordBatch, parquet: Path) -> None:
-    """Raises ConfigError naming the first clip that lacks a caption or a token count."""
-    captions, counts = (
-        pc.fill_null(pc.list_value_length(batch[name]), 0).to_numpy()
-        for name in ("captions", "text_tokens")
-    )
+def _check_texts(table: pa.Table, text_tokens: pa.Array, parquet: Path) -> None:
+    """Raises ConfigError if a text is missing, naming the clip if it lacks a token count."""
+    values = {"captions": table["captions"].combine_chunks().flatten()}
+    for name, column in ({name: table[name] for name in ("ids", "shard")} | values).items():
+        if column.null_count:
+            raise ConfigError(f"{parquet}: {name} is missing for {column.null_count} clips")
+    captions = pc.fill_null(pc.list_value_length(table["captions"]), 0).to_numpy()
+    counts = pc.list_value_length(text_tokens).to_numpy(zero_copy_only=False)
     good = (captions == counts) & (captions >= 1)
     if not good.all():
-        name = batch["ids"][int(np.argmin(good))]
+        name = table["ids"][int(np.argmin(good))]
         raise ConfigError(f"{parquet}: clip {name}: expected captions, and a token count for each")

@@ -45,12 +45,15 @@ class FolderSource(KeptFile):
     def read(self, i: int, view: View) -> np.ndarray:
         """The frames of `view` of the clip in row i: uint8 T H W 3, RGB.
 
-        Raises ConfigError naming the file if it cannot be decoded or is not what was indexed.
+        Raises ConfigError naming the clip if it cannot be decoded or is not what was indexed.
         """
-        row = self.catalog
-        file = storage.local(os.path.join(self._folder, row.ids[i]))
+        row, name = self.catalog, self.catalog.ids[i]
         expected = (int(row.frames[i]), int(row.height[i]), int(row.width[i]))
-        return read_clip(file, view, float(row.fps[i]), expected=expected)
+        try:
+            file = storage.local(os.path.join(self._folder, name))
+            return read_clip(file, view, float(row.fps[i]), expected=expected)
+        except ConfigError as error:
+            raise ConfigError(f"clip {name}: {error}") from error
 
 
 def update_index(folder: str | os.PathLike, index: Index, tokenizer: Tokenizer) -> None:
