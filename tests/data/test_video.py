@@ -150,6 +150,7 @@ STREAMS = {
     "time stamps in whole milliseconds": ("a.mkv", dict(g="6", rate=Fraction(30000, 1001))),
     "fragments": ("a.mp4", dict(g="6", movflags="frag_keyframe+empty_moov")),
     "a transport stream": ("a.ts", dict(g="6", bf="2")),
+    "MPEG-2 in a transport stream": ("a.ts", dict(codec="mpeg2video", g="6", bf="2", qscale="2")),
     "no time stamps, in AVI": ("a.avi", dict(g="6", bf="2")),
     "no container": ("a.h264", dict(g="6", rate=25)),
     "HEVC": ("a.mp4", dict(codec="libx265", x265_params="keyint=6:bframes=3:log-level=none")),
@@ -172,20 +173,35 @@ def test_a_view_is_exactly_the_frames_that_it_names(tmp_path, name):
         read_clip(path, View(12, 1, 9, 48, 64), info.fps)
 
 
-def test_a_view_decodes_no_more_than_it_needs():
-    data = encode(numbered(60), 12)  # keyframes at 0, 12, 24, 36, 48
-    broken = bytearray(data)
+def spoil(data, frames):
+    """An mp4's bytes with zeros in these packets."""
+    data = bytearray(data)
     with av.open(io.BytesIO(data)) as container:
-        at = {i: p for i, p in enumerate(container.demux(video=0)) if p.size}
-        for i in (20, 40):
-            broken[at[i].pos + 8 : at[i].pos + at[i].size] = bytes(at[i].size - 8)
-    broken = bytes(broken)
+        packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+    for position, size in (packets[i] for i in frames):
+        data[position + 8 : position + size] = bytes(size - 8)
+    return bytes(data)
+
+
+def test_a_view_decodes_no_more_than_it_needs():
+    broken = spoil(encode(waves(60), 12), [20, 40])  # keyframes at 0, 12, 24, 36, 48
     for start, frames in ((0, 20), (24, 16), (30, 5), (48, 12)):
-        view = View(start, 1, frames, 48, 64)
-        assert numbers(read_clip(broken, view, 12)) == list(range(start, start + frames))
+        assert len(read_clip(broken, View(start, 1, frames, 40, 56), 12)) == frames
     for start, frames in ((0, 21), (23, 1), (36, 24), (47, 1)):
-        with pytest.raises(ConfigError, match="encoded bytes"):
-            read_clip(broken, View(start, 1, frames, 48, 64), 12)
+        with pytest.raises(ConfigError, match="encoded bytes: cannot be read as video"):
+            read_clip(broken, View(start, 1, frames, 40, 56), 12)
+
+
+def test_a_view_of_open_groups_starts_at_a_keyframe(tmp_path):
+    path = tmp_path / "a.mp4"
+    groups = "keyint=10:min-keyint=10:scenecut=0:bframes=3:open-gop=1:log-level=none"
+    write(path, numbered(40), codec="libx265", x265_params=groups)
+    path.write_bytes(spoil(path.read_bytes(), [0]))
+    with pytest.raises(ConfigError, match="cannot be read as video"):
+        read_clip(path, View(0, 1, 1, 48, 64), 24)
+    for start in (11, 18, 19, 20, 35):
+        view = View(start, 1, 40 - start, 48, 64)
+        assert numbers(read_clip(path, view, 24)) == list(range(start, 40))
 
 
 def test_a_variable_frame_rate_is_sampled_at_the_clip_s_own(tmp_path):

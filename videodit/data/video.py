@@ -107,7 +107,7 @@ def read_clip(
     needed part is damaged.
     """
     if view.start:
-        # Not every container finds its keyframes, and not every keyframe starts cleanly.
+        # Not every container finds its keyframes, and H.264 may refer to what is before them.
         with contextlib.suppress(ConfigError):
             return _read_clip(file, view, fps, expected, seek=True)
     return _read_clip(file, view, fps, expected, seek=False)
@@ -280,20 +280,20 @@ def _has_stamps(stream) -> bool:
 
 
 def _sought(container, stream, seconds: float) -> Iterator[av.Packet]:
-    """The stream's packets from the last keyframe on that is shown by `seconds`.
-
-    Frames shown before the keyframe are left out, for they may need what comes before it.
-    """
+    """The stream's packets from the last keyframe on that is shown by `seconds`."""
     if stream.start_time is None or not _has_stamps(stream):
         raise ConfigError("has no time stamps")
-    target = stream.start_time + int(seconds / stream.time_base)
-    container.seek(target, stream=stream)
-    packets = container.demux(stream)
-    first = next(packets)
-    if not first.is_keyframe or first.pts is None or first.pts > target:
-        raise ConfigError("finds no keyframe")
-    yield first
-    yield from (packet for packet in packets if packet.pts is None or packet.pts > first.pts)
+    target = position = stream.start_time + int(seconds / stream.time_base)
+    for _ in range(2):
+        container.seek(position, stream=stream)
+        packets = container.demux(stream)
+        first = next(packets)
+        if not first.is_keyframe or first.pts is None or first.dts is None:
+            break
+        if first.pts <= target:
+            return itertools.chain([first], packets)
+        position = first.dts - 1  # it was sought by when it is decoded, before it is shown
+    raise ConfigError("finds no keyframe")
 
 
 def _decoded(packet: av.Packet) -> Iterator[av.VideoFrame]:
