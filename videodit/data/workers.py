@@ -122,8 +122,9 @@ class _Worker:
             self.stop()  # it waits for an answer
             self._bury()
             raise
-        for values, filled in zip(out, self._row):
-            values[...] = filled
+        real = np.count_nonzero(self._row.segment_ids)
+        out.tokens[:real] = self._row.tokens[:real]
+        _copy_others(self._row, out)
         return None
 
     def stop(self) -> None:
@@ -199,10 +200,16 @@ def _serve(pipe: Connection, memory_fd: int) -> None:
 
     while True:
         row, source.deadly = pipe.recv()
-        for values, padding in zip(out, blank):
-            values[...] = padding
+        _copy_others(blank, out)
         reader.fill(row, out, replace)
         pipe.send(("filled",))
+
+
+def _copy_others(row: PackedBatch, out: PackedBatch) -> None:
+    """Copies all but the tokens, which are nearly all of a row: those of padding mean nothing."""
+    for name, values in row._asdict().items():
+        if name != "tokens":
+            getattr(out, name)[...] = values
 
 
 def _bound_memory(gigabytes: float) -> None:
