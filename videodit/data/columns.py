@@ -166,7 +166,7 @@ def _map(parquet: str, stamp: str) -> pa.Table:
             raise ConfigError(f"{parquet}: has changed since it was opened")
         _write_texts(storage.local(parquet), path)
 
-    path = storage.cached(f"texts of {parquet} {stamp}", "texts.arrow", convert)
+    path = storage.cached(f"{TEXTS.names} {parquet} {stamp}", "texts.arrow", convert)
     with open(path, "rb") as file:
         data = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
     data.madvise(mmap.MADV_RANDOM)  # or reading one caption brings in its neighbours

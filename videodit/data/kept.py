@@ -74,7 +74,7 @@ class KeptFile(Kept):
 
 def keep(key: str, make: Callable[[], Catalog]) -> Catalog:
     """The catalog that the cache has for `key`, else that of `make()`, mapped from files."""
-    folder = storage.cached(f"catalog {key}", "catalog", lambda path: _write(make(), path))
+    folder = storage.cached(f"{SCHEMA.names} {key}", "catalog", lambda path: _write(make(), path))
     arrays = {path.stem: np.asarray(np.load(path, mmap_mode="r")) for path in folder.glob("*.npy")}
     text_tokens = Ragged(arrays.pop(OFFSETS), arrays.pop(VALUES))
     rest = pickle.loads((folder / REST).read_bytes())
