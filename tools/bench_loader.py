@@ -25,10 +25,13 @@ from absl import app, flags
 from array_record.python.array_record_module import ArrayRecordReader
 
 from videodit.config import Config, ConfigError, DataConfig, TextConfig
+from videodit.data.loader import host_batches, make_reader, train_batches
 from videodit.data.packing import PackedBatch, row_of
 from videodit.data.plan import Plan, Row
 from videodit.data.reading import Reader
+from videodit.data.sources import open_source, open_tokenizer
 from videodit.data.video import View
+from videodit.data.workers import Pool
 from videodit.main import CONFIG, parse_flags, read_config
 
 FLAGS = flags.FLAGS
@@ -42,7 +45,7 @@ flags.DEFINE_float("step_seconds", 0.5, "Time of the trainer's step.")
 flags.DEFINE_integer("digests", 0, "Print the content hash of so many batches, and nothing else.")
 flags.DEFINE_bool("vs-decode", False, "Compare with PyAV alone.")
 
-ROUNDS = 4  # of the comparison: each times both, in alternating order
+ROUNDS = 6  # of the comparison: each times both, in alternating order
 
 
 class Bench:
@@ -50,8 +53,6 @@ class Bench:
 
     def __init__(self, cfg: Config):
         """Opens the source and makes the plan. Raises ConfigError."""
-        from videodit.data.sources import open_source, open_tokenizer
-
         self.patch, start = cfg.autoencoder.patch, time.perf_counter()
         self.tokenizer = open_tokenizer(cfg.text.workdir)
         self.source = open_source(cfg.data, self.tokenizer)
@@ -67,8 +68,6 @@ class Bench:
 
     def host_batches(self, steps: range, pool=None) -> Iterator[PackedBatch]:
         """The global batches of these steps in numpy arrays."""
-        from videodit.data.loader import host_batches
-
         return host_batches(
             self.source,
             self.plan,
@@ -82,14 +81,10 @@ class Bench:
 
     def train_batches(self) -> Iterator[PackedBatch]:
         """What the trainer gets: the batches on the devices."""
-        from videodit.data.loader import train_batches
-
         return train_batches(self.source, self.plan, self.tokenizer, self.patch, start_step=0)
 
     def reader(self) -> Reader:
         """What fills rows in this process."""
-        from videodit.data.loader import make_reader
-
         return make_reader(self.source, self.plan, self.tokenizer, self.patch)
 
     def rows(self, steps: range) -> list[Row]:
@@ -230,8 +225,6 @@ def _decode(file: str, view: View, fps: float) -> list[np.ndarray]:
 @contextlib.contextmanager
 def _fillers(bench: Bench):
     """Running workers for both sides: (ours or None for threads, an executor for PyAV alone)."""
-    from videodit.data.workers import Pool
-
     workers = bench.cfg.workers
     pool = Pool(bench.reader()) if workers else contextlib.nullcontext()
     context = multiprocessing.get_context("spawn")
