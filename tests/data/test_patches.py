@@ -45,6 +45,29 @@ def test_tokens_are_ordered_by_frame_row_column():
         np.testing.assert_array_equal(copy, frames[0, :8, 8:16])
 
 
+@pytest.mark.parametrize("size", [(1, 8, 8), (9, 16, 24), (7, 13, 21), (2, 3, 5), (6, 16, 17)])
+@pytest.mark.parametrize("patch", [PATCH, (2, 5, 3), (1, 1, 1)])
+def test_every_value_of_a_token_is_the_nearest_pixel_of_its_cell(size, patch):
+    frames = noise(*size, 3)
+    (t, h, w), (pt, ph, pw) = patches.grid(*size, patch), patch
+    expected = np.empty((t, h, w, pt, ph, pw, 3), np.uint8)
+    for j, y, x, dj, dy, dx in np.ndindex(t, h, w, pt, ph, pw):
+        frame = min(max(pt * j - (pt - 1) + dj, 0), size[0] - 1)
+        row, column = min(ph * y + dy, size[1] - 1), min(pw * x + dx, size[2] - 1)
+        expected[j, y, x, dj, dy, dx] = frames[frame, row, column]
+    out = np.zeros((t * h * w + 2, pt * ph * pw * 3), np.uint8)
+    patches.patchify(frames, patch, out=out[1:-1])  # into a part of a row
+    np.testing.assert_array_equal(out[1:-1], expected.reshape(t * h * w, -1))
+    assert not out[[0, -1]].any()
+
+
+def test_cells_are_found_by_their_positions():
+    grid, fps = (40, 9, 16), 30000 / 1001
+    positions = patches.positions(grid, fps, PATCH)
+    cells = patches.cells_at(positions[::-1], grid, np.float32(fps), PATCH)
+    np.testing.assert_array_equal(cells, np.arange(40 * 9 * 16)[::-1])
+
+
 def test_short_edges_repeat_the_last_row_column_and_frame():
     frames = noise(3, 6, 7, 3)
     tokens = patches.patchify(frames, PATCH).reshape(2, 4, 8, 8, 3)

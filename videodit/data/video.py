@@ -236,12 +236,15 @@ def _opened(file: str | os.PathLike | bytes, threads: int = 1):
     """(container, its first video stream); every failure becomes a ConfigError with the name."""
     name = f"{len(file)} encoded bytes" if isinstance(file, bytes) else os.fspath(file)
     try:
-        with av.open(io.BytesIO(file) if isinstance(file, bytes) else name) as container:
+        source = io.BytesIO(file) if isinstance(file, bytes) else name
+        with av.open(source, metadata_errors="ignore") as container:
             cover = Disposition.attached_pic
             streams = [s for s in container.streams.video if not s.disposition & cover]
             if not streams:
                 raise ConfigError("holds no video")
             codec = streams[0].codec_context
+            if codec is None:
+                raise ConfigError("is in no codec that FFmpeg knows")
             codec.thread_type = "NONE" if threads == 1 else "AUTO"
             codec.thread_count = threads
             codec.options = {"err_detect": "explode"}  # or damage would be painted over
@@ -411,12 +414,14 @@ def _display_matrix(frame: av.VideoFrame) -> np.ndarray:
     except ValueError:  # PyAV does not know what else is there, such as EXIF: no mirroring then
         cos, sin = np.cos(angle := np.deg2rad(frame.rotation)), np.sin(angle)
         return np.rint([[cos, -sin], [sin, cos]])
-    return np.eye(2) if data is None else np.frombuffer(data, np.int32).reshape(3, 3)[:2, :2]
+    if data is None:
+        return np.eye(2)
+    return np.frombuffer(data, np.int32).reshape(3, 3)[:2, :2].astype(float)
 
 
 def _turner(frame: av.VideoFrame) -> Callable[[np.ndarray], np.ndarray]:
     """From stored to displayed pixels H W 3: one of the eight turns and mirrorings, as a view."""
-    right, down = np.sign(_display_matrix(frame).sum(0)).astype(int)
+    right, down = np.where(_display_matrix(frame).sum(0) < 0, -1, 1)
     axes = (1, 0, 2) if _is_transposed(frame) else (0, 1, 2)
     return lambda pixels: pixels.transpose(axes)[::down, ::right]
 
