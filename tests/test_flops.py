@@ -1,7 +1,6 @@
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 
 from videodit.config import ComputeConfig
 from videodit.flops import stack_flops

@@ -152,7 +152,7 @@ def test_a_stage_starts_from_the_weights_of_the_one_before(tmp_path):
         jax.tree.map(np.testing.assert_array_equal, seen[0][name], jax.device_get(first["ema"]))
     assert int(seen[0]["step"]) == 0
     other = dataclasses.replace(longer, dit=dataclasses.replace(longer.dit, modulation="shared"))
-    with pytest.raises(ConfigError, match="another config.*dit.modulation"):
+    with pytest.raises(ConfigError, match=r"another config.*dit.modulation"):
         train(other, tmp_path / "third")
 
 

@@ -159,7 +159,8 @@ def plan_metrics(plan: Plan, task: Task, step: int) -> dict[str, float]:
 def read_stage(cfg: Config, tokenizer: Tokenizer, target) -> dict:
     """The averaged weights of the run that `cfg` continues, as first params and ema.
 
-    `target`: shapes, dtypes and shardings of the params. Raises ConfigError if that run trained another model or used another tokenizer.
+    `target`: shapes, dtypes and shardings of the params. Raises ConfigError if that run trained
+    another model or used another tokenizer.
     """
     check_run(cfg.init_from, cfg, tokenizer)
     weights = restore_ema(cfg.init_from, target, "init_from")

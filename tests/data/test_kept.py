@@ -47,6 +47,7 @@ def test_a_source_is_pickled_as_names_of_files(cache, folder):
     source = KeptFile(folder, "motion > 0.01")
     state = pickle.dumps(source)
     assert len(state) < 1000
+    source.catalog.open_texts()
     # It lasts as long as the cache, even if the catalog is written anew or gone.
     (folder / FILE).unlink()
     assert_same(pickle.loads(state).catalog, source.catalog)

@@ -188,9 +188,7 @@ class Sampler:
             if sampling.rates:
                 sampling = sampling._replace(rates=(max(sampling.rates),))
             for clips in _chunks(len(catalog)):
-                view = self._view(
-                    clips, sampling, lambda name, n=len(clips): np.full(n, largest[name])
-                )
+                view = self._view(clips, sampling, lambda name: np.float64(largest[name]))
                 if (view["tokens"] <= limit).all() and (view["frames"] > 0).all():
                     continue
                 tokens = patches.grid(1, view["height"], view["width"], self.patch)

@@ -54,13 +54,13 @@ class KeptFile(Kept):
     """A source whose catalog is that of a folder, or a part of it."""
 
     def __init__(self, folder: str | os.PathLike, where: str):
-        """Reads the catalog as Catalog.read does. Raises ConfigError."""
+        """Reads the catalog as Catalog.read does, but no texts yet. Raises ConfigError."""
         if not storage.is_remote(folder):
             folder = os.path.abspath(folder)
         self._catalog_folder, self._where = os.fspath(folder), where
         self._stamp = self._stamp_now()
         self.key = repr((self._catalog_folder, self._stamp, where))
-        self.catalog.open_texts()
+        _ = self.catalog  # so that what is wrong with it is said now
 
     def make_catalog(self) -> Catalog:
         """The catalog in memory. Raises ConfigError, also if its file has changed."""

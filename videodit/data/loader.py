@@ -98,8 +98,9 @@ def host_batches(
 
 
 def make_reader(source: Source, plan: Plan, tokenizer: Tokenizer, patch: Size) -> Reader:
-    """What fills the plan's rows. Raises ConfigError for the wrong tokenizer."""
+    """What fills the plan's rows. Raises ConfigError for the wrong tokenizer and for bad texts."""
     check_tokenizer(source.catalog, tokenizer)
+    source.catalog.open_texts()  # copied once a machine, which may take a minute for millions
     return Reader(source, tokenizer, plan.cfg, patch, plan.seed)
 
 
@@ -152,7 +153,8 @@ def _batches(
         return step
 
     # Rows, not batches, are the unit of work: every thread has some from the first batch on.
-    threads = cfg.workers or cfg.threads
+    # More threads than processes: some copy rows while the processes fill others.
+    threads = cfg.workers + cfg.workers // 4 + 1 if cfg.workers else cfg.threads
     ahead = grain.ReadOptions(threads, prefetch_buffer_size=max(2 * count, threads))
     dataset = (
         grain.MapDataset.range(work.steps.start * count, work.steps.stop * count)
