@@ -110,8 +110,9 @@ def mark_cells(
         box = (x * width, y * height, (x + 1) * width - 1, (y + 1) * height - 1)
         pen.rectangle(box, fill=DROPPED[0], outline=DROPPED[1] if min(cell) > 4 else None)
     region = given.repeat(height, 0).repeat(width, 1)
-    border = region & ~binary_erosion(region, np.ones((2 * BORDER + 1, 2 * BORDER + 1)))
-    frame.paste(GIVEN, mask=Image.fromarray(border))
+    for ink, width in ((INK, BORDER + 1), (GIVEN, BORDER)):  # the dark line shows on any colour
+        inside = binary_erosion(region, np.ones((2 * width + 1, 2 * width + 1)))
+        frame.paste(ink, mask=Image.fromarray(region & ~inside))
 
 
 def pack_picture(
