@@ -32,11 +32,12 @@ from tools.cuts import Cut, Film, Shape, check_shapes, parse_shapes, plan_all, r
 from tools.describe import describe
 from videodit.config import ConfigError, check
 from videodit.data.catalog import Catalog
+from videodit.data.cropping import cropper
 from videodit.data.indexing import Clip, make_catalog
 from videodit.data.measure import measure, stretches
 from videodit.data.tokenizer import FILE as TOKENIZER_FILE
 from videodit.data.tokenizer import Tokenizer, train_tokenizer
-from videodit.data.video import CLIP_OPTIONS, cropper, decode, encode, resize
+from videodit.data.video import CLIP_OPTIONS, decode, encode, resize
 
 
 class Progress:

@@ -14,7 +14,6 @@ from videodit.data.video import (
     KEYFRAME_EVERY,
     VideoInfo,
     View,
-    cropper,
     decode,
     encode,
     fits,
@@ -391,22 +390,6 @@ def test_an_odd_size_is_kept_to_the_pixel(tmp_path):
     assert probe(tmp_path / "a.mkv")[:2] == (63, 33)
     found = read_clip(tmp_path / "a.mkv", whole(3, 33, 63), 24)
     assert error(found, clip) < 6  # the bars' edges lie between chroma samples
-
-
-def test_the_centre_is_cropped_and_averaged():
-    # Left and right thirds are red and blue: a square crop from the middle is green only.
-    wide = np.zeros((2, 48, 144, 3), np.uint8)
-    wide[:, :, :48, 0], wide[:, :, 48:96, 1], wide[:, :, 96:, 2] = 200, 200, 200
-    frames = list(decode(encode(wide, 8)))
-    crop = cropper(frames[0], 24, 24)
-    for frame in frames:  # one graph serves frame after frame
-        square = crop(frame)
-        assert square.shape == (24, 24, 3) and square.dtype == np.uint8
-        assert error(square[:, 2:-2], np.array([0, 200, 0])) < 4
-    stripes = np.zeros((1, 48, 48, 3), np.uint8)
-    stripes[:, ::2] = 240
-    half = cropper(frame := next(decode(encode(stripes, 8))), frame.width // 2, 24)(frame)
-    assert error(half, 120) < 4
 
 
 def test_fits_never_needs_enlarging():

@@ -10,17 +10,17 @@ import io
 import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
 import av
 import numpy as np
-from av.sidedata.sidedata import Type as SideData
 from av.stream import Disposition
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from videodit.config import ConfigError, check
+from videodit.data.cropping import cropper, displayed_size
 from videodit.data.patches import Size
 
 KEYFRAME_EVERY = 12  # frames: how many are decoded at most to reach any one of a clip
@@ -30,10 +30,6 @@ CLIP_OPTIONS = {"crf": "4", "g": str(KEYFRAME_EVERY), "bf": "0", "tune": "fastde
 PLAYER_OPTIONS = {"crf": "16"}
 LATE = 0.4  # of a frame: by how much rounded or unsteady time stamps may be late
 BT709 = 1  # FFmpeg's number of these primaries and of this transfer curve
-UNSPECIFIED = (
-    2  # FFmpeg's number of an unknown colour matrix: players take BT.601 up to this height
-)
-SD_HEIGHT = 576  # pixels
 
 
 class VideoInfo(NamedTuple):
@@ -73,7 +69,7 @@ def probe(file: str | os.PathLike) -> VideoInfo:
             frames, rate = _count(container.demux(stream), rate)
         if not (frames and rate):
             raise ConfigError("holds no frames")
-    height, width = _displayed(next(decode(file)))
+    height, width = displayed_size(next(decode(file)))
     return VideoInfo(width, height, frames, float(rate))
 
 
@@ -117,7 +113,7 @@ def read_frames(file: str | os.PathLike | bytes) -> np.ndarray:
     """Every frame that a file or encoded bytes hold: uint8 T H W 3, RGB. Raises ConfigError."""
     frames = decode(file)
     first = next(frames)
-    crop = cropper(first, *reversed(_displayed(first)))
+    crop = cropper(first, *reversed(displayed_size(first)))
     return np.stack([crop(frame) for frame in itertools.chain([first], frames)])
 
 
@@ -139,41 +135,6 @@ def resize(frames: np.ndarray, view: View) -> np.ndarray:
     for k, picture in enumerate(itertools.chain([first], pictures)):
         video[k] = crop(picture)
     return video
-
-
-def cropper(first: av.VideoFrame, width: int, height: int) -> Callable[[av.VideoFrame], np.ndarray]:
-    """A function from frames like `first` to uint8 H W 3 (RGB) of the given size.
-
-    It crops the centre to the asked aspect and averages over areas down to the size, both in one
-    FFmpeg filter graph, and turns the picture as its display matrix says. What is transparent
-    becomes black. Raises ConfigError for a size that needs enlarging.
-    """
-    film_height, film_width = _displayed(first)
-    if width > film_width or height > film_height:
-        raise ConfigError(f"is {film_width}x{film_height}, smaller than the {width}x{height} asked")
-    turn, kind = _turner(first), _kind(first)
-    if _is_transposed(first):
-        width, height = height, width
-    graph = av.filter.Graph()
-    graph.threads = 1
-    source = graph.add_buffer(
-        width=first.width,
-        height=first.height,
-        format=first.format,
-        time_base=first.time_base or Fraction(1, 1000),
-    )
-    steps = [graph.add(name, options) for name, options in _filters(first, width, height)]
-    graph.link_nodes(source, *steps, graph.add("buffersink")).configure()
-
-    def crop(frame: av.VideoFrame) -> np.ndarray:
-        if _kind(frame) != kind:
-            raise ConfigError(f"changes its picture from {kind} to {_kind(frame)}")
-        graph.vpush(frame)
-        plane = graph.vpull().planes[0]
-        rows = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)
-        return turn(rows[:, : 3 * width].reshape(height, width, 3))
-
-    return crop
 
 
 def fits(info: VideoInfo, width: int, height: int) -> bool:
@@ -369,7 +330,7 @@ def _check_expected(stream, first: av.VideoFrame, fps: float, expected: Size | N
     lasts = frames == expected[0] == 1 or (
         abs(frames / rate - expected[0] / fps) < 0.75 / max(fps, rate)
     )
-    size = _displayed(first)
+    size = displayed_size(first)
     if not lasts or size != tuple(expected[1:]):
         raise ConfigError(
             f"has {frames} frames of {size[1]}x{size[0]} at {float(rate):g} fps; expected were "
@@ -377,63 +338,6 @@ def _check_expected(stream, first: av.VideoFrame, fps: float, expected: Size | N
         )
 
 
-def _filters(first: av.VideoFrame, width: int, height: int) -> list[tuple[str, str]]:
-    """(name, options) of FFmpeg's filters from frames like `first` to RGB of this stored size."""
-    filters = []
-    if first.format.has_palette or any(part.is_alpha for part in first.format.components):
-        filters += [("format", "gbrap"), ("premultiply", "inplace=1")]
-    crop_width, crop_height = _centre(first.width, first.height, width, height)
-    # Even offsets keep chroma samples where they are; `exact` keeps odd sizes.
-    x, y = (first.width - crop_width) // 4 * 2, (first.height - crop_height) // 4 * 2
-    filters.append(("crop", f"{crop_width}:{crop_height}:{x}:{y}:exact=1"))
-    scale = f"{width}:{height}:flags=area+accurate_rnd+full_chroma_int"
-    if first.colorspace == UNSPECIFIED and first.height > SD_HEIGHT and not first.format.is_rgb:
-        scale += ":in_color_matrix=bt709"
-    return [*filters, ("scale", scale), ("format", "rgb24")]
-
-
-def _kind(frame: av.VideoFrame) -> str:
-    return f"{frame.width}x{frame.height} {frame.format.name}"
-
-
-def _displayed(frame: av.VideoFrame) -> tuple[int, int]:
-    """Height and width of a frame as displayed."""
-    size = frame.height, frame.width
-    return size[::-1] if _is_transposed(frame) else size
-
-
-def _is_transposed(frame: av.VideoFrame) -> bool:
-    a, b = _display_matrix(frame)[0]
-    return abs(a) < abs(b)
-
-
-def _display_matrix(frame: av.VideoFrame) -> np.ndarray:
-    """2 2: a stored pixel (x, y) is displayed at (x, y) @ matrix (FFmpeg's libavutil/display.h)."""
-    try:
-        data = frame.side_data.get(SideData.DISPLAYMATRIX)
-    except ValueError:  # PyAV does not know what else is there, such as EXIF: no mirroring then
-        cos, sin = np.cos(angle := np.deg2rad(frame.rotation)), np.sin(angle)
-        return np.rint([[cos, -sin], [sin, cos]])
-    if data is None:
-        return np.eye(2)
-    return np.frombuffer(data, np.int32).reshape(3, 3)[:2, :2].astype(float)
-
-
-def _turner(frame: av.VideoFrame) -> Callable[[np.ndarray], np.ndarray]:
-    """From stored to displayed pixels H W 3: one of the eight turns and mirrorings, as a view."""
-    right, down = np.where(_display_matrix(frame).sum(0) < 0, -1, 1)
-    axes = (1, 0, 2) if _is_transposed(frame) else (0, 1, 2)
-    return lambda pixels: pixels.transpose(axes)[::down, ::right]
-
-
 def _check_frames(frames: np.ndarray) -> None:
     good = frames.dtype == np.uint8 and frames.ndim == 4 and frames.shape[3] == 3 and frames.size
     check(bool(good), "frames", f"{frames.dtype} {frames.shape}", "uint8 T H W 3, not empty")
-
-
-def _centre(film_width: int, film_height: int, width: int, height: int) -> tuple[int, int]:
-    """Size of the largest crop of a film with the aspect width : height."""
-    return (
-        min(film_width, round(film_height * width / height)),
-        min(film_height, round(film_width * height / width)),
-    )
