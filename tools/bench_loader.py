@@ -22,6 +22,7 @@ from pathlib import Path
 import av
 import numpy as np
 from absl import app, flags
+from absl import logging as absl_logging
 from array_record.python.array_record_module import ArrayRecordReader
 
 from videodit.config import Config, ConfigError, DataConfig, TextConfig
@@ -295,6 +296,7 @@ def run(cfg: Config) -> None:
 
 
 def main(argv):
+    absl_logging.set_verbosity(absl_logging.WARNING)
     try:
         if len(argv) > 1:
             raise ConfigError(f"unexpected argument {argv[1]!r}")

@@ -3,13 +3,14 @@
 A worker is a fresh Python without jax. A thread of the parent speaks with it over a pipe:
 
     parent                     worker
-    (row, deadly clips)  ->
+    (row, half, deadly)  ->                                      deadly: clips not to be read
                          <-    ("reads", clip)                   so that a death has a cause
                          <-    ("broken", slot, clip, reason)
     spare or None        ->                                      the plan stays with the parent
                          <-    ("filled",)                       the row lies in shared memory
 
-A worker ends when the pipe does, so none outlives its parent.
+The memory holds two rows: one is filled while the parent copies the other. A worker ends when the
+pipe does, so none outlives its parent.
 """
 
 import contextlib
@@ -26,6 +27,7 @@ import sys
 import tempfile
 from collections import Counter
 from multiprocessing.connection import Connection, Pipe
+from typing import BinaryIO
 
 import numpy as np
 
@@ -55,23 +57,28 @@ class Pool:
     def fill(self, row: Row, out: PackedBatch, replace: Replace) -> None:
         """Reader.fill in a worker that is idle; safe with threads.
 
-        If the worker dies the row is filled by a new one. A clip that a worker dies on twice
-        running is broken; once may be anybody's `kill`. Raises ConfigError if workers die before
-        they read, and what Reader.fill raises.
+        If the worker dies the row is filled by a new one. A clip that two die on is broken; one may
+        have been anybody's `kill`. Raises ConfigError if workers die before they read, and what
+        Reader.fill raises.
         """
         replace = functools.cache(replace)  # asked once a clip, however often the row is redone
         worker, deaths = self._idle.get(), Counter()
+        half = worker.free.get()
         try:
-            while death := worker.fill(row, self._deadly, out, replace):
+            while death := worker.fill(row, half, self._deadly, replace):
                 self._note(death, deaths)
+        except BaseException:
+            worker.free.put(half)
+            raise
         finally:
-            self._idle.put(worker)
+            self._idle.put(worker)  # which can go on while this row is copied
+        worker.hand_over(half, out)
 
     def close(self) -> None:
         """Ends all workers; a row that is being filled raises."""
         self._closed = True
         for worker in self._workers:
-            worker.stop()
+            worker.close()
 
     def _note(self, death: "_Death", deaths: Counter) -> None:
         if self._closed:
@@ -98,17 +105,22 @@ class _Worker:
     """The parent's side of one worker process, which it restarts when needed."""
 
     def __init__(self, setup: bytes, blank: PackedBatch):
-        self._setup, self._blank, self._process = setup, blank, None
+        self._setup, self._process = setup, None
+        self._memory = _shared_file(2 * _layout(blank)[1])
+        self._halves = _mapped(self._memory.fileno(), blank)
+        self.free = queue.SimpleQueue()
+        for half in range(2):
+            self.free.put(half)
 
-    def fill(
-        self, row: Row, deadly: dict[int, str], out: PackedBatch, replace: Replace
-    ) -> _Death | None:
-        """Fills `out`, or says how the process died."""
-        clip = None
+    def fill(self, row: Row, half: int, deadly: dict[int, str], replace: Replace) -> _Death | None:
+        """Fills one half of the memory, or says how the process died."""
+        clip, new = None, self._process is None
+        if new:
+            self._start()
         try:
-            if self._process is None:
-                self._start()
-            self._pipe.send((row, deadly))
+            if new:
+                self._pipe.send_bytes(self._setup)
+            self._pipe.send((row, half, deadly))
             while (message := self._pipe.recv())[0] != "filled":
                 if message[0] == "reads":
                     clip = message[1]
@@ -116,30 +128,37 @@ class _Worker:
                     self._pipe.send(replace(*message[1:]))
                 else:
                     raise message[1]
-        except (EOFError, ConnectionError):
+        except (EOFError, OSError):  # of the pipe, perhaps amid a message
             return _Death(clip, self._bury())
         except BaseException:
-            self.stop()  # it waits for an answer
+            self._stop()  # it waits for an answer
             self._bury()
             raise
-        real = np.count_nonzero(self._row.segment_ids)
-        out.tokens[:real] = self._row.tokens[:real]
-        _copy_others(self._row, out)
         return None
 
-    def stop(self) -> None:
-        """Ends the process, if there is one."""
+    def hand_over(self, half: int, out: PackedBatch) -> None:
+        """Copies a filled row into the empty row `out`, after which the half is free."""
+        row = self._halves[half]
+        real = np.count_nonzero(row.segment_ids)
+        out.tokens[:real] = row.tokens[:real]
+        _copy_others(row, out)
+        self.free.put(half)
+
+    def close(self) -> None:
+        """Ends the process for good."""
+        self._stop()
+        self._memory.close()
+
+    def _stop(self) -> None:
         if process := self._process:
             process.kill()
             process.wait()
 
     def _start(self) -> None:
         self._pipe, theirs = Pipe()
-        memory = _shared_file(_layout(self._blank)[1])
-        self._row = _mapped(memory, self._blank)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(theirs.fileno()), str(memory)],
-            pass_fds=(theirs.fileno(), memory),
+            [sys.executable, "-m", __name__, str(theirs.fileno()), str(self._memory.fileno())],
+            pass_fds=(theirs.fileno(), self._memory.fileno()),
             env={
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)),
@@ -148,8 +167,6 @@ class _Worker:
             start_new_session=True,  # Ctrl-C is for the parent
         )
         theirs.close()
-        os.close(memory)
-        self._pipe.send_bytes(self._setup)
 
     def _bury(self) -> str:
         """How the process ended."""
@@ -179,7 +196,7 @@ class _Watched:
 def main(pipe_fd: int, memory_fd: int) -> None:
     """A worker: fills rows until the parent closes the pipe."""
     pipe = Connection(pipe_fd)
-    with contextlib.suppress(EOFError, ConnectionError):  # the parent is gone
+    with contextlib.suppress(EOFError, OSError):  # the parent is gone
         try:
             _serve(pipe, memory_fd)
         except Exception as error:
@@ -192,16 +209,16 @@ def _serve(pipe: Connection, memory_fd: int) -> None:
     source = _Watched(reader, pipe)
     reader = dataclasses.replace(reader, source=source)
     blank = row_of(reader.empty_batch(1), 0)
-    out = _mapped(memory_fd, blank)
+    halves = _mapped(memory_fd, blank)
 
     def replace(*broken):
         pipe.send(("broken", *broken))
         return pipe.recv()
 
     while True:
-        row, source.deadly = pipe.recv()
-        _copy_others(blank, out)
-        reader.fill(row, out, replace)
+        row, half, source.deadly = pipe.recv()
+        _copy_others(blank, halves[half])
+        reader.fill(row, halves[half], replace)
         pipe.send(("filled",))
 
 
@@ -228,27 +245,29 @@ def _layout(row: PackedBatch) -> tuple[list[int], int]:
     return [0, *ends[:-1]], ends[-1]
 
 
-def _mapped(file: int, like: PackedBatch) -> PackedBatch:
-    """The row that lies in a shared file."""
+def _mapped(file: int, like: PackedBatch) -> list[PackedBatch]:
+    """The two rows that lie in a shared file."""
     starts, size = _layout(like)
-    memory = mmap.mmap(file, size)
-    return PackedBatch(
-        *(
-            np.frombuffer(memory, values.dtype, values.size, start).reshape(values.shape)
-            for values, start in zip(like, starts)
-        )
-    )
+    memory = mmap.mmap(file, 2 * size)
+
+    def array(values: np.ndarray, start: int) -> np.ndarray:
+        return np.frombuffer(memory, values.dtype, values.size, start).reshape(values.shape)
+
+    return [
+        PackedBatch(*(array(values, start + half * size) for values, start in zip(like, starts)))
+        for half in range(2)
+    ]
 
 
-def _shared_file(size: int) -> int:
-    """The descriptor of an unnamed file of zeros, in memory where the system can."""
+def _shared_file(size: int) -> BinaryIO:
+    """An unnamed file of zeros, in memory where the system can."""
     if hasattr(os, "memfd_create"):
-        file = os.memfd_create("videodit-row")
+        descriptor = os.memfd_create("videodit-rows")
     else:
-        with tempfile.TemporaryFile() as temporary:
-            file = os.dup(temporary.fileno())
-    os.truncate(file, size)
-    return file
+        descriptor, path = tempfile.mkstemp()
+        os.unlink(path)
+    os.truncate(descriptor, size)
+    return os.fdopen(descriptor, "w+b")
 
 
 if __name__ == "__main__":
