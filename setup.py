@@ -25,6 +25,7 @@ setup(
         "orbax-checkpoint>=0.12.4",
         "pillow",
         "pyarrow",
+        "scipy",
         "sentencepiece",
         "tensorboardX",
         "tensorflow-datasets>=4.9.10",

@@ -430,5 +430,7 @@ def _place(taken: Draws, rows: list[list[int]]) -> list[Row]:
     """The rows with what the loader needs to know of their clips."""
     used = np.fromiter(itertools.chain.from_iterable(rows), np.int64)
     columns = [getattr(taken, name)[used].tolist() for name in PLACED]
-    placed = map(Placed, *columns[:4], map(View, *columns[4:9]), *columns[9:])
+    # tuple.__new__, as Placed(...) does but without running Python code for each of many clips.
+    views = map(functools.partial(tuple.__new__, View), zip(*columns[4:9]))
+    placed = map(functools.partial(tuple.__new__, Placed), zip(*columns[:4], views, *columns[9:]))
     return [tuple(itertools.islice(placed, len(row))) for row in rows]
