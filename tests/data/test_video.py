@@ -216,6 +216,26 @@ def test_a_variable_frame_rate_is_sampled_at_the_clip_s_own(tmp_path):
     assert probe(path).frames == 10
 
 
+def test_frames_that_an_edit_list_cuts_off_are_not_counted(tmp_path):
+    """As phones trim: the file starts at a keyframe, and its first frames are not shown."""
+    source, path = tmp_path / "a.mp4", tmp_path / "b.mp4"
+    write(source, numbered(30), g="10", bf="2", x264_params="keyint=10:min-keyint=10")
+    options = {"avoid_negative_ts": "disabled"}
+    with av.open(str(source)) as whole, av.open(str(path), "w", options=options) as trimmed:
+        stream = trimmed.add_stream_from_template(whole.streams.video[0])
+        frame = int(1 / 24 / whole.streams.video[0].time_base)
+        for packet in whole.demux(video=0):
+            if packet.size and packet.pts >= 10 * frame:
+                packet.pts, packet.dts = packet.pts - 13 * frame, packet.dts - 13 * frame
+                packet.stream = stream
+                trimmed.mux(packet)
+    assert probe(path) == VideoInfo(64, 48, 17, 24.0)
+    for start in (0, 1, 8):
+        view = View(start, 1, 17 - start, 48, 64)
+        found = read_clip(path, view, 24, expected=(17, 48, 64))
+        assert numbers(found) == list(range(13 + start, 30))
+
+
 def test_the_frame_rate_of_an_unsteady_matroska_file_is_its_mean(tmp_path):
     stamps = [0, 40, 80, 120, 160, 200, 1000, 1040]
     write(tmp_path / "a.mkv", numbered(8), rate=25, stamps=stamps)
