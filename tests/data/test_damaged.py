@@ -210,6 +210,7 @@ def test_the_run_goes_on_good_clips_come_out_right_and_damaged_ones_are_named(
             named = {int(i) for i in re.findall(r"clip clip(\d+)[,:]", caplog.text)}
             if len(seen | named) == CLIPS:
                 break
+    assert not re.search(r"\b[A-Z]\w+Error\b", caplog.text)  # every reason is one of the source's
     damaged = {i for i, clip in enumerate(clips) if clip.shown is None}
     assert len(damaged) == 40 and named == damaged
     assert seen == set(range(CLIPS)) - damaged
