@@ -364,6 +364,20 @@ def test_a_file_without_pictures_is_refused(tmp_path):
         encode(np.zeros((4, 8, 8)), 8)
 
 
+def test_metadata_that_are_not_utf8_leave_the_frames_or_are_named(tmp_path):
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        container.metadata["title"] = "titleXXXX"
+        stream = container.add_stream("mpeg4", rate=24)
+        stream.width, stream.height = 64, 48
+        picture = av.VideoFrame.from_ndarray(numbered(1)[0].copy(), format="rgb24")
+        container.mux([*stream.encode(picture), *stream.encode()])
+    data = (tmp_path / "a.mkv").read_bytes().replace(b"XXXX", b"\xe9\xff\xfe\xe8")
+    try:
+        assert read_frames(data).shape == (1, 48, 64, 3)
+    except ConfigError as error:  # up to PyAV 18
+        assert "metadata that are not UTF-8" in str(error)
+
+
 def test_what_the_catalog_says_is_compared_with_the_file():
     data = encode(waves(17, 40, 56), 12)
     view = View(3, 2, 4, 20, 28)

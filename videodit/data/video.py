@@ -198,7 +198,7 @@ def _opened(file: str | os.PathLike | bytes, threads: int = 1):
     name = f"{len(file)} encoded bytes" if isinstance(file, bytes) else os.fspath(file)
     try:
         source = io.BytesIO(file) if isinstance(file, bytes) else name
-        with av.open(source, metadata_errors="ignore") as container:
+        with av.open(source) as container:
             cover = Disposition.attached_pic
             streams = [s for s in container.streams.video if not s.disposition & cover]
             if not streams:
@@ -212,6 +212,8 @@ def _opened(file: str | os.PathLike | bytes, threads: int = 1):
             yield container, streams[0]
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{name}: has metadata that are not UTF-8") from error
     except MemoryError as error:
         raise ConfigError(f"{name}: needs more memory than there is") from error
     except (av.FFmpegError, OSError) as error:
