@@ -74,14 +74,23 @@ def cells_at(positions: np.ndarray, grid: Size, fps: float, patch: Size) -> np.n
 def _fill(cells: np.ndarray, frames: np.ndarray) -> None:
     """Writes frames T H W C of whole patches in space to cells t h w pt ph pw C."""
     _, h, w, pt, ph, pw, channels = cells.shape
-    target = cells.transpose(0, 3, 1, 2, 4, 5, 6)
-    source = frames.reshape(len(frames), h, ph, w, pw, channels).transpose(0, 1, 3, 2, 4, 5)
+    target = _runs(cells).transpose(0, 3, 1, 2, 4)
+    source = _runs(frames.reshape(len(frames), h, ph, w, pw, channels)).transpose(0, 1, 3, 2)
     target[0] = source[0]
     whole = (len(frames) - 1) // pt
     middle, rest = source[1 : 1 + whole * pt], source[1 + whole * pt :]
     target[1 : 1 + whole] = middle.reshape(whole, pt, *middle.shape[1:])
     if len(rest):
         target[-1, : len(rest)], target[-1, len(rest) :] = rest, rest[-1]
+
+
+def _runs(values: np.ndarray) -> np.ndarray:
+    """The last two axes, a row of a patch, as one item: copied twice as fast."""
+    *axes, pixels, channels = values.shape
+    runs = values.reshape(*axes, pixels * channels)
+    if runs.strides[-1] != runs.itemsize:  # frames that are turned
+        runs = np.ascontiguousarray(runs)
+    return runs.view(f"V{runs.shape[-1] * runs.itemsize}")[..., 0]
 
 
 def _repeat_edge(frames: np.ndarray, below: int, right: int) -> np.ndarray:

@@ -34,7 +34,7 @@ TRIAL_CLIPS = 2000  # that a target is tried on
 TRIAL_DRAWS = 60_000  # about as many say how many draws a window needs
 TRIAL_WINDOWS = (2, 16)  # at least, at most
 UNPLACED = 0.002  # share of the clips on trial that may fit into no row
-TEXT_COST = 0.002  # share of the target that a chosen text_tokens may cost
+TEXT_COST = 0.002  # share of the rows that a chosen text_tokens may leave empty
 TEXT_UNIT = 128  # a chosen text_tokens is a multiple of it
 SPARES = 256  # clips among which one is looked for that fits into the place of a broken one
 
@@ -374,30 +374,39 @@ class _Trial:
 
     def target(self, **capacity: int) -> float:
         """The largest of TARGETS at which nearly all clips fit into rows."""
-        return next((t for t in TARGETS if self.fits(t, **capacity)), TARGETS[-1])
+        fits = lambda target: self.placed(target, **capacity)[0] >= 1 - UNPLACED
+        return TARGETS[bisect.bisect_left(TARGETS[:-1], True, key=fits)]
 
     def text_tokens(self) -> int:
-        """The least text_tokens with which the rows are as full as without any limit."""
-        target = self.target(text_tokens=2**40) - TEXT_COST
-        fits = lambda units: self.fits(target, text_tokens=units * TEXT_UNIT)
-        enough = next(filter(fits, (2**n for n in itertools.count())))
-        units = range(enough // 2 + 1, enough + 1)
-        return units[bisect.bisect_left(units, True, key=fits)] * TEXT_UNIT
+        """The least text_tokens, in TEXT_UNIT, with which rows are about as full as with any."""
 
-    def fits(self, target: float, **capacity: int) -> bool:
-        """Whether nearly all draws find a place in rows."""
+        @functools.cache
+        def fill(units: int) -> float:
+            capacity = {"text_tokens": units * TEXT_UNIT}
+            return self.placed(self.target(**capacity), **capacity)[1]
+
+        enough = fill(2**30) - TEXT_COST
+        most = next(units for units in (2**n for n in itertools.count()) if fill(units) >= enough)
+        units = range(most // 2 + 1, most + 1)
+        return units[bisect.bisect_left(units, enough, key=fill)] * TEXT_UNIT
+
+    def placed(self, target: float, **capacity: int) -> tuple[float, float]:
+        """The share of the draws that find a place, and the share of the rows that they fill."""
         limit = capacity.get("text_tokens", self.plan.cfg.text_tokens)
-        tried = placed = 0
+        room = self.plan.cfg.row_tokens * self.plan.cfg.rows_per_window
+        draws_taken = draws_placed = tokens = windows = 0
         for drawn in self.windows:
             cuts = self.plan._cuts(drawn, target, self.shares, **capacity)
             taken = draws.concatenate([d.take(slice(cut)) for d, cut in zip(drawn, cuts)])
-            if taken.text.max() > limit:
-                return False
-            tried += len(taken.clip)
-            placed += sum(map(len, self.plan._fit(taken, **capacity)))
-            if tried >= TRIAL_CLIPS:
+            draws_taken += len(taken.clip)
+            taken = taken.take(taken.text <= limit)
+            used = [i for row in self.plan._fit(taken, **capacity) for i in row]
+            draws_placed += len(used)
+            tokens += taken.keep[used].sum()
+            windows += 1
+            if draws_taken >= TRIAL_CLIPS:
                 break
-        return placed >= (1 - UNPLACED) * tried
+        return draws_placed / draws_taken, tokens / (windows * room)
 
 
 def _cut(offered: Sequence[Draws], budgets: Sequence[float]) -> list[int]:
