@@ -162,7 +162,10 @@ def test_a_damaged_catalog_is_refused(tmp_path, change, message):
     "changes, message",
     [
         ({"fps": np.array([8, 0, 8], np.float32)}, "fps above 0"),
-        ({"split": np.array(["train", "test", "val"], object)}, "a split of train or val"),
+        (
+            {"split": np.array(["test", "valid", "combinations"], object)},
+            "a split out of train, val, test, combinations",
+        ),
         ({"frames": np.array([1, 0, 1], np.int32)}, "frames of at least 1"),
         ({"text_tokens": [(2, 2), (), (5,)]}, "a token count for each"),
         ({"text_tokens": [(2, 2), (5, 5), (5,)]}, "a token count for each"),

@@ -22,7 +22,7 @@ from videodit.data.columns import TEXTS, Ragged, Texts, map_texts
 
 FILE = "catalog.parquet"
 TOKENIZER_KEY = b"videodit.tokenizer"  # Parquet metadata: digest of the tokenizer of the counts
-SPLITS = ("train", "val")
+SPLITS = ("train", "val", "test", "combinations")  # training reads the first, evaluations "val"
 
 _NAME = pa.dictionary(pa.int32(), pa.string())  # few values, many rows
 SCHEMA = pa.schema(
@@ -67,7 +67,7 @@ class Catalog:
     fps: np.ndarray  # N float32 frames per second
     captions: Texts  # N tuples of str, one or more each
     text_tokens: Ragged  # N tuples: tokens of each caption, BOS and EOS included
-    split: np.ndarray  # N str: "train" or "val"
+    split: np.ndarray  # N str: one of SPLITS
     tokenizer: str  # digest of the tokenizer that text_tokens was counted with
     motion: np.ndarray | None = None  # N float32, see data/measure.py; NaN (None: all) is unknown
     static: np.ndarray | None = None  # N float32, likewise
@@ -229,7 +229,7 @@ def _check_rows(catalog: Catalog, path: Path) -> None:
     for good, what in (
         (sizes >= 1, "width, height and frames of at least 1, and an index of at least 0"),
         (catalog.fps > 0, "fps above 0"),
-        (split, f"a split of {' or '.join(SPLITS)}"),
+        (split, f"a split out of {', '.join(SPLITS)}"),
         (catalog.text_tokens.counts() >= 1, "captions, and a token count for each"),
     ):
         if not good.all():
