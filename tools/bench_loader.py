@@ -25,6 +25,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 from array_record.python.array_record_module import ArrayRecordReader
 
+from videodit.command_line import CONFIG, parse_flags, read_config
 from videodit.config import Config, ConfigError, DataConfig, TextConfig
 from videodit.data.loader import host_batches, make_reader, train_batches
 from videodit.data.packing import PackedBatch, row_of
@@ -33,7 +34,6 @@ from videodit.data.reading import Reader
 from videodit.data.sources import open_source, open_tokenizer
 from videodit.data.video import View
 from videodit.data.workers import Pool
-from videodit.main import CONFIG, parse_flags, read_config
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("catalog", "", "Folder made by tools/curate.py, instead of --config.")

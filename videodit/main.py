@@ -5,29 +5,11 @@ import sys
 
 from absl import app, flags
 from absl import logging as absl_logging
-from ml_collections import config_flags
 
-from videodit.config import ConfigError, from_config_dict
+from videodit.command_line import parse_flags, read_config
+from videodit.config import ConfigError
 
-CONFIG = config_flags.DEFINE_config_file("config", help_string="A file in configs/.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, samples.")
-
-
-def parse_flags(argv):
-    """absl's parser; a mistyped field or file of --config is one line, not a traceback."""
-    try:
-        return app.parse_flags_with_usage(argv)
-    except (ConfigError, AttributeError) as error:
-        message = str(error).encode().decode("unicode_escape")  # ml_collections quotes twice
-        sys.exit("error: --config: " + " ".join(message.split()))
-
-
-def read_config():
-    """The typed config of the flags. Raises ConfigError, also for a file that is not there."""
-    try:
-        return from_config_dict(CONFIG.value)
-    except OSError as error:
-        raise ConfigError("--config: " + " ".join(str(error).split())) from None
 
 
 def main(argv):

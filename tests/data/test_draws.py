@@ -4,7 +4,7 @@ from clips import made_up
 from scipy import stats
 
 from videodit.config import ConfigError, DataConfig, SamplingConfig
-from videodit.data.draws import Order, Sampler, permute, stages, uniform
+from videodit.data.draws import Sampler, stages
 
 PATCH = (4, 8, 8)
 
@@ -32,51 +32,6 @@ def everything(draw, step=0):
     """Draws of all clips of a sampler's catalog, ten of each."""
     numbers = np.arange(10 * len(draw.catalog))
     return draw(numbers % len(draw.catalog), numbers, step)
-
-
-@pytest.mark.parametrize("size", [1, 2, 5, 64, 1000, 4097])
-def test_permute_is_a_permutation_for_every_key(size):
-    index = np.arange(size)
-    images = [permute(index, np.full(size, size), np.full(size, key, np.uint64)) for key in (0, 7)]
-    for image in images:
-        np.testing.assert_array_equal(np.sort(image), index)
-    if size >= 64:
-        assert (images[0] != images[1]).mean() > 0.9
-        assert abs(stats.spearmanr(images[0], index).statistic) < 4 / np.sqrt(size)
-
-
-def test_permute_takes_sizes_and_keys_apart():
-    size, key = np.array([3, 1000, 3, 3]), np.array([5, 6, 5, 5], np.uint64)
-    together = permute(np.array([0, 999, 1, 2]), size, key)
-    assert sorted(together[[0, 2, 3]]) == [0, 1, 2] and together[1] < 1000
-
-
-@pytest.mark.parametrize("count", [1, 40, 1000, 1023, 5000])
-def test_every_epoch_holds_every_clip_once_in_another_order(count):
-    clips, sizes = np.arange(count) + 7, np.random.default_rng(0).integers(1, 100, count)
-    order = Order(clips, sizes, seed=1, name="")
-    epochs = order(np.arange(3 * count)).reshape(3, count)
-    for epoch in epochs:
-        np.testing.assert_array_equal(np.sort(epoch), clips)
-    if count > 1:
-        assert (epochs[0] != epochs[1]).mean() > 0.5
-        assert (Order(clips, sizes, seed=2, name="")(np.arange(count)) != epochs[0]).mean() > 0.5
-    np.testing.assert_array_equal(order(np.array([2 * count])), epochs[2, :1])
-
-
-def test_any_stretch_of_the_order_holds_about_as_many_tokens():
-    sizes = np.exp(np.random.default_rng(0).normal(7, 1.2, 20_000))
-    drawn = sizes[Order(np.arange(20_000), sizes, seed=0, name="")(np.arange(20_000))]
-    stretches = drawn[: 20_000 // 150 * 150].reshape(-1, 150).sum(1)
-    # Of a plain shuffle, the sums of 150 would vary by std / mean / sqrt(150).
-    assert stretches.std() / stretches.mean() < 0.5 * sizes.std() / sizes.mean() / np.sqrt(150)
-
-
-def test_uniform_is_uniform_and_names_are_independent():
-    a, b = (uniform(3, np.arange(20_000), name) for name in ("a", "b"))
-    for values in (a, b):
-        assert stats.kstest(values, "uniform").pvalue > 1e-4
-    assert abs(stats.pearsonr(a, b).statistic) < 0.03
 
 
 def test_without_schedules_a_clip_is_seen_whole():

@@ -1,10 +1,8 @@
-"""What is drawn: which clip comes when, and what of it is seen, at which size, with which caption.
+"""What is drawn of a clip: what of it is seen, at which size, with which caption, for which task.
 
-Draws are numbered. Everything of a draw is a hash of (seed, number), and the order of the clips is
-a permutation that is computed where it is asked for: no table, no state.
+Draws are numbered, and everything of a draw is a hash of (seed, number).
 """
 
-import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -15,10 +13,9 @@ from videodit.config import ConfigError, DataConfig, SamplingConfig, Table
 from videodit.data import patches
 from videodit.data.catalog import Catalog
 from videodit.data.given import TASKS
+from videodit.data.hashing import uniform
 from videodit.data.patches import Size
 
-STRATA = 64  # of sizes, taken in turn, so that any stretch of draws holds about as many tokens
-LEAST_STRATUM = 16  # clips
 CHUNK = 1_000_000  # clips looked at together
 
 
@@ -47,34 +44,6 @@ class Draws(NamedTuple):
 def concatenate(parts: list[Draws]) -> Draws:
     """One after the other."""
     return Draws(*map(np.concatenate, zip(*parts)))
-
-
-class Order:
-    """An endless shuffled order of clips: every epoch holds each of them once.
-
-    Clips of like size form a stratum, and the strata are taken in turn, small and large ones mixed.
-    """
-
-    def __init__(self, clips: np.ndarray, sizes: np.ndarray, seed: int, name: str):
-        """`clips` and `sizes`: n int, rows of the catalog and what they are sorted by."""
-        self.clips = clips[np.argsort(sizes, kind="stable")].astype(np.int32)
-        self.key = hash_key(seed, "order", name)
-        strata = max(1, min(STRATA, len(clips) // LEAST_STRATUM))
-        # The golden ratio's multiples spread evenly over any stretch (Weyl, 1916).
-        self.turns = np.argsort(np.argsort(np.arange(strata) * 0.6180339887498949 % 1))
-        least, more = divmod(len(clips), strata)
-        self.sizes = np.empty(strata, np.int64)
-        self.sizes[self.turns] = least + (np.arange(strata) < more)  # the last cycle is cut short
-        self.starts = self.sizes.cumsum() - self.sizes
-
-    def __call__(self, numbers: np.ndarray) -> np.ndarray:
-        """The clips of draws (n int64): n int64 rows of the catalog."""
-        epoch, at = np.divmod(numbers, len(self.clips))
-        within, turn = np.divmod(at, len(self.turns))
-        stratum = self.turns[turn]
-        keys = mix(mix(self.key + epoch.astype(np.uint64)) + stratum.astype(np.uint64))
-        place = permute(within, self.sizes[stratum], keys)
-        return self.clips[self.starts[stratum] + place].astype(np.int64)
 
 
 class Sampler:
@@ -252,52 +221,6 @@ def fitting_captions(catalog: Catalog, limit: int) -> Captions:
         )
     numbers = (np.arange(len(tokens)) - np.repeat(offsets[:-1], counts))[fits]
     return Captions(kept.cumsum() - kept, kept, tokens[fits], numbers)
-
-
-# Hashes: SplitMix64 (Steele et al., OOPSLA 2014), all on uint64 arrays that wrap around.
-
-GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-FEISTEL_ROUNDS = 6
-
-
-def hash_key(seed: int, *names: str) -> np.uint64:
-    """A key for a purpose."""
-    words = itertools.chain.from_iterable(f"{name}\0".encode() for name in names)
-    return np.random.SeedSequence([seed, *words]).generate_state(1, np.uint64)[0]
-
-
-def mix(x: np.ndarray) -> np.ndarray:
-    """A well-mixed uint64 for each uint64."""
-    x = np.asarray(x, np.uint64) * GOLDEN
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
-def uniform(seed: int, numbers: np.ndarray, name: str) -> np.ndarray:
-    """A float64 in [0, 1) for each number, another one for each name."""
-    return (mix(hash_key(seed, name) + numbers.astype(np.uint64)) >> np.uint64(11)) * 2.0**-53
-
-
-def permute(index: np.ndarray, size: np.ndarray, key: np.ndarray) -> np.ndarray:
-    """Where a permutation of range(size) takes each index: n int64 from n ints, sizes and keys.
-
-    A Feistel network on the smallest even number of bits that holds all sizes, repeated until the
-    value is in range (cycle walking; Black and Rogaway, CT-RSA 2002).
-    """
-    half = np.uint64(-(-max(int(np.max(size, initial=1) - 1).bit_length(), 2) // 2))
-    mask = (np.uint64(1) << half) - np.uint64(1)
-    value, size = index.astype(np.uint64), np.asarray(size, np.uint64)
-    outside = np.arange(len(value))
-    while len(outside):
-        x, keys = value[outside], key[outside]
-        left, right = x >> half, x & mask
-        for _ in range(FEISTEL_ROUNDS):
-            keys = keys + GOLDEN
-            left, right = right, left ^ (mix(right ^ keys) & mask)
-        value[outside] = x = (left << half) | right
-        outside = outside[x >= size[outside]]
-    return value.astype(np.int64)
 
 
 def _between(bounds: tuple[float, ...], chance: np.ndarray) -> np.ndarray:

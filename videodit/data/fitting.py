@@ -6,7 +6,7 @@ from heapq import heappop, heapreplace
 from itertools import accumulate
 
 SPREADS = (0.95, 0.8, 0.5, 0.0)  # shares of the tokens that are spread, tried in this order
-ENOUGH = 0.995  # share of the clips that have found a place: no other spread is tried
+ENOUGH = 0.998  # share of the clips that have found a place: no other spread is tried
 PROBES = 64  # rows that are asked whether they have room for a clip's text
 
 

@@ -20,6 +20,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 from PIL import Image
 
+from videodit.command_line import parse_flags, read_config
 from videodit.config import Config, ConfigError
 from videodit.data import packing, patches, pictures
 from videodit.data.catalog import Catalog
@@ -29,7 +30,6 @@ from videodit.data.patches import Size
 from videodit.data.pictures import Clip, Fact
 from videodit.data.plan import Plan
 from videodit.data.tokenizer import Tokenizer
-from videodit.main import parse_flags, read_config
 
 FLAGS = flags.FLAGS
 GREY = 160  # of pixels whose token was dropped

@@ -1,0 +1,27 @@
+"""The flag --config of the entries that take one: a file in configs/ and changes of its fields."""
+
+import sys
+
+from absl import app
+from ml_collections import config_flags
+
+from videodit.config import ConfigError, from_config_dict
+
+CONFIG = config_flags.DEFINE_config_file("config", help_string="A file in configs/.")
+
+
+def parse_flags(argv):
+    """absl's parser; a mistyped field or file of --config is one line, not a traceback."""
+    try:
+        return app.parse_flags_with_usage(argv)
+    except (ConfigError, AttributeError) as error:
+        message = str(error).encode().decode("unicode_escape")  # ml_collections quotes twice
+        sys.exit("error: --config: " + " ".join(message.split()))
+
+
+def read_config():
+    """The typed config of the flags. Raises ConfigError, also for a file that is not there."""
+    try:
+        return from_config_dict(CONFIG.value)
+    except OSError as error:
+        raise ConfigError("--config: " + " ".join(str(error).split())) from None

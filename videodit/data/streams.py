@@ -1,0 +1,91 @@
+"""In which order clips are drawn: an endless shuffled stream of each source.
+
+The order is a permutation that is computed where it is asked for: no table, no state.
+"""
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from videodit.config import ConfigError
+from videodit.data.catalog import Catalog, Part
+from videodit.data.hashing import hash_key, mix, permute
+
+STRATA = 64  # of sizes, taken in turn, so that any stretch of draws holds about as many tokens
+LEAST_STRATUM = 16  # clips
+
+
+class Order:
+    """An endless shuffled order of clips: every epoch holds each of them once.
+
+    Clips of like size form a stratum, and the strata are taken in turn, small and large ones mixed.
+    """
+
+    def __init__(self, clips: np.ndarray, sizes: np.ndarray, seed: int, name: str):
+        """`clips` and `sizes`: n int, rows of the catalog and what they are sorted by."""
+        self.clips = clips[np.argsort(sizes, kind="stable")].astype(np.int32)
+        self.key = hash_key(seed, "order", name)
+        strata = max(1, min(STRATA, len(clips) // LEAST_STRATUM))
+        # The golden ratio's multiples spread evenly over any stretch (Weyl, 1916).
+        self.turns = np.argsort(np.argsort(np.arange(strata) * 0.6180339887498949 % 1))
+        least, more = divmod(len(clips), strata)
+        self.sizes = np.empty(strata, np.int64)
+        self.sizes[self.turns] = least + (np.arange(strata) < more)  # the last cycle is cut short
+        self.starts = self.sizes.cumsum() - self.sizes
+
+    def __call__(self, numbers: np.ndarray) -> np.ndarray:
+        """The clips of draws (n int64): n int64 rows of the catalog."""
+        epoch, at = np.divmod(numbers, len(self.clips))
+        within, turn = np.divmod(at, len(self.turns))
+        stratum = self.turns[turn]
+        keys = mix(mix(self.key + epoch.astype(np.uint64)) + stratum.astype(np.uint64))
+        place = permute(within, self.sizes[stratum], keys)
+        return self.clips[self.starts[stratum] + place].astype(np.int64)
+
+
+class Stream(NamedTuple):
+    """Clips that are drawn in an order of their own, to a share of every window's tokens."""
+
+    start: int  # rows of the catalog: the source's first,
+    stop: int  # and the one after its last
+    order: Order
+    weight: float  # of the source, all adding up to 1
+    kind: str  # "images", "videos", or "" for both
+
+    def share(self, images: tuple[float, ...]) -> float:
+        """Of the vision tokens, where `images` is the row of data.sampling.images that holds."""
+        share = images[0] if images else 0.0
+        return self.weight * {"images": share, "videos": 1 - share, "": 1.0}[self.kind]
+
+
+def make_streams(
+    catalog: Catalog, parts: Sequence[Part], seed: int, *, images_apart: bool
+) -> Iterator[Stream]:
+    """One stream of training clips for each source, or one of its images and one of its videos.
+
+    Raises ConfigError if a source has no clip for training.
+    """
+    total = sum(part.weight for part in parts)
+    for number, part in enumerate(parts):
+        train = np.asarray(catalog.split[part.start : part.stop]) == "train"
+        clips = part.start + np.flatnonzero(train)
+        if not len(clips):
+            raise ConfigError(_no_clip(catalog, part))
+        columns = (catalog.width, catalog.height, catalog.frames)
+        sizes = functools.reduce(np.multiply, (c[clips].astype(np.int64) for c in columns))
+        images = catalog.frames[clips] == 1
+        kinds = {"": np.ones_like(images)}
+        if images_apart and images.any() and not images.all():
+            kinds = {"images": images, "videos": ~images}
+        for kind, mask in kinds.items():
+            order = Order(clips[mask], sizes[mask], seed, f"{number} {kind}")
+            yield Stream(part.start, part.stop, order, part.weight / total, kind)
+
+
+def _no_clip(catalog: Catalog, part: Part) -> str:
+    if part.stop == part.start:
+        return "data.catalog: it has no clip for training"
+    count, first = part.stop - part.start, catalog.ids[part.start]
+    return f"data.catalog: none of the {count} clips from {first!r} on is for training"
