@@ -15,52 +15,22 @@ the films that are done are not cut again.
 """
 
 import hashlib
-import json
 import os
 import sys
-import tempfile
-import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from absl import app, flags
-from array_record.python.array_record_module import ArrayRecordWriter
 
 from tools.cuts import Cut, Film, Shape, check_shapes, parse_shapes, plan_all, read_films
 from tools.describe import describe
+from tools.shards import Progress, finished_rows, pick_tokenizer, write_catalog, write_shard
 from videodit.config import ConfigError, check
 from videodit.data.catalog import Catalog
 from videodit.data.cropping import cropper
-from videodit.data.indexing import Clip, make_catalog
-from videodit.data.measure import measure, stretches
-from videodit.data.tokenizer import FILE as TOKENIZER_FILE
-from videodit.data.tokenizer import Tokenizer, train_tokenizer
-from videodit.data.video import CLIP_OPTIONS, decode, encode, resize
-
-
-class Progress:
-    """A line on how many frames are decoded and how long the rest takes, now and then."""
-
-    def __init__(self, total: int):
-        self.total, self.done, self.skipped = total, 0, 0
-        self.start = self.shown = time.perf_counter()
-        self.every, self.end = (0.5, "\r") if sys.stdout.isatty() else (10.0, "\n")  # seconds
-
-    def skip(self, frames: int) -> None:
-        """Counts frames that need no work."""
-        self.skipped += frames
-
-    def advance(self) -> None:
-        """Counts a frame, and shows the line if it is due."""
-        self.done += 1
-        now = time.perf_counter()
-        if now - self.shown >= self.every:
-            self.shown = now
-            left = (self.total - self.skipped - self.done) * (now - self.start) / self.done
-            share = (self.done + self.skipped) / self.total
-            print(f"{share:4.0%} of the frames, {left:.0f} s left   ", end=self.end, flush=True)
+from videodit.data.video import CLIP_OPTIONS, decode
 
 
 def curate(
@@ -81,13 +51,12 @@ def curate(
     """
     check(0 <= val_fraction < 1, "val_fraction", val_fraction, "at least 0 and below 1")
     out = Path(out)
-    (out / "parts").mkdir(parents=True, exist_ok=True)
     broken: dict[Path, str] = {}
     films = read_films(Path(videos), broken)
     check_shapes(shapes, films)
     jobs = plan_all(films, shapes, val_fraction, max_clips)
     rows = []
-    progress = Progress(sum(cuts[-1].frames[-1] + 1 for _, cuts in jobs))
+    progress = Progress(sum(cuts[-1].frames[-1] + 1 for _, cuts in jobs), "frames")
     for film, cuts in jobs:
         try:
             rows += film_rows(film, cuts, out, progress)
@@ -97,10 +66,7 @@ def curate(
     if not rows:
         reasons = "; ".join(list(broken.values())[:3]) or "the shots are shorter than every shape"
         raise ConfigError(f"{videos}: no clip could be made of {len(films)} videos: {reasons}")
-    catalog = make_catalog(
-        [row_clip(row) for row in rows], pick_tokenizer(tokenizer, out, rows, vocab_size)
-    )
-    catalog.write(out)
+    catalog = write_catalog(out, rows, pick_tokenizer(tokenizer, out, rows, vocab_size))
     summarize(catalog, rows, broken, out)
     return catalog
 
@@ -108,51 +74,26 @@ def curate(
 def film_rows(film: Film, cuts: list[Cut], out: Path, progress: Progress) -> list[dict]:
     """Catalog rows of a film's clips; the film is decoded unless `out` has just these clips.
 
-    A film is done when its rows are in parts/: they are written after its shard, and each file is
-    renamed into place once complete. Other cuts make other files, so an older catalog stays valid.
+    Other cuts make another shard, so an older catalog stays valid.
     """
     recipe = repr((film.path.stat().st_size, CLIP_OPTIONS, cuts))
     name = f"{film.name}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}"
-    part, shard = out / "parts" / f"{name}.json", out / f"{name}.array_record"
-    if part.exists() and shard.exists():
+    rows = finished_rows(out, name)
+    if rows is not None:
         progress.skip(cuts[-1].frames[-1] + 1)
-        return json.loads(part.read_text())
-    rows = write_shard(shard, film, cuts, progress)
-    temporary = part.with_suffix(".tmp")
-    temporary.write_text(json.dumps(rows))
-    temporary.replace(part)
-    return rows
-
-
-def write_shard(shard: Path, film: Film, cuts: list[Cut], progress: Progress) -> list[dict]:
-    """Decodes a film and writes its encoded clips into one ArrayRecord file; their catalog rows."""
-    rows = []
-    with tempfile.TemporaryDirectory(dir=shard.parent) as folder:
-        temporary = Path(folder) / shard.name
-        # Compressed video does not get smaller by compressing it again.
-        writer = ArrayRecordWriter(str(temporary), "group_size:1,uncompressed")
-        try:
-            for cut, frames in extract(film, cuts, progress):
-                clip = encode(frames, cut.fps)
-                writer.write(clip)
-                row = clip_row(film, cut, frames)
-                rows.append(row | {"shard": shard.name, "index": len(rows), "bytes": len(clip)})
-        finally:
-            writer.close()
-        temporary.replace(shard)
-    return rows
+        return rows
+    clips = extract(film, cuts, progress)
+    return write_shard(out, name, ((frames, clip_row(film, cut, frames)) for cut, frames in clips))
 
 
 def clip_row(film: Film, cut: Cut, frames: np.ndarray) -> dict:
-    """What the catalog says about a clip itself; its name tells film, first frame and shape."""
-    measured = measure(resize(frames, view) for view in stretches(*frames.shape[:3]))
+    """What is known of a clip; its name tells film, first frame and shape."""
     return {
         "id": f"{film.name}/{cut.frames[0]:06d}/{cut.shape}",
         "shape": cut.shape,
         "fps": cut.fps,
         "captions": cut.captions or [describe(frames, cut.fps)],
         "split": cut.split,
-        **measured._asdict(),
     }
 
 
@@ -178,41 +119,6 @@ def extract(film: Film, cuts: list[Cut], progress: Progress) -> Iterator[tuple[C
         under_way = [job for job in under_way if len(job[1]) < len(job[0].frames)]
         if not (waiting or under_way):
             return
-
-
-def pick_tokenizer(folder: str, out: Path, rows: list[dict], vocab_size: int) -> Tokenizer:
-    """The tokenizer in `folder`, else the one that `out` has, else a new one; written to `out`."""
-    if folder:
-        tokenizer = Tokenizer.read(folder)
-    elif (out / TOKENIZER_FILE).exists():
-        # What was trained with this tokenizer must stay usable when films are added.
-        print(f"keeps {out / TOKENIZER_FILE}; delete it to have another one trained")
-        tokenizer = Tokenizer.read(out)
-    else:
-        texts = sorted(
-            {text for row in rows for text in row["captions"] if row["split"] == "train"}
-        )
-        tokenizer = train_tokenizer(texts, vocab_size)
-    tokenizer.write(out)
-    return tokenizer
-
-
-def row_clip(row: dict) -> Clip:
-    """A row of a film's part as a row of the catalog; parts of old know no motion."""
-    width, height, frames, _ = row["shape"]
-    return Clip(
-        ids=row["id"],
-        shard=row["shard"],
-        index=row["index"],
-        width=width,
-        height=height,
-        frames=frames,
-        fps=row["fps"],
-        captions=tuple(row["captions"]),
-        split=row["split"],
-        motion=row.get("motion", np.nan),
-        static=row.get("static", np.nan),
-    )
 
 
 def summarize(catalog: Catalog, rows: list[dict], broken: dict[Path, str], out: Path) -> None:
