@@ -1,0 +1,135 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+from fake_world import FakeWorld
+
+from tools import make_worlds as tool
+from tools.clip_shapes import Shapes
+from tools.make_worlds import make_worlds
+from videodit.config import ConfigError
+from videodit.data.catalog import Catalog
+from videodit.data.sources import ArrayRecordSource, check_tokenizer, open_tokenizer
+from videodit.data.video import whole
+from videodit.worlds.truth import read_truth
+from videodit.worlds.world import Shape
+
+SHAPES = Shapes(sides=(32, 64), frames=(1, 9))
+WORLD = FakeWorld()
+
+
+@pytest.fixture(autouse=True)
+def fake(monkeypatch):
+    monkeypatch.setattr(tool, "open_world", lambda name: WORLD)
+    monkeypatch.setattr(tool, "SHARD_CLIPS", 8)
+
+
+def make(out, clips=40, **options):
+    return make_worlds("fake", out, clips, SHAPES, workers=1, held_out=0.1, **options)
+
+
+def files(out):
+    return {path.relative_to(out): path.stat().st_mtime_ns for path in out.rglob("*.*")}
+
+
+def test_stored_clips_are_those_that_their_truth_makes_again(tmp_path):
+    make(tmp_path)
+    source = ArrayRecordSource(tmp_path)
+    catalog = source.catalog
+    check_tokenizer(catalog, open_tokenizer(str(tmp_path)))
+    truths = {shard: read_truth(tmp_path, shard) for shard in catalog.shard}
+    for i, name in enumerate(catalog.ids):
+        truth = truths[catalog.shard[i]][catalog.index[i]]
+        assert truth.id == name and catalog.captions[i] == (truth.short, truth.long)
+        shape = (int(c[i]) for c in (catalog.width, catalog.height, catalog.frames))
+        clip = WORLD.make(truth.seed, Shape(*shape, catalog.fps[i]), truth.combinations)
+        assert (truth.states, truth.slots) == (clip.states, clip.slots)
+        assert (truth.short_slots, truth.long_slots) == (clip.short.slots, clip.long.slots)
+        stored = source.read(i, whole(*clip.frames.shape[:3]))
+        assert np.abs(stored.astype(int) - clip.frames).mean() < 3
+
+
+def test_splits_have_other_seeds_and_only_one_has_held_out_combinations(tmp_path):
+    catalog = make(tmp_path, clips=60)
+    assert Counter(catalog.split) == {"train": 42, "val": 6, "test": 6, "combinations": 6}
+    truths = [t for shard in dict.fromkeys(catalog.shard) for t in read_truth(tmp_path, shard)]
+    assert len({truth.seed for truth in truths}) == len(truths) == len(set(catalog.ids))
+    for truth, split in zip(truths, catalog.split):
+        large_red = truth.slots["a.color"] == "red" and truth.slots["a.size"] == "large"
+        assert large_red == (split == "combinations")
+
+
+def test_the_order_of_work_leaves_no_trace(tmp_path):
+    """Hosts, a killed run and a second run give the same bytes as one run does."""
+    make(tmp_path / "one")
+    assert make(tmp_path / "two", hosts=2, host=1) is None
+    assert not (tmp_path / "two" / "catalog.parquet").exists()
+    half = files(tmp_path / "two")
+    assert len(make(tmp_path / "two", hosts=2, host=0)) == 40
+    assert files(tmp_path / "two").items() >= half.items()
+    names = set(files(tmp_path / "one"))
+    assert names == set(files(tmp_path / "two"))
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_an_interrupted_shard_is_made_again_and_no_other(tmp_path, monkeypatch, capsys):
+    real, calls = FakeWorld.make, []
+
+    def dies(self, seed, *rest):
+        calls.append(seed)
+        if len(calls) == 13:  # in the middle of the second shard
+            raise KeyboardInterrupt
+        return real(self, seed, *rest)
+
+    monkeypatch.setattr(FakeWorld, "make", dies)
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path)
+    assert {path.suffix for path in tmp_path.rglob("*.*")} == {".array_record", ".json", ".parquet"}
+    assert len(files(tmp_path)) == 3
+    make(tmp_path)
+    assert calls[13:18] == calls[8:13]
+    assert len(calls) == 40 + 5 and len(Catalog.read(tmp_path)) == 40
+    written = files(tmp_path)
+    make(tmp_path)
+    shards = {name: time for name, time in written.items() if len(name.parts) > 1}
+    assert len(calls) == 45 and files(tmp_path).items() >= shards.items()
+    assert "keeps" in capsys.readouterr().out
+
+
+def test_another_recipe_is_another_shard(tmp_path, monkeypatch):
+    make(tmp_path)
+    before = {name for name in files(tmp_path) if name.suffix == ".array_record"}
+    for changes in ({"seed": 1}, {"clips": 48}):
+        make(tmp_path, **changes)
+    after = {name for name in files(tmp_path) if name.suffix == ".array_record"}
+    # Of 40 clips, 8 + 8 + 8 + 4 are for training; of 48, 8 + 8 + 8 + 8 + 1: two shards are new, and
+    # those of the three other splits, which have one clip more.
+    assert len(before) == 4 + 3 and len(after) == 2 * len(before) + 2 + 3
+    monkeypatch.setattr(tool, "_sources", lambda world: "changed")
+    make(tmp_path)
+    assert len([n for n in files(tmp_path) if n.suffix == ".array_record"]) == len(after) + 7
+
+
+def test_a_clip_that_cannot_be_made_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(FakeWorld, "make", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError) as caught:
+        make(tmp_path)
+    assert "clip fake/train/00000000: fake, seed " in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"clips": 2}, "clips=2: expected more"),
+        ({"held_out": 1.0}, "held_out=1.0"),
+        ({"host": 2, "hosts": 2}, "host=2: expected from 0 to hosts - 1, which is 1"),
+        ({"shapes": Shapes(sides=(33, 39))}, "no clip is like this"),
+        ({"shapes": Shapes(frames=(9, 5))}, r"frames=\(9, 5\)"),
+    ],
+)
+def test_wrong_options_are_refused(tmp_path, options, message):
+    defaults = {"world": "fake", "clips": 40, "shapes": SHAPES, "workers": 1}
+    with pytest.raises(ConfigError, match=message):
+        make_worlds(out=tmp_path, **defaults | options)
+    assert not list(tmp_path.iterdir())

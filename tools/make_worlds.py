@@ -1,0 +1,235 @@
+"""A dataset of captioned clips whose truth is known, rendered by a world of videodit/worlds.
+
+    python -m tools.make_worlds --world=sprites --clips=20000 --out=FOLDER
+
+FOLDER gets what tools.curate writes (shards, catalog, tokenizer; each clip has a short and a long
+caption) and truth/, every fact of every clip (videodit/worlds/truth.py). Splits: train, val, test,
+and combinations: clips that show pairs of attributes that the others never do.
+
+A clip is a function of (--seed, split, number): its size, frame count and rate are drawn as
+tools/clip_shapes.py says. Run again, it makes only the shards that are missing. On several machines
+with a common FOLDER, give each --hosts=N --host=0, 1, ...; the last to finish writes the catalog.
+"""
+
+import hashlib
+import multiprocessing
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from absl import app, flags
+
+import videodit.worlds
+from tools.clip_shapes import Shapes, clip_seed, define_flags, shapes_from_flags
+from tools.shards import (
+    Progress,
+    finished_rows,
+    pick_tokenizer,
+    replacing,
+    write_catalog,
+    write_shard,
+)
+from videodit.config import ConfigError, check
+from videodit.data.catalog import SPLITS, Catalog
+from videodit.data.video import CLIP_OPTIONS
+from videodit.worlds.truth import Truth, truth_file, write_truth
+from videodit.worlds.world import WORLDS, Clip, Shape, open_world
+
+SHARD_CLIPS = 250
+TOKENIZER_CLIPS = 20_000  # whose captions a tokenizer is trained on
+
+
+class Shard(NamedTuple):
+    """Clips start <= number < stop of a split."""
+
+    world: str
+    seed: int
+    shapes: Shapes
+    split: str
+    start: int
+    stop: int
+
+    @property
+    def name(self) -> str:
+        """Other clips, made by other code, are in a shard of another name."""
+        recipe = repr((self, CLIP_OPTIONS, _sources(self.world)))
+        digest = hashlib.sha256(recipe.encode()).hexdigest()[:8]
+        return f"{self.world}-{self.split}-{self.start:08d}-{digest}"
+
+
+def make_worlds(
+    world: str,
+    out: str | os.PathLike,
+    clips: int,
+    shapes: Shapes,
+    *,
+    seed: int = 0,
+    held_out: float = 0.05,
+    tokenizer: str = "",
+    vocab_size: int = 512,
+    workers: int = 0,
+    host: int = 0,
+    hosts: int = 1,
+) -> Catalog | None:
+    """Makes this host's shards of the dataset `out`; its catalog, if all hosts' shards are there.
+
+    `held_out`: share of the clips that each split but train gets. `tokenizer`, `vocab_size`: as in
+    tools.curate. `workers`: processes; 0 is one a core. Raises ConfigError.
+    """
+    check(0 <= host < hosts, "host", host, f"from 0 to hosts - 1, which is {hosts - 1}")
+    open_world(world)  # fails early
+    out = Path(out)
+    shards = plan(world, seed, shapes, clips, held_out)
+    own = shards[host::hosts]
+    make_all([shard for shard in own if finished_rows(out, shard.name) is None], out, own, workers)
+    made = [finished_rows(out, shard.name) for shard in shards]
+    if None in made:
+        print(f"{made.count(None)} of {len(made)} shards are left to the other hosts")
+        return None
+    rows = [row for part in made for row in part]
+    texts = rows[:TOKENIZER_CLIPS]  # the training clips are first
+    catalog = write_catalog(out, rows, pick_tokenizer(tokenizer, out, texts, vocab_size))
+    summarize(catalog, rows, out)
+    return catalog
+
+
+def plan(world: str, seed: int, shapes: Shapes, clips: int, held_out: float) -> list[Shard]:
+    """The shards of all splits. Raises ConfigError if no clip is left for training."""
+    check(0 <= held_out < 1, "held_out", held_out, "at least 0 and below 1")
+    shapes.draw(0)  # fails early
+    least = 1 if held_out else 0
+    counts = dict.fromkeys(SPLITS, max(least, round(held_out * clips)))
+    counts["train"] = clips - sum(counts[split] for split in SPLITS[1:])
+    check(counts["train"] >= 1, "clips", clips, f"more, to hold out {held_out:.0%} three times")
+    return [
+        Shard(world, seed, shapes, split, start, min(start + SHARD_CLIPS, count))
+        for split, count in counts.items()
+        for start in range(0, count, SHARD_CLIPS)
+    ]
+
+
+def make_all(missing: list[Shard], out: Path, own: list[Shard], workers: int) -> None:
+    """Makes the missing ones of a host's own shards, in as many processes as `workers` says."""
+    progress = Progress(sum(shard.stop - shard.start for shard in own), "clips")
+    progress.skip(progress.total - sum(shard.stop - shard.start for shard in missing))
+    workers = min(workers or os.cpu_count(), len(missing))
+    if workers <= 1:
+        for shard in missing:
+            progress.advance(make_shard(shard, out))
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_end_with_parent) as pool:
+        try:
+            for done in as_completed([pool.submit(make_shard, shard, out) for shard in missing]):
+                progress.advance(done.result())
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def make_shard(shard: Shard, out: Path) -> int:
+    """Writes a shard and the truth of its clips; returns how many there are."""
+    return len(write_shard(out, shard.name, make_clips(shard, truth_file(out, shard.name))))
+
+
+def make_clips(shard: Shard, truth: Path) -> Iterator[tuple[np.ndarray, dict]]:
+    """A shard's clips as frames (uint8 T H W 3) and row; after the last, writes their truth."""
+    world, truths = open_world(shard.world), []
+    combinations = "held_out" if shard.split == "combinations" else "seen"
+    for number in range(shard.start, shard.stop):
+        name = f"{shard.world}/{shard.split}/{number:08d}"
+        seed = clip_seed(shard.seed, shard.split, number)
+        shape = shard.shapes.draw(seed)
+        try:
+            clip = world.make(seed, shape, combinations)
+        except Exception as error:
+            error.add_note(f"clip {name}: {shard.world}, seed {seed}, {shape}, {combinations}")
+            raise
+        texts = (*clip.short, *clip.long)
+        truths.append(Truth(name, shard.world, seed, combinations, *texts, clip.slots, clip.states))
+        yield clip.frames, clip_row(name, shape, clip, shard.split)
+    truth.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(truth) as temporary:
+        write_truth(temporary, truths)
+
+
+def clip_row(name: str, shape: Shape, clip: Clip, split: str) -> dict:
+    """What is known of a clip, as tools/shards.py wants it."""
+    captions = (clip.short.text, clip.long.text)
+    return {"id": name, "shape": shape, "fps": clip.fps, "captions": captions, "split": split}
+
+
+def summarize(catalog: Catalog, rows: list[dict], out: Path) -> None:
+    """Prints what came out: clips of each split, hours, bytes."""
+    for split in SPLITS:
+        if count := (catalog.split == split).sum():
+            print(f"{split:>14} {count:8d}")
+    moving = catalog.frames > 1
+    hours = (catalog.frames / catalog.fps)[moving].sum() / 3600
+    megabytes = sum(row["bytes"] for row in rows) / 1e6
+    print(
+        f"{len(catalog)} clips ({catalog.frames.sum()} frames: {hours:.2f} hours of video and "
+        f"{(~moving).sum()} images, {megabytes:.1f} MB) are in {out}"
+    )
+
+
+def _sources(world: str) -> str:
+    """A digest of the code that decides what the world's clips are."""
+    others = tuple(name for name in WORLDS if name != world)
+    digest = hashlib.sha256()
+    for file in sorted(Path(videodit.worlds.__file__).parent.glob("*.py")):
+        if not (file.stem.startswith((*others, "truth")) or file.stem.endswith("_detector")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _end_with_parent() -> None:
+    """Ends this process when its parent does, however that ends."""
+
+    def wait() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def main(_) -> None:
+    """Runs the command line; a ConfigError is printed without a traceback, exit status 2."""
+    args = flags.FLAGS
+    try:
+        make_worlds(
+            args.world,
+            args.out,
+            args.clips,
+            shapes_from_flags(),
+            seed=args.seed,
+            held_out=args.held_out,
+            tokenizer=args.tokenizer,
+            vocab_size=args.vocab_size,
+            workers=args.workers,
+            host=args.host,
+            hosts=args.hosts,
+        )
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("world", None, "name of a world: " + ", ".join(WORLDS), required=True)
+    flags.DEFINE_string("out", None, "folder of the dataset", required=True)
+    flags.DEFINE_integer("clips", None, "clips of all splits together", required=True)
+    define_flags()
+    flags.DEFINE_integer("seed", 0, "another seed, other clips")
+    flags.DEFINE_float("held_out", 0.05, "share of val, of test and of combinations")
+    flags.DEFINE_string("tokenizer", "", "folder with the tokenizer.model to use")
+    flags.DEFINE_integer("vocab_size", 512, "most tokens of a tokenizer trained on the captions")
+    flags.DEFINE_integer("workers", 0, "processes; 0 is one a core")
+    flags.DEFINE_integer("host", 0, "which of the machines this is")
+    flags.DEFINE_integer("hosts", 1, "machines that make this dataset together")
+    app.run(main)

@@ -1,0 +1,85 @@
+"""What is known of the clips of a dataset of worlds: one Parquet file a shard, one row a clip.
+
+    FOLDER/NAME.array_record     encoded clips
+    FOLDER/truth/NAME.parquet    their truth, in the same order
+
+The columns are those of `Truth`, so SQL can ask for it as well; with DuckDB:
+
+    SELECT id FROM 'FOLDER/truth/*.parquet' WHERE slots['a.color'] = 'red'
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from videodit.config import ConfigError
+from videodit.worlds.world import Slots
+
+FOLDER = "truth"
+
+_SLOTS = pa.map_(pa.string(), pa.string())
+SCHEMA = pa.schema(
+    {
+        "id": pa.string(),
+        "world": pa.string(),
+        "seed": pa.int64(),
+        "combinations": pa.string(),
+        "short": pa.string(),
+        "short_slots": _SLOTS,
+        "long": pa.string(),
+        "long_slots": _SLOTS,
+        "slots": _SLOTS,
+        "states": pa.string(),
+    }
+)
+MAPS = [field.name for field in SCHEMA if field.type == _SLOTS]
+
+
+class Truth(NamedTuple):
+    """A clip's truth. World, seed, shape and combinations make its raw frames again."""
+
+    id: str  # of the clip in the catalog
+    world: str
+    seed: int
+    combinations: str
+    short: str  # the short caption,
+    short_slots: Slots  # and what it claims
+    long: str
+    long_slots: Slots
+    slots: Slots  # every fact that the frames show
+    states: list[dict]  # one a frame; JSON in the file
+
+
+def truth_file(folder: str | os.PathLike, shard: str) -> Path:
+    """Where the truth of a shard's clips is; `shard` as in the catalog."""
+    return Path(folder) / FOLDER / f"{Path(shard).stem}.parquet"
+
+
+def write_truth(path: str | os.PathLike, truths: Iterable[Truth]) -> None:
+    """Writes the truth of a shard's clips, in their order."""
+    rows = [truth._asdict() for truth in truths]
+    for row in rows:
+        row["states"] = json.dumps(row["states"], separators=(",", ":"))
+        row |= {name: list(row[name].items()) for name in MAPS}
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path, compression="zstd")
+
+
+def read_truth(folder: str | os.PathLike, shard: str) -> list[Truth]:
+    """The truth of a shard's clips; that of clip i of a catalog is at `catalog.index[i]`.
+
+    Raises ConfigError if there is none.
+    """
+    path = truth_file(folder, shard)
+    try:
+        rows = pq.read_table(path, schema=SCHEMA).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise ConfigError(f"{path}: no readable truth of {shard}: {error}") from error
+    for row in rows:
+        row |= {name: dict(row[name]) for name in MAPS}
+        row["states"] = json.loads(row["states"])
+    return [Truth(**row) for row in rows]
