@@ -11,13 +11,11 @@ tools/clip_shapes.py says. Run again, it makes only the shards that are missing.
 with a common FOLDER, give each --hosts=N --host=0, 1, ...; the last to finish writes the catalog.
 """
 
+import functools
 import hashlib
-import multiprocessing
 import os
 import sys
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +24,7 @@ from absl import app, flags
 
 import videodit.worlds
 from tools.clip_shapes import Shapes, clip_seed, define_flags, shapes_from_flags
+from tools.processes import in_processes
 from tools.shards import (
     Progress,
     finished_rows,
@@ -117,19 +116,8 @@ def make_all(missing: list[Shard], out: Path, own: list[Shard], workers: int) ->
     """Makes the missing ones of a host's own shards, in as many processes as `workers` says."""
     progress = Progress(sum(shard.stop - shard.start for shard in own), "clips")
     progress.skip(progress.total - sum(shard.stop - shard.start for shard in missing))
-    workers = min(workers or os.cpu_count(), len(missing))
-    if workers <= 1:
-        for shard in missing:
-            progress.advance(make_shard(shard, out))
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_end_with_parent) as pool:
-        try:
-            for done in as_completed([pool.submit(make_shard, shard, out) for shard in missing]):
-                progress.advance(done.result())
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    for count in in_processes(functools.partial(make_shard, out=out), missing, workers):
+        progress.advance(count)
 
 
 def make_shard(shard: Shard, out: Path) -> int:
@@ -186,16 +174,6 @@ def _sources(world: str) -> str:
         if not (file.stem.startswith((*others, "truth")) or file.stem.endswith("_detector")):
             digest.update(file.read_bytes())
     return digest.hexdigest()
-
-
-def _end_with_parent() -> None:
-    """Ends this process when its parent does, however that ends."""
-
-    def wait() -> None:
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def main(_) -> None:
