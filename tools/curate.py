@@ -26,7 +26,14 @@ from absl import app, flags
 
 from tools.cuts import Cut, Film, Shape, check_shapes, parse_shapes, plan_all, read_films
 from tools.describe import describe
-from tools.shards import Progress, finished_rows, pick_tokenizer, write_catalog, write_shard
+from tools.shards import (
+    Progress,
+    is_finished,
+    pick_tokenizer,
+    read_rows,
+    write_catalog,
+    write_shard,
+)
 from videodit.config import ConfigError, check
 from videodit.data.catalog import Catalog
 from videodit.data.cropping import cropper
@@ -78,10 +85,9 @@ def film_rows(film: Film, cuts: list[Cut], out: Path, progress: Progress) -> lis
     """
     recipe = repr((film.path.stat().st_size, CLIP_OPTIONS, cuts))
     name = f"{film.name}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}"
-    rows = finished_rows(out, name)
-    if rows is not None:
+    if is_finished(out, name):
         progress.skip(cuts[-1].frames[-1] + 1)
-        return rows
+        return read_rows(out, name)
     clips = extract(film, cuts, progress)
     return write_shard(out, name, ((frames, clip_row(film, cut, frames)) for cut, frames in clips))
 

@@ -27,8 +27,9 @@ from tools.clip_shapes import Shapes, clip_seed, define_flags, shapes_from_flags
 from tools.processes import in_processes
 from tools.shards import (
     Progress,
-    finished_rows,
+    is_finished,
     pick_tokenizer,
+    read_rows,
     replacing,
     write_catalog,
     write_shard,
@@ -52,12 +53,12 @@ class Shard(NamedTuple):
     split: str
     start: int
     stop: int
+    code: str  # a digest of what makes the clips
 
     @property
     def name(self) -> str:
-        """Other clips, made by other code, are in a shard of another name."""
-        recipe = repr((self, CLIP_OPTIONS, _sources(self.world)))
-        digest = hashlib.sha256(recipe.encode()).hexdigest()[:8]
+        """Other clips are in a shard of another name."""
+        digest = hashlib.sha256(repr((self, CLIP_OPTIONS)).encode()).hexdigest()[:8]
         return f"{self.world}-{self.split}-{self.start:08d}-{digest}"
 
 
@@ -84,13 +85,12 @@ def make_worlds(
     open_world(world)  # fails early
     out = Path(out)
     shards = plan(world, seed, shapes, clips, held_out)
-    own = shards[host::hosts]
-    make_all([shard for shard in own if finished_rows(out, shard.name) is None], out, own, workers)
-    made = [finished_rows(out, shard.name) for shard in shards]
-    if None in made:
-        print(f"{made.count(None)} of {len(made)} shards are left to the other hosts")
+    make_all(shards[host::hosts], out, workers)
+    left = sum(not is_finished(out, shard.name) for shard in shards)
+    if left:
+        print(f"{left} of {len(shards)} shards are left to the other hosts")
         return None
-    rows = [row for part in made for row in part]
+    rows = [row for shard in shards for row in read_rows(out, shard.name)]
     texts = rows[:TOKENIZER_CLIPS]  # the training clips are first
     catalog = write_catalog(out, rows, pick_tokenizer(tokenizer, out, texts, vocab_size))
     summarize(catalog, rows, out)
@@ -105,17 +105,20 @@ def plan(world: str, seed: int, shapes: Shapes, clips: int, held_out: float) -> 
     counts = dict.fromkeys(SPLITS, max(least, round(held_out * clips)))
     counts["train"] = clips - sum(counts[split] for split in SPLITS[1:])
     check(counts["train"] >= 1, "clips", clips, f"more, to hold out {held_out:.0%} three times")
+    code = _digest_code(world)
     return [
-        Shard(world, seed, shapes, split, start, min(start + SHARD_CLIPS, count))
+        Shard(world, seed, shapes, split, start, min(start + SHARD_CLIPS, count), code)
         for split, count in counts.items()
         for start in range(0, count, SHARD_CLIPS)
     ]
 
 
-def make_all(missing: list[Shard], out: Path, own: list[Shard], workers: int) -> None:
-    """Makes the missing ones of a host's own shards, in as many processes as `workers` says."""
-    progress = Progress(sum(shard.stop - shard.start for shard in own), "clips")
-    progress.skip(progress.total - sum(shard.stop - shard.start for shard in missing))
+def make_all(shards: list[Shard], out: Path, workers: int) -> None:
+    """Makes those of the shards that are missing, in as many processes as `workers` says."""
+    missing = [shard for shard in shards if not is_finished(out, shard.name)]
+    total, clips = (sum(shard.stop - shard.start for shard in some) for some in (shards, missing))
+    progress = Progress(total, "clips")
+    progress.skip(total - clips)
     for count in in_processes(functools.partial(make_shard, out=out), missing, workers):
         progress.advance(count)
 
@@ -166,7 +169,7 @@ def summarize(catalog: Catalog, rows: list[dict], out: Path) -> None:
     )
 
 
-def _sources(world: str) -> str:
+def _digest_code(world: str) -> str:
     """A digest of the code that decides what the world's clips are."""
     others = tuple(name for name in WORLDS if name != world)
     digest = hashlib.sha256()

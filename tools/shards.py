@@ -56,12 +56,14 @@ class Progress:
             )
 
 
-def finished_rows(out: Path, name: str) -> list[dict] | None:
-    """The catalog rows of a shard that is done, None of another."""
-    part = _part(out, name)
-    if part.exists() and (out / f"{name}{SUFFIX}").exists():
-        return json.loads(part.read_text())
-    return None
+def is_finished(out: Path, name: str) -> bool:
+    """Whether a shard and its rows are there."""
+    return _part(out, name).exists() and (out / f"{name}{SUFFIX}").exists()
+
+
+def read_rows(out: Path, name: str) -> list[dict]:
+    """The catalog rows of a finished shard."""
+    return json.loads(_part(out, name).read_text())
 
 
 def write_shard(out: Path, name: str, clips: Iterable[tuple[np.ndarray, dict]]) -> list[dict]:

@@ -106,7 +106,7 @@ def test_another_recipe_is_another_shard(tmp_path, monkeypatch):
     # Of 40 clips, 8 + 8 + 8 + 4 are for training; of 48, 8 + 8 + 8 + 8 + 1: two shards are new, and
     # those of the three other splits, which have one clip more.
     assert len(before) == 4 + 3 and len(after) == 2 * len(before) + 2 + 3
-    monkeypatch.setattr(tool, "_sources", lambda world: "changed")
+    monkeypatch.setattr(tool, "_digest_code", lambda world: "changed")
     make(tmp_path)
     assert len([n for n in files(tmp_path) if n.suffix == ".array_record"]) == len(after) + 7
 
