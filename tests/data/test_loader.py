@@ -12,8 +12,8 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from odd_sources import OddSource, StoredSource
 
-from tests.data.odd_sources import OddSource, StoredSource
 from tools.bench_loader import digest
 from videodit.config import ConfigError, DataConfig, SamplingConfig, TaskWeights
 from videodit.data import packing
@@ -295,7 +295,9 @@ jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 2)
 jax.distributed.initialize(f"localhost:{port}", num_processes=2, process_id=process)
 
-from tests.data import test_loader
+sys.path[:0] = ["tests", "tests/data"]
+import test_loader
+
 from videodit.config import MeshConfig
 from videodit.sharding import make_mesh
 

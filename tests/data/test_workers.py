@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from odd_sources import OddSource
 
-from tests.data.odd_sources import OddSource
 from videodit.config import ConfigError, DataConfig
 from videodit.data.packing import row_of
 from videodit.data.plan import Placed
@@ -168,7 +168,9 @@ def test_closing_ends_a_process_at_work():
 
 ORPHAN = """
 import os, sys
-from tests.data import test_workers as t
+
+sys.path[:0] = ["tests", "tests/data"]
+import test_workers as t
 
 made = t.reader(look_for_jax=[1])
 pool = t.Pool(made)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from odd_sources import StoredSource
 
-from tests.data.odd_sources import StoredSource
 from tools import bench_loader
 from tools.bench_loader import Bench, digest, shares, throughput, versus_decode, waits
 from tools.curate import curate
