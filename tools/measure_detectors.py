@@ -32,6 +32,7 @@ from videodit.worlds.world import WORLDS, Detection, Shape, Slots, open_world
 
 VERSIONS = ("raw", "stored")
 BINS = {"frames": (1, 2, 17), "shorter side": (0, 48, 80)}  # where each bin begins
+ALL_BINS = [f"{name} >= {least}" for name, bins in BINS.items() for least in bins]
 
 
 class Seen(NamedTuple):
@@ -136,7 +137,8 @@ def bins(shape: Shape) -> list[str]:
 
 def format_report(measured: dict) -> str:
     """The report as a table, one line a kind of slot."""
-    names = sorted({*measured["raw"], *measured["stored"]} - {"unseen", "all"}) + ["all"]
+    kinds = {*measured["raw"], *measured["stored"]} - {"unseen", "all", *ALL_BINS}
+    names = [*sorted(kinds), *(name for name in ALL_BINS if name in measured["raw"]), "all"]
     columns = ("true", "said", "right", "invented", "said", "right", "invented")
     lines = [f"{'':22}{'':8}{'raw':>30}{'stored':>30}"]
     lines += [f"{'':22}{columns[0]:>8}" + "".join(f"{name:>10}" for name in columns[1:])]
