@@ -1,4 +1,7 @@
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,3 +136,30 @@ def test_wrong_options_are_refused(tmp_path, options, message):
     with pytest.raises(ConfigError, match=message):
         make_worlds(out=tmp_path, **defaults | options)
     assert not list(tmp_path.iterdir())
+
+
+def run(*args):
+    return subprocess.run(
+        [sys.executable, "-m", "tools.make_worlds", *args],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_command_line(tmp_path):
+    out = tmp_path / "out"
+    flags = ("--world=sprites", f"--out={out}", "--clips=12", "--held_out=0.1", "--workers=2")
+    done = run(*flags, "--sides=32,48", "--frames=5,9", "--fps=8,8", "--vocab_size=300")
+    assert done.returncode == 0, done.stderr
+    catalog = Catalog.read(out)
+    assert len(catalog) == 12 and set(catalog.frames) <= {5, 9} and set(catalog.fps) == {8}
+    assert "12 clips" in done.stdout
+    for wrong, message in (
+        ("--sides=32", "sides='32': expected LEAST,MOST"),
+        ("--world=nowhere", "world='nowhere': expected one of sprites"),
+    ):
+        refused = run(*flags, wrong)
+        assert refused.returncode == 2 and "Traceback" not in refused.stderr
+        assert f"error: {message}" in refused.stderr
