@@ -29,7 +29,8 @@ def run(module, *args):
     (["--config=configs/dit_xl.py:smoke", "--config.steps=many"], "steps"),
     (["--config=configs/dit_xl.py:smoke", "--config.mesh.fsdp=3"], "needs 3 devices"),
     (["--config=configs/nothing.py"], "configs/nothing.py"),
-    (["--config=configs/dit_s.py"], "data.catalog"),
+    (["--config=configs/dit_s.py"], "text.workdir"),
+    (["--config=configs/dit_s.py", "--config.text.workdir=synthetic"], "data.catalog"),
     (["--config=configs/dit_xl.py:smoke", "extra"], "unexpected argument 'extra'"),
 ])  # fmt: skip
 def test_wrong_input_is_one_message(tmp_path, args, message):
