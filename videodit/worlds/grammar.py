@@ -22,7 +22,8 @@ In a template
     {a.color}       is a phrase for the value of this slot, and claims it; in a rule that is about
                     a, {.color} is the same; words are looked up by "a.color", "color", then "a"
     {a.color=red}   claims that the slot has this value, and writes nothing
-    {?a.color}      asks that the clip has (with ! for ?: has not) this slot; claims nothing
+    {?a.color}      asks that the clip has this slot; {!a.color}, that it has not: no other part of
+                    the text is read as a claim of it
     (x|y), [x]      are alternatives, and what may be left out
 A template is used only where the clip has all that it claims and asks for. The article "a" becomes
 "an" where it must; a text that ends in a full stop gets capitals; spaces look after themselves.
@@ -41,7 +42,7 @@ TEMPLATE = re.compile(r"\{[^{}]*\}|[()\[\]|]|[^{}()\[\]|]+")
 AN = re.compile(r"^(?!uni|use|usu|one|once|eu)([aeiou]|hour|honest)")
 ENDS = (".", "!", "?")
 
-Claims = frozenset[tuple[str, str]]
+Claims = frozenset[tuple[str, str | None]]  # None: the text claims nothing of this slot
 NOTHING: Claims = frozenset()
 
 
@@ -79,22 +80,25 @@ class Grammar:
         """`words`: slot (or its first or last part) -> value -> its phrases, separated by "|"."""
         self._rules, self._words = rules, words
         self._expanded = functools.cache(self._expand)
+        self._indexes: dict[int, dict[str | None, list]] = {}
 
     def write(self, start: str, slots: Slots, rng: np.random.Generator) -> Caption:
         """A text of rule `start` that is true of `slots`. Raises ValueError if there is none."""
-        written = self._write(self._expanded(start, ""), slots, rng)
-        if written is None:
+        writing = _Writing(self._expanded, slots, rng)
+        node = _Rule(start, "")
+        if not writing.fits(node):
             raise ValueError(f"no template of {start!r} fits {slots}")
-        tokens, claims = written
-        return Caption(_prose(tokens), dict(sorted(claims)))
+        writing.write(node)
+        return Caption(_prose(writing.tokens), dict(sorted(writing.claims.items())))
 
     def read(self, starts: tuple[str, ...], text: str) -> Slots:
         """What a text of one of these rules claims.
 
         Raises ValueError naming the words that cannot be read, and if it can be read in two ways.
         """
-        reading = _Reading(self._expanded, _tokens(text))
+        reading = _Reading(self._expanded, self._index, _tokens(text))
         found = {claims for start in starts for claims in reading.whole(_Rule(start, ""))}
+        found = {frozenset(claim for claim in claims if claim[1]) for claims in found}
         if not found:
             rest = " ".join(reading.tokens[reading.furthest :]) or "nothing after its last word"
             raise ValueError(f"cannot read {rest!r} in {text!r}")
@@ -148,51 +152,93 @@ class Grammar:
         ]
         return _Any(tuple(options))
 
+    def _index(self, node: _Any) -> dict[str | None, list]:
+        """The options that can begin with each token; under None those that can be empty."""
+        if id(node) not in self._indexes:
+            index = self._indexes[id(node)] = {}
+            for option in node.options:
+                for token in self._starts(option):
+                    index.setdefault(token, []).append(option)
+        return self._indexes[id(node)]
+
+    def _starts(self, node: NamedTuple) -> set[str | None]:
+        """The tokens that a node can begin with; None if it can be empty."""
+        match node:
+            case _Words(tokens):
+                return {tokens[0] if tokens else None}
+            case _Rule(name, role):
+                return self._starts(self._expanded(name, role))
+            case _Any():
+                return set(self._index(node))
+            case _All(parts):
+                starts: set[str | None] = {None}
+                for part in parts:
+                    if None in starts:
+                        starts = (starts - {None}) | self._starts(part)
+                return starts
+        return {None}
+
     def _phrases(self, slot: str) -> dict[str, str]:
         for name in (slot, slot.split(".")[-1], slot.split(".")[0]):
             if name in self._words:
                 return self._words[name]
         raise ValueError(f"{{{slot}}} is neither a rule nor a slot with words")
 
-    def _write(
-        self, node: NamedTuple, slots: Slots, rng: np.random.Generator
-    ) -> tuple[tuple[str, ...], Claims] | None:
-        """(tokens, claims) of a node, or None where it does not fit."""
+
+class _Writing:
+    """One text and its claims. Whether a node fits the slots is found once."""
+
+    def __init__(self, expanded, slots: Slots, rng: np.random.Generator):
+        self._expanded, self._slots, self._rng = expanded, slots, rng
+        self._known: dict[int, bool] = {}
+        self.tokens: list[str] = []
+        self.claims: Slots = {}
+
+    def fits(self, node: NamedTuple) -> bool:
+        """Whether all that the node would claim and ask for is so."""
+        match node:
+            case _Claim(slot, value):
+                return self._slots.get(slot) == value
+            case _Need(slot, present):
+                return (slot in self._slots) == present
+            case _Words():
+                return True
+        known = self._known.get(id(node))
+        if known is None:
+            known = self._known[id(node)] = self._fits(node)
+        return known
+
+    def _fits(self, node: NamedTuple) -> bool:
+        match node:
+            case _Rule(name, role):
+                return self.fits(self._expanded(name, role))
+            case _All(parts):  # a claim is quickly refused, a rule slowly
+                quick = all(self.fits(part) for part in parts if isinstance(part, _Claim | _Need))
+                return quick and all(map(self.fits, parts))
+        return any(map(self.fits, node.options))
+
+    def write(self, node: NamedTuple) -> None:
+        """Adds a node that fits to the text."""
         match node:
             case _Words(tokens):
-                return tokens, NOTHING
+                self.tokens += tokens
             case _Claim(slot, value):
-                return ((), frozenset({node})) if slots.get(slot) == value else None
-            case _Need(slot, present):
-                return ((), NOTHING) if (slot in slots) == present else None
+                self.claims[slot] = value
             case _Rule(name, role):
-                return self._write(self._expanded(name, role), slots, rng)
+                self.write(self._expanded(name, role))
             case _All(parts):
-                return self._write_all(parts, slots, rng)
+                for part in parts:
+                    self.write(part)
             case _Any(options):
-                options = list(options)
-                while options:
-                    option = options.pop(int(rng.random() * len(options)))
-                    written = self._write(option, slots, rng)
-                    if written is not None:
-                        return written
-        return None
-
-    def _write_all(self, parts: tuple, slots: Slots, rng: np.random.Generator):
-        tokens, claims = (), NOTHING
-        for part in parts:
-            written = self._write(part, slots, rng)
-            if written is None:
-                return None
-            tokens, claims = tokens + written[0], claims | written[1]
-        return tokens, claims
+                options = [option for option in options if self.fits(option)]
+                self.write(options[int(self._rng.random() * len(options))])
 
 
 class _Reading:
     """All ways to read a text. Each node at each position is read once."""
 
-    def __init__(self, expanded, tokens: tuple[str, ...]):
-        self._expanded, self.tokens = expanded, tokens
+    def __init__(self, expanded, index, tokens: tuple[str, ...]):
+        self._expanded, self._index, self.tokens = expanded, index, tokens
         self._known: dict[tuple, set[tuple[int, Claims]]] = {}
         self.furthest = 0
 
@@ -211,8 +257,8 @@ class _Reading:
                 return {(end, NOTHING)}
             case _Claim():
                 return {(start, frozenset({tuple(node)}))}
-            case _Need():
-                return {(start, NOTHING)}
+            case _Need(slot, present):
+                return {(start, NOTHING if present else frozenset({(slot, None)}))}
             case _Rule(name, role):
                 key = (name, role, start)
                 if key not in self._known:
@@ -223,8 +269,17 @@ class _Reading:
                 for part in parts:
                     ways = {way for before in ways for way in self._continue(part, before)}
                 return ways
-            case _Any(options):
-                return {way for option in options for way in self._read(option, start)}
+            case _Any():
+                return {
+                    way for option in self._begun(node, start) for way in self._read(option, start)
+                }
+
+    def _begun(self, node: _Any, start: int) -> list:
+        """The options that may stand at `start`."""
+        index = self._index(node)
+        token = self.tokens[start] if start < len(self.tokens) else None
+        empty = index.get(None, [])
+        return empty if token is None else index.get(token, []) + empty
 
     def _continue(self, part: NamedTuple, before: tuple[int, Claims]):
         middle, claimed = before
@@ -250,7 +305,7 @@ def _tokens(text: str) -> tuple[str, ...]:
     return tuple("a" if token == "an" else token for token in TOKEN.findall(text.lower()))
 
 
-def _prose(tokens: tuple[str, ...]) -> str:
+def _prose(tokens: list[str]) -> str:
     """Tokens as written English: the right article, spaces, and capitals where there are stops."""
     words, capitals = [], tokens[-1] in ENDS
     for i, token in enumerate(tokens):
