@@ -123,9 +123,11 @@ def count(slots: Slots, said: dict[str, Detection]) -> dict[str, Counts]:
 
 def kind_of(slot: str) -> str:
     """a.color is a kind of *.color, e2.verb of e*.verb, count.ball of count.*; others stay."""
-    if role := re.match(r"([a-z])(\d*)\.", slot):
-        return f"{role[1] if role[2] else ''}*.{slot[role.end() :]}"
-    first, dot, _ = slot.partition(".")
+    if numbered := re.match(r"([a-z]+)\d+\.(.+)", slot):
+        return "{}*.{}".format(*numbered.groups())
+    first, dot, rest = slot.partition(".")
+    if dot and len(first) == 1:
+        return f"*.{rest}"
     return f"{first}.*" if dot else slot
 
 
