@@ -1,10 +1,11 @@
 """Survival: Crafter, a world of tiles seen from above, played by an agent that has goals.
 
 The picture is a grid of tiles around the player, over the inventory; how many tiles there are
-follows from the aspect, and the tiles stretch a little to fill the asked size. Pictures are averaged
-over areas, from 16 pixels a tile. Six steps are a second. A clip starts close to what its first goal needs. Its daylight stays as it
-is, and creatures are visited in the order of their positions: Crafter's own order changes from run
-to run. With the locked versions, equal seeds then give equal frames.
+follows from the aspect. Pictures are averaged over areas, from 16 pixels a tile, and stretched by
+at most a ninth for aspects of 1:3 to 3:1. Six steps are a second. A clip starts close to what its
+first goal needs. Its daylight stays as it is, and creatures are visited in the order of their
+positions: Crafter's own order changes from run to run. With the locked versions, equal seeds then
+give equal frames.
 
 "seen" clips never show a player on sand at night, or on a path at dusk.
 """

@@ -32,7 +32,7 @@ def detect(frames: np.ndarray) -> dict[str, Detection]:
     centre = len(tiles) // 2
     ground = tiles[centre].split(" on ")[-1]
     sure = float(np.clip(1 - errors / np.maximum(others, 1e-6), 0, 1).mean())
-    states = _states(pictures, awake, grid, time)
+    states = _states(pictures, awake, (frames.shape[2], frames.shape[1]), time)
     around = near([name.split(" on ")[0] for k, name in enumerate(tiles) if k != centre])
     slots = {"time": time, "ground": ground, **around, **facts(states)}
     return {name: Detection(value, sure) for name, value in slots.items()}
@@ -106,12 +106,13 @@ def _light(pictures: np.ndarray, grain: np.ndarray, daylight: float) -> np.ndarr
     return daylight * pictures + (1 - daylight) * night
 
 
-def _states(pictures, awake: list[int], grid: tuple[int, int], time: str) -> list[dict]:
-    """What `facts` needs of each frame: position, inventory, deeds, sleep."""
+def _states(pictures, awake: list[int], size: tuple[int, int], time: str) -> list[dict]:
+    """What `facts` needs of each frame (of this width and height)."""
+    grid = grid_of(*size)
     states, position, done = [], np.zeros(2, int), Counter()
     before, bag = None, None
     for k, picture in enumerate(pictures):
-        now = _inventory(picture, grid)
+        now = _inventory(picture, size)
         if k in awake:
             names = np.array(_match(picture, grid, time)[0]).reshape(-1, grid[0])
             tiles = np.array([[name.split(" on ")[-1] for name in row] for row in names])
@@ -147,22 +148,31 @@ def _shift(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return np.array(max(((x, y) for x in reach for y in reach), key=agreement))
 
 
-def _inventory(picture: np.ndarray, grid: tuple[int, int]) -> dict[str, int]:
+def _inventory(picture: np.ndarray, size: tuple[int, int]) -> dict[str, int]:
     """How many of each item the picture shows."""
-    cells = picture[grid[1] - item_rows(grid[0]) :].reshape(-1, picture.shape[-1])
-    return {
-        item: int(((cells[k] - _amounts(item)) ** 2).mean(-1).argmin())
-        for k, item in enumerate(constants.items)
-    }
+    columns, rows = grid_of(*size)
+    cells = picture[rows - item_rows(columns) :].reshape(-1, picture.shape[-1])[
+        : len(constants.items)
+    ]
+    amounts = ((_amounts(size) - cells) ** 2).mean(-1).argmin(0)
+    return dict(zip(constants.items, amounts.tolist()))
 
 
 @functools.cache
-def _amounts(item: str) -> np.ndarray:
-    """Samples of an item's tile for the amounts 0 to 9."""
-    textures = engine.Textures(crafter.constants.root / "assets")
-    view = engine.ItemView(textures, (1, 1))
-    shown = [view({item: n}, (TILE, TILE)).swapaxes(0, 1) for n in range(10)]
-    return np.stack([_samples(picture, (1, 1)).reshape(-1) for picture in shown])
+def _amounts(size: tuple[int, int]) -> np.ndarray:
+    """Samples of the items in a picture of this width and height: amount, item, samples."""
+    columns, rows = grid_of(*size)
+    view = engine.ItemView(
+        engine.Textures(crafter.constants.root / "assets"), (columns, item_rows(columns))
+    )
+    amounts = []
+    for n in range(10):
+        picture = np.zeros((rows * TILE, columns * TILE, 3), np.uint8)
+        items = view(dict.fromkeys(constants.items, n), (TILE, TILE)).swapaxes(0, 1)
+        picture[-len(items) :] = items
+        cells = _samples(resized(picture, *size), (columns, rows))[rows - item_rows(columns) :]
+        amounts.append(cells.reshape(-1, cells.shape[-1])[: len(constants.items)])
+    return np.stack(amounts)
 
 
 def _deeds(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
