@@ -73,7 +73,7 @@ def test_missions_are_solved(clips):
 
 
 def test_the_facts_follow_from_the_states():
-    key, box = thing("blue", "key", 5, 3), thing("red", "box", 1, 8)
+    key, box = thing("blue", "key", 6, 3), thing("red", "box", 1, 8)
     door = thing("green", "door", 8, 2, state="closed")
     states = [
         state((3, 3), objects=[door, key, box]),

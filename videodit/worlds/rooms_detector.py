@@ -56,22 +56,26 @@ def _match(frame: np.ndarray, grid: tuple[int, int]):
     )
     tiles = np.asarray(picture, np.float32).reshape(rows, SAMPLES, columns, SAMPLES, 3)
     tiles = tiles.swapaxes(1, 2).reshape(rows * columns, 1, -1)
-    names, templates = _templates()
+    names, templates = _templates(round(across * TILE))
     errors = ((tiles - templates) ** 2).mean(-1)
     best, second = np.partition(errors, 1, axis=1)[:, :2].T
     return [names[k] for k in errors.argmin(1)], best, second
 
 
 @functools.cache
-def _templates() -> tuple[list, np.ndarray]:
-    """((object, the agent's direction), either may be None) and the samples of each tile."""
+def _templates(pixels: int) -> tuple[list, np.ndarray]:
+    """((object, the agent's direction), either may be None) and the samples of each tile.
+
+    `pixels`: about how many a tile has in the frames, both ways.
+    """
     things = [kind(color) for kind, color in product((Ball, Box, Key), COLOR_NAMES)]
     doors = [Door(color, is_open) for color, is_open in product(COLOR_NAMES, (False, True))]
     names = [(thing, None) for thing in (None, Wall(), *things, *doors)]
     under = [None, *(door for door in doors if door.is_open)]
     names += list(product(under, range(len(FACINGS))))
     drawn = [Grid.render_tile(*name, tile_size=TILE).astype(np.uint8) for name in names]
-    pictures = [resized(picture, SAMPLES, SAMPLES) for picture in drawn]
+    shown = [resized(picture, pixels, pixels) for picture in drawn]
+    pictures = [resized(picture, SAMPLES, SAMPLES) for picture in shown]
     return names, np.stack(pictures).reshape(len(names), -1).astype(np.float32)
 
 
