@@ -10,7 +10,8 @@ said      the share for which the detector says a value, right or wrong
 right     the share for which it says the true value
 invented  how often it says a value of such a slot where there is none, as a share of the true ones
 
-A kind of which the detector never says anything is listed, and left out of the sums.
+Objects are matched first (videodit/worlds/matching.py). A kind of which the detector never says
+anything is listed, and left out of the sums.
 """
 
 import collections
@@ -28,6 +29,7 @@ from tools.processes import in_processes
 from tools.shards import Progress
 from videodit.config import ConfigError, check
 from videodit.data.video import encode, read_frames
+from videodit.worlds.matching import match
 from videodit.worlds.world import WORLDS, Detection, Shape, Slots, open_world
 
 VERSIONS = ("raw", "stored")
@@ -87,7 +89,7 @@ def look(number: int, world: str, shapes: Shapes, seed: int) -> Seen:
     clip = opened.make(clip_of, shape)
     stored = read_frames(encode(clip.frames, clip.fps))
     said = {
-        version: opened.detect(frames, clip.fps)
+        version: match(clip.slots, opened.detect(frames, clip.fps))
         for version, frames in zip(VERSIONS, (clip.frames, stored))
     }
     return Seen(shape, clip.slots, said)

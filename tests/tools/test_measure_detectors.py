@@ -1,4 +1,7 @@
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from fake_world import FakeWorld
@@ -31,7 +34,9 @@ def test_slots_are_counted_by_kind():
         "count.*": Counts(true=1),
         "place": Counts(invented=1),
     }
-    assert kind_of("e12.verb") == "e*.verb" and kind_of("camera") == "camera"
+    assert [kind_of(slot) for slot in ("e12.verb", "event.1", "camera")] == [
+        *("e*.verb", "event.*", "camera")
+    ]
 
 
 def test_the_report_says_what_the_detector_gets_right():
@@ -56,6 +61,30 @@ def test_the_report_says_what_the_detector_gets_right():
     assert table[-1] == "never said: camera"
 
 
+def test_stored_clips_are_what_a_decoder_gives(monkeypatch):
+    shown, detect = [], FakeWorld.detect
+    monkeypatch.setattr(FakeWorld, "detect", lambda *args: shown.append(args[1]) or detect(*args))
+    tool.look(0, "fake", SHAPES, seed=0)
+    seed = clip_seed(0, "test", 0)
+    raw, stored = shown
+    assert (raw == WORLD.make(seed, SHAPES.draw(seed)).frames).all()
+    assert 0 < abs(stored.astype(int) - raw).mean() < 3
+
+
 def test_no_clips_are_refused():
     with pytest.raises(ConfigError, match="clips=0: expected at least 1"):
         measure_detectors("fake", 0, SHAPES)
+
+
+def test_the_command_line(tmp_path):
+    flags = ("--world=sprites", "--clips=6", "--frames=5,9", f"--out={tmp_path / 'seen.json'}")
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.measure_detectors", *flags, "--workers=2"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    measured = json.loads((tmp_path / "seen.json").read_text())
+    assert "*.color" in done.stdout and measured["raw"]["*.color"]["right"] > 0.5
