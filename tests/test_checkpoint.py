@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from packs import tiny_config
 
-from videodit.checkpoint import Checkpointer, check_run, read_config, restore_ema, write_run
+from videodit.checkpoint import (
+    Checkpointer,
+    check_data,
+    check_run,
+    read_config,
+    restore_ema,
+    write_run,
+)
 from videodit.config import ConfigError
 from videodit.data.sources import open_tokenizer
 from videodit.data.tokenizer import train_tokenizer
@@ -65,3 +72,12 @@ def test_a_run_is_known_by_its_model_and_tokenizer_wherever_its_inputs_lie(tmp_p
         check_run(tmp_path, tiny_config(dit__size="B"), tokenizer)
     with pytest.raises(ConfigError, match=r"text.workdir=.*another tokenizer"):
         check_run(tmp_path, moved, train_tokenizer(["other words", "altogether"], 300))
+
+
+def test_other_data_on_resume_are_said(tmp_path, caplog):
+    check_data(tmp_path, "one", resumed=False)
+    check_data(tmp_path, "one", resumed=True)
+    check_data(tmp_path, "two", resumed=False)
+    assert not caplog.records
+    check_data(tmp_path, "three", resumed=True)
+    assert "catalog" in caplog.text and str(tmp_path) in caplog.text

@@ -5,6 +5,7 @@ onto any other. The averaged weights can be read alone: `restore_item(..., "ema"
 """
 
 import json
+import logging
 import os
 from pathlib import Path
 
@@ -14,7 +15,10 @@ import orbax.checkpoint as ocp
 from videodit.config import Config, ConfigError, differences, from_json, to_dict
 from videodit.data.tokenizer import Tokenizer
 
+DATA_FILE = "data.digest"  # in the workdir: what the batches followed from
 MODEL_PARTS = ("task", "autoencoder", "text", "dit")  # fields that decide what parameters there are
+
+logger = logging.getLogger(__name__)
 
 
 class Checkpointer:
@@ -94,6 +98,19 @@ def check_run(workdir: str | os.PathLike, cfg: Config, tokenizer: Tokenizer) -> 
             raise ConfigError(
                 f"text.workdir={cfg.text.workdir!r}: another tokenizer than {path.parent} has"
             )
+
+
+def check_data(workdir: str | os.PathLike, digest: str, *, resumed: bool) -> None:
+    """Writes the digest of a run's plan; warns if the run goes on with other data than it had."""
+    path = Path(workdir) / DATA_FILE
+    if resumed and path.is_file() and path.read_text().strip() != digest:
+        logger.warning(
+            "%s: the catalog, the data config or the seed has changed since the run stopped: "
+            "from here on its batches are not those of a run that did not stop",
+            workdir,
+        )
+    if jax.process_index() == 0:
+        path.write_text(digest + "\n")
 
 
 def write_run(workdir: str | os.PathLike, cfg: Config, tokenizer: Tokenizer) -> None:

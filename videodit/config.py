@@ -59,9 +59,10 @@ class SamplingConfig:
     """
 
     sides: Table = ()  # (step, least, most): sqrt(width * height) in pixels, uniform
-    seconds: Table = ()  # (step, least, most): duration, uniform; a random part of a longer clip
+    # (step, least, most): duration, uniform, to whole patches; a random part of a longer clip.
+    seconds: Table = ()
     rates: Table = ()  # (step, fps, ...): one of them is approached by leaving frames out
-    images: Table = ()  # (step, share): share of the vision tokens that are images'
+    images: Table = ()  # (step, share): images' share of the tokens of each source that has both
     drop: Table = ()  # (step, most, a, b): most * Beta(a, b) of a clip's tokens, at random
     drop_static: Table = ()  # (step, share): of the patches that repeat the previous frame
 
@@ -359,7 +360,8 @@ def _convert(hint, value, name: str):
         if kinds[-1] is Ellipsis:
             kinds = kinds[:1] * len(value)
         check(len(value) == len(kinds), name, value, f"{len(kinds)} values")
-        return tuple(_convert(kind, item, name) for kind, item in zip(kinds, value))
+        pairs = enumerate(zip(kinds, value))
+        return tuple(_convert(kind, item, f"{name}[{i}]") for i, (kind, item) in pairs)
     accepted = (int, float) if hint is float else hint
     check(
         isinstance(value, accepted) and not isinstance(value, bool),

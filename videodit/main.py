@@ -27,6 +27,8 @@ def main(argv):
         train(cfg, WORKDIR.value)
     except ConfigError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command goes on from the newest checkpoint")
 
 
 if __name__ == "__main__":

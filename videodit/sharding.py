@@ -12,6 +12,7 @@ import os
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from videodit.config import ConfigError, MeshConfig
@@ -82,6 +83,28 @@ def join_processes(cfg: MeshConfig) -> None:
         jax.distributed.initialize(address, *map(int, numbers))
     elif "," in os.environ.get("TPU_WORKER_HOSTNAMES", ""):
         jax.distributed.initialize()
+
+
+def first_alone(make):
+    """`make()` on process 0, and then on the others: what it leaves on disk is made once."""
+    if jax.process_count() == 1:
+        return make()
+    if jax.process_index() > 0:
+        multihost_utils.sync_global_devices("first_alone")
+        return make()
+    made = make()
+    multihost_utils.sync_global_devices("first_alone")
+    return made
+
+
+def check_same(digest: str, what: str) -> None:
+    """Raises ConfigError naming `what` if processes have different digests (hexadecimal)."""
+    if jax.process_count() > 1:
+        digests = multihost_utils.process_allgather(np.array([int(digest[:8], 16)], np.uint32))
+        if len(set(np.ravel(digests).tolist())) > 1:
+            raise ConfigError(
+                f"{what}: processes do not see the same; index a folder once, where all can read it"
+            )
 
 
 def axis_size(name: str) -> int:

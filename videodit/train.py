@@ -13,15 +13,22 @@ import jax.numpy as jnp
 import numpy as np
 from clu import parameter_overview
 
-from videodit.checkpoint import Checkpointer, check_run, read_config, restore_ema, write_run
+from videodit.checkpoint import (
+    Checkpointer,
+    check_data,
+    check_run,
+    read_config,
+    restore_ema,
+    write_run,
+)
 from videodit.config import RANDOM, Config, ConfigError, check
-from videodit.data.loader import train_batches, validation_batches
+from videodit.data.loader import make_pool, train_batches, validation_batches
 from videodit.data.plan import Plan
 from videodit.data.sources import open_source, open_tokenizer
 from videodit.data.tokenizer import Tokenizer
 from videodit.metrics import MetricWriter, StepTimer, format_count
 from videodit.optim import make_optimizer, make_schedule
-from videodit.sharding import abstract, axis_size, make_mesh
+from videodit.sharding import abstract, axis_size, check_same, first_alone, make_mesh
 from videodit.step import make_eval_step, make_init, make_train_step, merge, summarize
 from videodit.tasks.autoencoder import AutoencoderTask
 from videodit.tasks.diffusion import DiffusionTask
@@ -49,11 +56,14 @@ def _train(cfg: Config, workdir: Path) -> dict:
     tokenizer = open_tokenizer(cfg.text.workdir)
     check_run(workdir, cfg, tokenizer)
     check_rows(cfg)
-    source, patch = open_source(cfg.data, tokenizer), cfg.autoencoder.patch
-    plan = Plan(source.catalog, cfg.data, cfg.seed, patch, source.parts)
+    source = first_alone(lambda: open_source(cfg.data, tokenizer))  # it may have to be indexed
+    plan = Plan(source.catalog, cfg.data, cfg.seed, cfg.autoencoder.patch, source.parts)
+    check_same(plan.digest(), "data.catalog")
     cfg = dataclasses.replace(cfg, data=plan.cfg)
-    batches_from = lambda step: train_batches(source, plan, tokenizer, patch, start_step=step)
-    held_out = lambda: validation_batches(source, plan, tokenizer, patch)
+    data = (source, plan, tokenizer, cfg.autoencoder.patch)
+    pool = make_pool(*data)
+    batches_from = lambda step: train_batches(*data, start_step=step, pool=pool)
+    held_out = lambda: validation_batches(*data, pool=pool)
 
     def from_the_start():  # opened when the first batch is asked for
         with closing(batches_from(0)) as batches:
@@ -78,6 +88,7 @@ def _train(cfg: Config, workdir: Path) -> dict:
         if cfg.init_from:
             state |= read_stage(cfg, tokenizer, abstract(init, key, frozen)["params"])
     write_run(workdir, cfg, tokenizer)
+    check_data(workdir, plan.digest(), resumed=first > 0)
     parameters = parameter_overview.count_parameters(state["params"])
     logger.info(
         "%s parameters\n%s",
@@ -139,6 +150,8 @@ def _train(cfg: Config, workdir: Path) -> dict:
     task.finish(state["ema"], frozen, from_the_start(), workdir)
     checkpoints.close()
     writer.close()
+    if pool:
+        pool.close()
     summary = {
         "parameters": int(parameters),
         "steps": cfg.steps,

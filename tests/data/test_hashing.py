@@ -8,7 +8,9 @@ from videodit.data.hashing import permute, uniform
 @pytest.mark.parametrize("size", [1, 2, 5, 64, 1000, 4097])
 def test_permute_is_a_permutation_for_every_key(size):
     index = np.arange(size)
-    images = [permute(index, np.full(size, size), np.full(size, key, np.uint64)) for key in (0, 7)]
+    images = [
+        permute(index, np.full(size, size), np.full(size, key, np.uint64), size) for key in (0, 7)
+    ]
     for image in images:
         np.testing.assert_array_equal(np.sort(image), index)
     if size >= 64:
@@ -18,7 +20,7 @@ def test_permute_is_a_permutation_for_every_key(size):
 
 def test_permute_takes_sizes_and_keys_apart():
     size, key = np.array([3, 1000, 3, 3]), np.array([5, 6, 5, 5], np.uint64)
-    together = permute(np.array([0, 999, 1, 2]), size, key)
+    together = permute(np.array([0, 999, 1, 2]), size, key, 1000)
     assert sorted(together[[0, 2, 3]]) == [0, 1, 2] and together[1] < 1000
 
 

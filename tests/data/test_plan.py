@@ -188,14 +188,15 @@ def test_dropped_tokens_make_room_and_are_counted():
     assert plan.fill(range(40)) > 0.96
 
 
-def mixture_plan(weights, **cfg):
-    """Three sources, of small, middle and large clips."""
+def mixture_plan(weights, sources=3, **cfg):
+    """Up to three sources, of small, middle and large clips."""
     sides = np.repeat([16, 24, 40], 500).astype(np.int32)
     clips = made_up(1500, width=sides, height=sides, frames=np.full(1500, 5, np.int32))
     cfg = (
         dict(row_tokens=256, text_tokens=512, max_segments=32, batch_rows=8, rows_per_window=64)
         | cfg
     )
+    clips = clips.select(np.arange(500 * sources))
     parts = [Part(500 * i, 500 * (i + 1), weight) for i, weight in enumerate(weights)]
     return clips, Plan(clips, DataConfig(**cfg), 0, PATCH, parts)
 
@@ -232,10 +233,31 @@ def test_images_get_their_share_of_the_tokens():
     assert later and all(clips.frames[p.clip] > 1 for p in later)
 
 
-def test_a_part_without_clips_for_training_is_refused():
-    clips = made_up(20, val=10)
-    with pytest.raises(ConfigError, match=r"clip0.* is for training"):
-        Plan(clips, CFG, 0, PATCH, [Part(0, 10, 1), Part(10, 20, 1)])
+@pytest.mark.parametrize("rows_per_window, weight", [(8, 0.02), (4, 0.02), (64, 0.002)])
+def test_small_shares_hold_in_small_windows(rows_per_window, weight):
+    _, plan = mixture_plan((weight, 1 - weight), 2, batch_rows=4, rows_per_window=rows_per_window)
+    placed = [p for step in range(1000) for row in plan.rows(step) for p in row]
+    shares = [sum(p.keep for p in placed if p.clip // 500 == source) for source in range(2)]
+    assert shares[0] / sum(shares) == pytest.approx(weight, abs=0.005)
+
+
+def test_a_part_without_clips_for_training_gives_none():
+    clips = made_up(300, val=100)
+    plan = Plan(clips, CFG, 0, PATCH, [Part(0, 100, 1), Part(100, 300, 1)])
+    assert min(p.clip for step in range(10) for row in plan.rows(step) for p in row) >= 100
+    held_out = {p.clip for rows in plan.validation_rows() for row in rows for p in row}
+    assert held_out == set(range(100))
+
+
+def test_the_digest_follows_what_the_rows_follow_from():
+    clips = made_up(100)
+    digest = lambda clips=clips, seed=0, **cfg: Plan(
+        clips, dataclasses.replace(CFG, **cfg), seed, PATCH
+    ).digest()
+    assert digest() == digest(made_up(100)) == digest(workers=4, threads=1, max_broken=0.5)
+    others = [digest(seed=1), digest(row_tokens=96), digest(clips.select(np.arange(99)))]
+    others.append(digest(sampling=SamplingConfig(drop=((0, 0.1, 1, 1),))))
+    assert len({digest(), *others}) == 5
 
 
 def test_text_tokens_are_chosen_as_few_as_keep_the_rows_full():

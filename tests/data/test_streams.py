@@ -14,7 +14,8 @@ def test_every_epoch_holds_every_clip_once_in_another_order(count):
     if count > 1:
         assert (epochs[0] != epochs[1]).mean() > 0.5
         assert (Order(clips, sizes, seed=2, name="")(np.arange(count)) != epochs[0]).mean() > 0.5
-    np.testing.assert_array_equal(order(np.array([2 * count])), epochs[2, :1])
+    pieces = [order(np.arange(start, min(start + 20, count))) for start in range(0, count, 20)]
+    np.testing.assert_array_equal(np.concatenate(pieces), epochs[0])
 
 
 def test_any_stretch_of_the_order_holds_about_as_many_tokens():

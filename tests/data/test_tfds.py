@@ -176,7 +176,7 @@ def test_unknown_features_are_listed(features):
 
 def test_what_cannot_be_opened_is_named(tmp_path, folder):
     for name, message in (
-        (f"tfds:{tmp_path / 'absent'}:train", "absent:train: cannot be opened"),
+        (f"tfds:{tmp_path / 'absent'}:train", "absent': no such folder"),
         (f"tfds:{folder}:dev", "dev: cannot be opened: Unknown split"),
         (f"tfds:{folder}", "expected tfds:BUILDER_FOLDER:SPLIT"),
     ):

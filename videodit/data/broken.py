@@ -46,7 +46,7 @@ class Broken:
 
     def _name(self, clip: int, reason: str) -> str:
         name = str(self._ids[clip])
-        return reason if name in reason else f"clip {name}: {reason}"
+        return reason if f"clip {name}" in reason else f"clip {name}: {reason}"
 
     def _report(self) -> str:
         lines = list(self._reasons.values())

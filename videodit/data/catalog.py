@@ -6,6 +6,7 @@ plan needs are numpy arrays. Ids, shards and captions stay on disk and are mappe
 
 import dataclasses
 import os
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +105,7 @@ class Catalog:
         table = table.replace_schema_metadata({TOKENIZER_KEY: self.tokenizer})
         path = Path(folder) / FILE
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        temporary = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
         pq.write_table(table, temporary)
         temporary.replace(path)
 
@@ -156,14 +157,15 @@ def matching(path: Path, where: str) -> np.ndarray:
     with duckdb.connect() as connection:
         clips = connection.read_parquet(str(path), file_row_number=True)
         known = [name for name in clips.columns if name != "file_row_number"]
-        computed = {name: sql for name, sql in COMPUTED.items() if name not in known}
+        computed = COMPUTED | dict.fromkeys(MEASURED, "NULL::FLOAT")
+        computed = {name: sql for name, sql in computed.items() if name not in known}
         names = ", ".join([*known, *computed])
         added = "".join(f", {sql} AS {name}" for name, sql in computed.items())
         try:
             found = clips.project(f"*{added}").filter(where).project("file_row_number")
             rows = found.fetchnumpy()["file_row_number"]
         except duckdb.Error as error:
-            raise ConfigError(f"data.where={where!r}: {error}; columns: {names}") from error
+            raise ConfigError(f"data.where={where!r}: {path}: {error}; columns: {names}") from error
     if not len(rows):
         raise ConfigError(f"data.where={where!r}: true for no clip of {path}")
     return np.sort(rows)
@@ -193,7 +195,10 @@ def _check_file(path: Path) -> str:
     except (pa.ArrowException, OSError) as error:
         raise ConfigError(f"{path}: not a readable Parquet file: {error}") from error
     if TOKENIZER_KEY not in (schema.metadata or {}):
-        raise ConfigError(f"{path}: not a videodit catalog (no {TOKENIZER_KEY.decode()} metadata)")
+        raise ConfigError(
+            f"{path}: not a videodit catalog: its Parquet metadata lack {TOKENIZER_KEY.decode()} "
+            "(the digest of the tokenizer), which a tool that adds columns must keep"
+        )
     missing = [name for name in SCHEMA.names if name not in (*schema.names, *MEASURED)]
     if missing:
         raise ConfigError(f"{path}: lacks the columns {', '.join(missing)}")

@@ -142,7 +142,7 @@ class Sampler:
         return shrink(width, self.patch[2]), shrink(height, self.patch[1])
 
     def _shorten(self, frames, wanted, area) -> np.ndarray:
-        """At most the wanted frames, as many as a row holds, in whole patches of time."""
+        """About the wanted frames, as many as a row holds, in whole patches of time."""
         unit = self.patch[0]
         cells = np.minimum(np.rint(np.maximum(wanted - 1, 0) / unit), (frames - 1) // unit)
         cells = np.minimum(cells, self.cfg.row_tokens // area - 1).astype(np.int64)

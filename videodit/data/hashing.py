@@ -30,13 +30,15 @@ def uniform(seed: int, numbers: np.ndarray, name: str) -> np.ndarray:
     return (mix(hash_key(seed, name) + numbers.astype(np.uint64)) >> np.uint64(11)) * 2.0**-53
 
 
-def permute(index: np.ndarray, size: np.ndarray, key: np.ndarray) -> np.ndarray:
+def permute(index: np.ndarray, size: np.ndarray, key: np.ndarray, most: int) -> np.ndarray:
     """Where a permutation of range(size) takes each index: n int64 from n ints, sizes and keys.
 
-    A Feistel network on the smallest even number of bits that holds all sizes, repeated until the
+    `most`: the largest size there is, which is a part of the key.
+
+    A Feistel network on the smallest even number of bits that holds `most`, repeated until the
     value is in range (cycle walking; Black and Rogaway, CT-RSA 2002).
     """
-    half = np.uint64(-(-max(int(np.max(size, initial=1) - 1).bit_length(), 2) // 2))
+    half = np.uint64(-(-max((most - 1).bit_length(), 2) // 2))
     mask = (np.uint64(1) << half) - np.uint64(1)
     value, size = index.astype(np.uint64), np.asarray(size, np.uint64)
     outside = np.arange(len(value))

@@ -65,7 +65,12 @@ def split_of(name: str) -> str:
 
 
 def index_folder(folder: str | os.PathLike, name: str = "") -> Path:
-    """Where the index of a folder is kept: inside it, else (remote, read-only) in the cache."""
+    """Where the index of a folder is kept: inside it, else (remote, read-only) in the cache.
+
+    Raises ConfigError if there is no such folder.
+    """
+    if not storage.is_dir(folder):
+        raise ConfigError(f"data.catalog={os.fspath(folder)!r}: no such folder")
     inside = Path(folder) / FOLDER / name
     if not storage.is_remote(folder):
         with contextlib.suppress(OSError):

@@ -49,23 +49,30 @@ STEPS = 2**40  # of an endless stream: grain wants a length
 
 
 def train_batches(
-    source: Source, plan: Plan, tokenizer: Tokenizer, patch: Size, *, start_step: int
+    source: Source,
+    plan: Plan,
+    tokenizer: Tokenizer,
+    patch: Size,
+    *,
+    start_step: int,
+    pool: Pool | None = None,
 ) -> Iterator[PackedBatch]:
     """An endless iterator of the PackedBatch of step `start_step`, start_step + 1, ...
 
     Its arrays are global, sharded over the current mesh (rows by "batch", L and S by "length"); on
-    one device if there is no mesh. `close()` ends its threads and processes. A clip that is broken
+    one device if there is no mesh. `close()` ends its threads and processes; `pool`: running
+    workers (`make_pool`) to use, which it leaves running. A clip that is broken
     is replaced by a spare of the plan or left out (`PackedBatch.replaced`). Raises ConfigError for
     a batch that the mesh does not divide, for the wrong tokenizer and, from `next`, for too many
     broken clips.
     """
     rows, put = _placement(plan.cfg)
     work = _Work(plan.rows, range(start_step, STEPS), rows, plan.spare)
-    return _batches(make_reader(source, plan, tokenizer, patch), work, put)
+    return _batches(make_reader(source, plan, tokenizer, patch), work, put, pool)
 
 
 def validation_batches(
-    source: Source, plan: Plan, tokenizer: Tokenizer, patch: Size
+    source: Source, plan: Plan, tokenizer: Tokenizer, patch: Size, *, pool: Pool | None = None
 ) -> Iterator[PackedBatch]:
     """An iterator like that of `train_batches` over every validation clip once, then it ends.
 
@@ -74,7 +81,7 @@ def validation_batches(
     batches = plan.validation_rows()
     rows, put = _placement(plan.cfg)
     work = _Work(batches.__getitem__, range(len(batches)), rows, lambda *_: None)
-    return _batches(make_reader(source, plan, tokenizer, patch), work, put)
+    return _batches(make_reader(source, plan, tokenizer, patch), work, put, pool)
 
 
 def host_batches(
@@ -95,6 +102,11 @@ def host_batches(
     reader = make_reader(source, plan, tokenizer, patch)
     work = _Work(plan.rows, range(start_step, stop_step), rows, plan.spare)
     return _batches(reader, work, lambda batch: batch, pool)
+
+
+def make_pool(source: Source, plan: Plan, tokenizer: Tokenizer, patch: Size) -> Pool | None:
+    """The decoding processes of a run, for all its iterators; None if the config wants none."""
+    return Pool(make_reader(source, plan, tokenizer, patch)) if plan.cfg.workers else None
 
 
 def make_reader(source: Source, plan: Plan, tokenizer: Tokenizer, patch: Size) -> Reader:

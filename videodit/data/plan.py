@@ -12,6 +12,7 @@ images, if their share is set. The schedules of data.sampling change between win
 
 import dataclasses
 import functools
+import hashlib
 import itertools
 import threading
 from collections.abc import Iterable, Sequence
@@ -24,12 +25,18 @@ from videodit.data.balance import balanced_order, imbalance
 from videodit.data.catalog import Catalog, Part
 from videodit.data.draws import Draws, Sampler
 from videodit.data.fitting import fit_decreasing
-from videodit.data.hashing import hash_key, mix
+from videodit.data.hashing import hash_key, mix, uniform
 from videodit.data.patches import Size
 from videodit.data.streams import make_streams
 from videodit.data.video import View
 from videodit.data.windows import Stage, Windows, choose_text_tokens, make_stages, take
 
+# Fields of DataConfig that rows follow from.
+PLANNED = (
+    *("row_tokens", "text_tokens", "max_segments", "batch_rows", "rows_per_window"),
+    *("tasks", "sampling"),
+)
+CACHED = 8  # windows and steps: the loader is ahead of the step whose metrics are read
 SPARES = 256  # clips among which one is looked for that fits into the place of a broken one
 
 
@@ -87,8 +94,8 @@ class Plan:
             self.cfg = dataclasses.replace(cfg, text_tokens=choose_text_tokens(windows))
         self._windows = dataclasses.replace(windows, cfg=self.cfg)
         self.stages = make_stages(self._windows)
-        self._window = functools.lru_cache(maxsize=4)(self._pack_window)
-        self._step = functools.lru_cache(maxsize=4)(self._place_step)
+        self._window = functools.lru_cache(maxsize=CACHED)(self._pack_window)
+        self._step = functools.lru_cache(maxsize=CACHED)(self._place_step)
         self._validation = functools.cache(self._pack_validation)
         self._lock = threading.Lock()  # or several threads would pack the same window
 
@@ -108,10 +115,10 @@ class Plan:
     def spare(self, placed: Placed, step: int, row: int, slot: int) -> Placed | None:
         """What stands in for a clip that cannot be read, or None if nothing is small enough.
 
-        `row` and `slot` say where in the global batch of the step. It has no more vision and text
-        tokens than `placed`, comes from the same source (an image for an image, where images are
-        drawn apart), and is a function of (seed, step, row,
-        slot): the longest that fits of SPARES random clips.
+        `row` and `slot` say where in the global batch of the step, and all is a function of them
+        and of the seed. It comes from the same source (an image for an image, where images are
+        drawn apart) and has no more vision and text tokens: the longest of SPARES random clips that
+        fits.
         """
         kinds = ("", "images" if self.catalog.frames[placed.clip] == 1 else "videos")
         sampler, streams = self._windows.sampler, self._windows.streams
@@ -155,6 +162,17 @@ class Plan:
         columns = (window.draws.keep, window.draws.tokens, window.draws.text)
         return list(zip(*(column[used].tolist() for column in columns)))
 
+    def digest(self) -> str:
+        """A hash of all that the rows follow from: equal digests, equal rows at every step."""
+        cfg = [getattr(self.cfg, name) for name in PLANNED]
+        hashed = hashlib.blake2b(repr((cfg, self.seed, self.patch, self._parts)).encode())
+        catalog = self.catalog
+        texts = (catalog.text_tokens.offsets, catalog.text_tokens.values)
+        sizes = (catalog.width, catalog.height, catalog.frames, catalog.fps, catalog.static)
+        for column in (*sizes, *texts, np.asarray(catalog.split) == "train"):
+            hashed.update(np.ascontiguousarray(column))
+        return hashed.hexdigest()[:16]
+
     def fill(self, steps: Iterable[int]) -> float:
         """The share of real vision tokens in the rows of these steps."""
         lengths = [self.lengths(step) for step in steps]
@@ -186,7 +204,9 @@ class Plan:
         stage = self._stage(number)
         drawn = self._windows.draw(stage.starts(number), stage.counts, stage.step)
         offered = list(map(self._shuffle, drawn))
-        taken = take(offered, self._windows.cuts(offered, stage.target, stage.shares))
+        chance = [uniform(self.seed, np.array([number]), f"cut {i}")[0] for i in range(len(drawn))]
+        cuts = self._windows.cuts(offered, stage.target, stage.shares, chance)
+        taken = take(offered, cuts)
         rows = self._order(taken, self._windows.fit(taken), number)
         return Window(taken, rows, sum(stage.counts))
 

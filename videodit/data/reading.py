@@ -38,21 +38,33 @@ class Reader:
         """Fills the empty row `out` (no leading B); `replace` is asked for each broken clip."""
         segments, replaced = [], []
         for slot, planned in enumerate(row):
-            placed, frames = self._read_any(slot, planned, replace)
-            segments.append(self._segment(frames, placed) if placed else None)
+            placed, frames, text = self._read_any(slot, planned, replace)
+            segments.append(self._segment(frames, text, placed) if placed else None)
             replaced.append(placed is not planned)
         packing.pack_row(segments, out, patch=self.patch, replaced=replaced)
 
     def _read_any(
         self, slot: int, placed: Placed | None, replace: Replace
-    ) -> tuple[Placed | None, np.ndarray | None]:
-        """The planned clip or else what replaces it, with its frames."""
+    ) -> tuple[Placed | None, np.ndarray | None, list[int] | None]:
+        """The planned clip or else what replaces it, with its frames and text tokens."""
         while placed:
+            text = self._text(placed)
             try:
-                return placed, self._read(placed)
+                self._check_text(placed, text)
+                return placed, self._read(placed), text
             except Exception as error:  # whatever a decoder makes of damaged bytes
                 placed = replace(slot, placed, _reason(error))
-        return None, None
+        return None, None, None
+
+    def _text(self, placed: Placed) -> list[int]:
+        catalog = self.source.catalog
+        return self.tokenizer.encode(catalog.captions[placed.clip][placed.caption])
+
+    def _check_text(self, placed: Placed, text: list[int]) -> None:
+        expected = self.source.catalog.text_tokens[placed.clip][placed.caption]
+        if len(text) != expected:
+            which = f"caption {placed.caption} has {len(text)} tokens"
+            raise ConfigError(f"{which}, the catalog says {expected}")
 
     def _read(self, placed: Placed) -> np.ndarray:
         """Raises what the source raises, and ConfigError for frames that are not as planned."""
@@ -62,9 +74,8 @@ class Reader:
             raise ConfigError(f"T H W 3 is {frames.shape}, the plan says {expected}")
         return frames
 
-    def _segment(self, frames: np.ndarray, placed: Placed) -> packing.Segment:
+    def _segment(self, frames: np.ndarray, text: list[int], placed: Placed) -> packing.Segment:
         """The clip with its caption, and which of its tokens are given and which stay."""
-        catalog = self.source.catalog
         rng = np.random.default_rng([self.seed, placed.sample_id])
         grid = patches.grid(*frames.shape[:3], self.patch)
         task_id, mask = given.draw(placed.task_id, grid, rng)
@@ -75,8 +86,8 @@ class Reader:
         return packing.segment(
             frames,
             patch=self.patch,
-            fps=float(catalog.fps[placed.clip]) / placed.view.stride,
-            text_tokens=self.tokenizer.encode(catalog.captions[placed.clip][placed.caption]),
+            fps=float(self.source.catalog.fps[placed.clip]) / placed.view.stride,
+            text_tokens=text,
             given=mask,
             kept=kept,
             task_id=task_id,

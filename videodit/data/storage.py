@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -113,7 +114,7 @@ def cached(key: str, name: str, make: Callable[[Path], None]) -> Path:
     path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}-{name}"
     with locked(path.name):
         if not path.exists():
-            temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+            temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
             try:
                 make(temporary)
                 temporary.replace(path)

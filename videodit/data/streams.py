@@ -41,7 +41,7 @@ class Order:
         within, turn = np.divmod(at, len(self.turns))
         stratum = self.turns[turn]
         keys = mix(mix(self.key + epoch.astype(np.uint64)) + stratum.astype(np.uint64))
-        place = permute(within, self.sizes[stratum], keys)
+        place = permute(within, self.sizes[stratum], keys, int(self.sizes.max()))
         return self.clips[self.starts[stratum] + place].astype(np.int64)
 
 
@@ -65,14 +65,17 @@ def make_streams(
 ) -> Iterator[Stream]:
     """One stream of training clips for each source, or one of its images and one of its videos.
 
-    Raises ConfigError if a source has no clip for training.
+    A source without clips for training has none. Raises ConfigError if no source has any.
     """
-    total = sum(part.weight for part in parts)
-    for number, part in enumerate(parts):
-        train = np.asarray(catalog.split[part.start : part.stop]) == "train"
-        clips = part.start + np.flatnonzero(train)
+    train = np.flatnonzero(np.asarray(catalog.split) == "train")
+    if not len(train):
+        raise ConfigError(f"data.catalog: none of its {len(catalog)} clips is for training")
+    bounds = [np.searchsorted(train, (part.start, part.stop)) for part in parts]
+    total = sum(part.weight for part, (first, last) in zip(parts, bounds) if first < last)
+    for number, (part, (first, last)) in enumerate(zip(parts, bounds)):
+        clips = train[first:last]
         if not len(clips):
-            raise ConfigError(_no_clip(catalog, part))
+            continue
         columns = (catalog.width, catalog.height, catalog.frames)
         sizes = functools.reduce(np.multiply, (c[clips].astype(np.int64) for c in columns))
         images = catalog.frames[clips] == 1
@@ -82,10 +85,3 @@ def make_streams(
         for kind, mask in kinds.items():
             order = Order(clips[mask], sizes[mask], seed, f"{number} {kind}")
             yield Stream(part.start, part.stop, order, part.weight / total, kind)
-
-
-def _no_clip(catalog: Catalog, part: Part) -> str:
-    if part.stop == part.start:
-        return "data.catalog: it has no clip for training"
-    count, first = part.stop - part.start, catalog.ids[part.start]
-    return f"data.catalog: none of the {count} clips from {first!r} on is for training"

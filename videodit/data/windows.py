@@ -63,20 +63,27 @@ class Windows:
         return found
 
     def cuts(
-        self, offered: Sequence[Draws], target: float, shares: Sequence[float], **capacity: int
+        self,
+        offered: Sequence[Draws],
+        target: float,
+        shares: Sequence[float],
+        chance: Sequence[float] | None = None,
+        **capacity: int,
     ) -> list[int]:
         """How many draws of each stream fill its share of a window up to the target.
 
-        Where text tokens or segments bind more than vision tokens, all streams give less.
-        `capacity` replaces what the config says.
+        Where text tokens or segments bind more than vision tokens, all streams give less. `chance`,
+        a number in [0, 1) of each stream, decides about the draw across its bound, so that shares
+        hold on average however few draws a window has. `capacity` replaces what the config says.
         """
         capacity = self.capacity() | capacity
         room = {name: target * self.cfg.rows_per_window * size for name, size in capacity.items()}
+        chance = [0.5] * len(offered) if chance is None else chance
         budgets = [share * room["row_tokens"] for share in shares]
-        cuts = _cut(offered, budgets)
+        cuts = _cuts(offered, budgets, chance)
         text = sum(int(drawn.text[:cut].sum()) for drawn, cut in zip(offered, cuts))
-        less = min(room["text_tokens"] / max(text, 1), room["max_segments"] / sum(cuts))
-        return cuts if less >= 1 else _cut(offered, [less * budget for budget in budgets])
+        less = min(room["text_tokens"] / max(text, 1), room["max_segments"] / max(sum(cuts), 1))
+        return cuts if less >= 1 else _cuts(offered, [less * size for size in budgets], chance)
 
     def fit(self, taken: Draws, **capacity: int) -> list[list[int]]:
         """The rows of a window: indices of the draws; the few that fit into none are left out."""
@@ -144,7 +151,8 @@ class _Trial:
         """The stage with the fullest rows in which nearly all clips find a place."""
         target = self.target()
         cuts = [self.windows.cuts(offered, target, self.shares) for offered in self.offered]
-        most = np.max(cuts, 0)  # and a little more, as other windows may need it
+        # A little more, as other windows may need it; a draw more where chance takes one.
+        most = np.max(cuts, 0) + (len(self.shares) > 1)
         counts = np.minimum(most + np.rint(0.003 * most).astype(int), self.counts)
         return Stage(window, self.step, target, self.shares, tuple(counts.tolist()), offsets)
 
@@ -181,16 +189,16 @@ class _Trial:
         return placed / drawn, tokens / (tried * self.room)
 
 
-def _cut(offered: Sequence[Draws], budgets: Sequence[float]) -> list[int]:
-    """How many draws each stream gives to a window: at least one if it is to give any.
+def _cuts(offered: Sequence[Draws], budgets: Sequence[float], chance: Sequence[float]) -> list[int]:
+    """How many draws each stream gives to a window, one at least in all.
 
-    A stream that is alone takes no more than its budget; of several each comes as near to its own
-    as it can, so that their shares hold whatever the sizes of their clips.
+    A stream that is alone takes no more than its budget. Of several, each takes the draw across
+    its budget with the probability of the part that lies within.
     """
+    if len(offered) == 1:
+        return [max(1, int(np.searchsorted(offered[0].keep.cumsum(), budgets[0], side="right")))]
     cuts = []
-    for drawn, budget in zip(offered, budgets):
-        sums = drawn.keep.cumsum()
-        slack = drawn.keep / 2 if len(offered) > 1 else 0
-        cut = int(np.searchsorted(sums - slack, budget, side="right"))
-        cuts.append(max(cut, 1) if budget else 0)
-    return cuts
+    for drawn, budget, share in zip(offered, budgets, chance):
+        reached = drawn.keep.cumsum() - (1 - share) * drawn.keep
+        cuts.append(int(np.searchsorted(reached, budget)) if budget else 0)
+    return cuts if any(cuts) else [int(i == np.argmax(budgets)) for i in range(len(cuts))]

@@ -8,6 +8,7 @@ A worker is a fresh Python without jax. A thread of the parent speaks with it ov
                          <-    ("broken", slot, clip, reason)
     spare or None        ->                                      the plan stays with the parent
                          <-    ("filled",)                       the row lies in shared memory
+                         <-    ("failed", error)                 or the worker gives up
 
 The memory holds two rows: one is filled while the parent copies the other. A worker ends when the
 pipe does, so none outlives its parent.
@@ -16,6 +17,7 @@ pipe does, so none outlives its parent.
 import contextlib
 import dataclasses
 import functools
+import logging
 import mmap
 import os
 import pickle
@@ -38,6 +40,9 @@ from videodit.data.reading import Reader, Replace
 
 ALIGN = 64  # bytes
 GB = 10**9
+PATIENCE = 60  # seconds with a clip before it is said
+
+logger = logging.getLogger(__name__)
 
 
 class Pool:
@@ -121,28 +126,40 @@ class _Worker:
             if new:
                 self._pipe.send_bytes(self._setup)
             self._pipe.send((row, half, deadly))
-            while (message := self._pipe.recv())[0] != "filled":
+            while (message := self._receive(clip))[0] in ("reads", "broken"):
                 if message[0] == "reads":
                     clip = message[1]
-                elif message[0] == "broken":
-                    self._pipe.send(replace(*message[1:]))
                 else:
-                    raise message[1]
+                    self._pipe.send(replace(*message[1:]))
         except (EOFError, OSError):  # of the pipe, perhaps amid a message
             return _Death(clip, self._bury())
         except BaseException:
             self._stop()  # it waits for an answer
             self._bury()
             raise
+        if message[0] == "failed":  # for a reason that is not a clip's
+            self._bury()
+            raise message[1]
         return None
+
+    def _receive(self, clip: int | None) -> tuple:
+        """The worker's next message; says now and then which clip it is waiting for."""
+        waited = 0
+        while not self._pipe.poll(PATIENCE):
+            waited += PATIENCE
+            what = "its source" if clip is None else f"the clip in row {clip} of the catalog"
+            logger.warning("a decoding process has been reading %s for %d s", what, waited)
+        return self._pipe.recv()
 
     def hand_over(self, half: int, out: PackedBatch) -> None:
         """Copies a filled row into the empty row `out`, after which the half is free."""
         row = self._halves[half]
-        real = np.count_nonzero(row.segment_ids)
-        out.tokens[:real] = row.tokens[:real]
-        _copy_others(row, out)
-        self.free.put(half)
+        try:
+            real = np.count_nonzero(row.segment_ids)
+            out.tokens[:real] = row.tokens[:real]
+            _copy_others(row, out)
+        finally:
+            self.free.put(half)
 
     def close(self) -> None:
         """Ends the process for good."""
