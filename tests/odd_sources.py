@@ -66,3 +66,10 @@ class OddSource(StoredSource):
     def look_for_jax(self, i):
         heavy = {"jax", "grain", "flax"} & sys.modules.keys()
         raise ConfigError(f"clip {self.catalog.ids[i]}: pid {os.getpid()}, loaded {sorted(heavy)}")
+
+
+class FullDisk:
+    """A tokenizer that cannot read what it needs: a fault of the machine, not of a clip."""
+
+    def encode(self, text):
+        raise OSError(28, "No space left on device")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from odd_sources import OddSource
+from odd_sources import FullDisk, OddSource
 
 from videodit.config import ConfigError, DataConfig
 from videodit.data.packing import row_of
@@ -61,6 +61,22 @@ def test_a_row_of_a_worker_equals_that_of_this_process_and_nothing_is_left_in_it
             (row, said), (expected, here) = fill(pool, made, clips), fill(made, made, clips)
             assert_equal(row, expected)
             assert said == here and len(said) == (3 in clips)
+
+
+def test_a_fault_of_the_machine_is_raised_and_no_clip_is_blamed():
+    made = dataclasses.replace(reader(), tokenizer=FullDisk())
+    with closing(Pool(made)) as pool:
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space left"):
+                fill(pool, made, (0, 1))
+
+
+def test_a_clip_whose_caption_is_not_as_long_as_the_catalog_says_is_replaced():
+    made = reader()
+    made.source.catalog.text_tokens.values[2] += 1
+    row, said = fill(made, made, (1, 2))
+    assert len(said) == 1 and said[0][:2] == (1, 2) and "caption 0 has" in said[0][2]
+    assert row.clip_ids[0, :2].tolist() == [1, SPARE]
 
 
 def test_a_worker_has_no_jax_and_stays():
