@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from videodit.data.video import encode, read_frames
+from videodit.worlds.matching import match
 from videodit.worlds.sprites import WORLD
-from videodit.worlds.world import Detection, Shape, align
+from videodit.worlds.world import Shape
 
 SHAPES = [
     Shape(32, 32, 1, 8.0),
@@ -29,7 +30,7 @@ def test_nearly_all_slots_are_right(stored):
         shape = SHAPES[seed % len(SHAPES)]
         clip = WORLD.make(seed, shape, "held_out" if seed % 5 == 0 else "seen")
         frames = read_frames(encode(clip.frames, shape.fps)) if stored else clip.frames
-        found = align(clip.slots, WORLD.detect(frames, shape.fps), "abc")
+        found = match(clip.slots, WORLD.detect(frames, shape.fps))
         for name in clip.slots.keys() | found.keys():
             kind = name.split(".")[-1]
             total[kind] += 1
@@ -73,16 +74,3 @@ def test_noise_is_looked_at_without_error():
     for frames, height, width in ((1, 1, 1), (2, 5, 60), (20, 33, 33)):
         video = rng.integers(0, 256, (frames, height, width, 3), dtype=np.uint8)
         assert all(0 <= found.confidence <= 1 for found in WORLD.detect(video, 8.0).values())
-
-
-def test_roles_are_exchanged_to_agree():
-    claims = {"a.color": "red", "a.event": "passes behind b", "b.color": "blue"}
-    found = {
-        "a.color": Detection("blue", 1.0),
-        "b.color": Detection("red", 0.5),
-        "b.event": Detection("passes behind a", 0.5),
-        "camera": Detection("still", 1.0),
-    }
-    aligned = align(claims, found, "ab")
-    assert {name: seen.value for name, seen in aligned.items()} == claims | {"camera": "still"}
-    assert aligned["a.color"].confidence == 0.5

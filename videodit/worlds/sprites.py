@@ -24,7 +24,8 @@ import numpy as np
 
 from videodit.worlds import sprites_captions, sprites_detector
 from videodit.worlds.sprites_drawing import Background, Drawn, Stroke, render
-from videodit.worlds.sprites_scene import COUNTS, ROLES, Actor, Line, Scene, draw_scene, place
+from videodit.worlds.sprites_scene import Line, Scene, draw_scene
+from videodit.worlds.sprites_space import COUNTS, ROLES, Actor, place
 from videodit.worlds.world import (
     COMBINATIONS,
     Clip,

@@ -13,17 +13,16 @@ from typing import NamedTuple
 import numpy as np
 
 from videodit.worlds.sprites_drawing import BACKGROUNDS, COLORS, OUTLINES, coverage
-from videodit.worlds.sprites_scene import (
+from videodit.worlds.sprites_space import (
     COUNTS,
     DIRECTIONS,
-    EDGES,
     FAST,
-    OPPOSITE,
     ROLES,
     SLOW,
     STROKE_FRAMES,
     place,
 )
+from videodit.worlds.sprites_tracks import GONE, WHOLE, Track, find_track
 from videodit.worlds.world import Detection
 
 NAMES = (*COLORS, *BACKGROUNDS)
@@ -32,9 +31,6 @@ PURE = 38.0  # distance in RGB up to which a pixel has a palette's colour
 BITS = 5  # of each colour that are looked at
 LEAST_AREA = 0.01  # of a shape's pure pixels, in squares of the short side
 LONG = 2.2  # sides of a box around a stroke
-WHOLE, GONE = 0.94, 0.04  # parts of its greatest area: nothing of it is hidden, nothing is seen
-STILL = 0.03  # lengths in short sides
-ASTRAY = 0.02  # from a line or a circle
 HIDDEN = 0.12  # of a shape, where another passes
 SIZE_BOUNDS = {"small": 0.155, "medium": 0.2075, "large": math.inf}  # radius
 BOUND_DOUBT = 0.1  # relative distance from a bound at which there is no doubt
@@ -48,16 +44,6 @@ class _Blob(NamedTuple):
     centres: np.ndarray  # T 2: x, y of the centre of area, in short sides
     covers: np.ndarray  # T H W, 0 to 1
     boxes: np.ndarray  # T 4: left, top, right, bottom in pixels
-
-
-class _Track(NamedTuple):
-    """How a shape moves."""
-
-    motion: str
-    speed: float  # short sides a second
-    path: np.ndarray  # T 2: where it would be if nothing happened
-    event: str = ""
-    then: str = ""
 
 
 def detect(frames: np.ndarray, fps: float) -> dict[str, Detection]:
@@ -216,7 +202,7 @@ def _shapes(blobs: list[_Blob], shape: tuple, fps: float) -> list[dict[str, Dete
         {"color": Detection(blob.color, 1.0)} | facts for blob, (facts, _) in zip(blobs, looks)
     ]
     if shape[0] > 1:
-        tracks = [_track(blob, size, fps) for blob in blobs]
+        tracks = [find_track(blob.areas, blob.centres, size, fps) for blob in blobs]
         for facts, track, event in zip(found, tracks, _events(tracks, blobs)):
             facts |= _motion(track, event)
     for facts, blob, (_, offset) in zip(found, blobs, looks):
@@ -227,7 +213,7 @@ def _shapes(blobs: list[_Blob], shape: tuple, fps: float) -> list[dict[str, Dete
     return found
 
 
-def _motion(track: _Track, event: str) -> dict[str, Detection]:
+def _motion(track: Track, event: str) -> dict[str, Detection]:
     facts = {"motion": Detection(track.motion, 1.0)}
     if track.motion != "still":
         name = "slow" if track.speed < SLOW else "fast" if track.speed > FAST else "medium"
@@ -276,101 +262,7 @@ def _misfit(blob: _Blob, t: int, kind: str, side: int) -> float:
     return float(np.abs(drawn - blob.covers[t]).sum() / blob.covers[t].sum())
 
 
-def _track(blob: _Blob, size: np.ndarray, fps: float) -> _Track:
-    """Motion of a shape; `size`: of the picture, in short sides."""
-    top = blob.areas.max()
-    whole = np.flatnonzero(blob.areas >= WHOLE * top)
-    seen = np.flatnonzero(blob.areas > GONE * top)
-    points, count = blob.centres, len(blob.areas)
-    gone = np.setdiff1d(np.arange(seen[0], seen[-1]), seen)
-    if len(gone):
-        before, after = whole[whole < gone[0]], whole[whole > gone[-1]]
-        track = _line(points, before if len(before) > 1 else seen[seen < gone[0]], fps)
-        ahead = track.path[gone]
-        if ((ahead < 0) | (ahead > size)).any():
-            back = _line(points, after if len(after) > 1 else seen[seen > gone[-1]], fps)
-            event = f"leaves at the {_edge(track.motion)} and comes back"
-            return track._replace(event=event, then=back.motion)
-    track = _line(points, whole if len(whole) > 1 else seen, fps)
-    if seen[0] > 0:
-        event = f"enters from the {_edge(OPPOSITE.get(track.motion, track.motion))}"
-        return track._replace(event=event)
-    if seen[-1] < count - 1:
-        return track._replace(event=f"leaves at the {_edge(track.motion)}")
-    if track.motion == "still" or _astray(points, whole, track) < ASTRAY or len(whole) < 5:
-        return track
-    return _circle(points, whole, fps) or _bounce(points, whole, fps)
-
-
-def _edge(motion: str) -> str:
-    return EDGES.get(motion, motion)
-
-
-def _line(points: np.ndarray, frames: np.ndarray, fps: float) -> _Track:
-    """Steady motion through the points of these frames, by least squares."""
-    frames = frames if len(frames) else np.arange(1)
-    times = frames / fps
-    middle, centre = times.mean(), points[frames].mean(0)
-    spread = ((times - middle) ** 2).sum()
-    velocity = ((times - middle) @ (points[frames] - centre)) / spread if spread else np.zeros(2)
-    every = np.arange(len(points)) / fps
-    path = centre + (every - middle)[:, None] * velocity
-    far = np.abs(points[frames] - points[frames[0]]).max()
-    motion = "still" if far < STILL else _direction(velocity)
-    return _Track(motion, float(np.hypot(*velocity)), path)
-
-
-def _direction(velocity: np.ndarray) -> str:
-    """The nearest of the eight directions."""
-    angles = {name: velocity @ step / math.hypot(*step) for name, step in DIRECTIONS.items()}
-    return max(angles, key=angles.get)
-
-
-def _astray(points: np.ndarray, frames: np.ndarray, track: _Track) -> float:
-    return float(np.abs(points[frames] - track.path[frames]).max())
-
-
-def _circle(points: np.ndarray, frames: np.ndarray, fps: float) -> _Track | None:
-    """Motion round a circle (fitted by least squares), if that is what it is."""
-    x, y = points[frames].T
-    known = np.stack([x, y, np.ones_like(x)], 1)
-    (a, b, c), *_ = np.linalg.lstsq(known, x * x + y * y, rcond=None)
-    centre = np.array([a, b]) / 2
-    radius = math.sqrt(max(c + centre @ centre, 0))
-    away = points[frames] - centre
-    angles = np.unwrap(np.arctan2(away[:, 1], away[:, 0]))
-    swept = angles[-1] - angles[0]
-    off = np.abs(np.hypot(*away.T) - radius).max()
-    if off > ASTRAY or abs(swept) < 1.2 * math.pi or (np.diff(angles) * np.sign(swept) < 0).any():
-        return None
-    seconds = (frames[-1] - frames[0]) / fps
-    motion = "clockwise" if swept > 0 else "counterclockwise"  # y points down
-    return _Track(motion, radius * abs(swept) / seconds, points)
-
-
-def _bounce(points: np.ndarray, frames: np.ndarray, fps: float) -> _Track:
-    """Two steady motions one after the other."""
-    halves = [
-        (_line(points, frames[:k], fps), _line(points, frames[k:], fps), k)
-        for k in range(2, len(frames) - 1)
-    ]
-
-    def misfit(half) -> float:
-        one, other, k = half
-        return sum(
-            ((points[part] - track.path[part]) ** 2).sum()
-            for track, part in ((one, frames[:k]), (other, frames[k:]))
-        )
-
-    one, other, _ = min(halves, key=misfit)
-    before, after = DIRECTIONS.get(one.motion, (0, 0)), DIRECTIONS.get(other.motion, (0, 0))
-    turned = tuple(b if b == -a else 0 for a, b in zip(after, before))
-    names = {step: name for name, step in DIRECTIONS.items()}
-    edge = _edge(names.get(turned, one.motion))
-    return one._replace(event=f"bounces off the {edge} edge", then=other.motion)
-
-
-def _events(tracks: list[_Track], blobs: list[_Blob]) -> list[str]:
+def _events(tracks: list[Track], blobs: list[_Blob]) -> list[str]:
     """What happens to each shape; two that turn have met."""
     events = [track.event for track in tracks]
     for (i, one), (j, other) in itertools.combinations(enumerate(tracks), 2):
@@ -383,7 +275,7 @@ def _events(tracks: list[_Track], blobs: list[_Blob]) -> list[str]:
     return events
 
 
-def _passing(mover: _Track, still: _Track, one: _Blob, other: _Blob) -> str | None:
+def _passing(mover: Track, still: Track, one: _Blob, other: _Blob) -> str | None:
     """How one shape passes another, if it does."""
     reach = _half_box(one) + _half_box(other)
     near = (np.abs(mover.path - still.path) < reach).all(1)

@@ -1,9 +1,6 @@
 """The one interface of all worlds: from a seed to a clip, its state, its captions and its facts."""
 
-import functools
 import importlib
-import itertools
-import re
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -66,28 +63,6 @@ class World(Protocol):
 
     def detect(self, frames: np.ndarray, fps: float) -> dict[str, Detection]:
         """The slots that can be seen in frames (uint8 T H W 3, RGB)."""
-
-
-def align(claims: Slots, found: dict[str, Detection], roles: str) -> dict[str, Detection]:
-    """What was found, its roles exchanged so that as much of it as possible agrees with the claims.
-
-    A detector can't know which of several things a caption calls a. `roles`: the letters that name
-    things, in names of slots ("a.color") and in values ("collides with b").
-    """
-    named = re.compile(rf"\b[{roles}]\b")
-    present = sorted({name[0] for name in (*claims, *found) if named.match(name)})
-    best, most = found, -1
-    for other in itertools.permutations(present):
-        new = dict(zip(present, other))
-        rename = functools.partial(named.sub, lambda match, new=new: new.get(match[0], match[0]))
-        exchanged = {
-            rename(name): Detection(rename(seen.value), seen.confidence)
-            for name, seen in found.items()
-        }
-        agree = sum(name in exchanged and exchanged[name].value == claims[name] for name in claims)
-        if agree > most:
-            best, most = exchanged, agree
-    return best
 
 
 def open_world(name: str) -> World:
