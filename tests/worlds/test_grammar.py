@@ -85,6 +85,16 @@ def test_two_readings_are_refused():
         grammar.read(("short",), "it turns")
 
 
+def test_what_must_be_absent_is_not_read():
+    rules = {
+        "short": ["{one:a}{!b.color}: {again}"],
+        "again": ["{one:a}", "{one:b}"],
+        "one": ["a {.color} one"],
+    }
+    read = Grammar(rules, WORDS).read
+    assert read(("short",), "a red one: a red one") == {"a.color": "red"}
+
+
 @pytest.mark.parametrize(
     "template, message", [("a {shade}", "shade"), ("a) ball", "closes what it did not open")]
 )

@@ -76,8 +76,8 @@ BOUNCE = [
         f"{{move}} {{.motion}}, bounces off the {edge} edge{{.event=bounces off the {edge} edge}}"
         " and (then|) (moves|heads|continues|goes) {.then}",
         f"{{move}} {{.motion}} until it (hits|reaches|touches) the {edge} edge"
-        f"{{.event=bounces off the {edge} edge}}, (then bounces off|then rebounds|and bounces off"
-        " it) and (moves|heads|goes) {.then}",
+        f"{{.event=bounces off the {edge} edge}}, then (bounces off|rebounds|bounces back)"
+        " and (moves|heads|goes) {.then}",
     )
 ]
 AWAY = "(leaves the picture|goes out of view|disappears|exits) at the"
@@ -174,7 +174,7 @@ RULES = {
     "long": [
         "{film} {cast} {over} {backdrop}. {acts}{painting} {end}",
         "{film} {cast}. {acts}{painting} {setting} {end}",
-        "{on} {backdrop} there is {new:a}{!b.color}{!c.color}. {acts}{painting} {end}",
+        "{on} {backdrop}, there is {new:a}{!b.color}{!c.color}. {acts}{painting} {end}",
         "{on} {backdrop}, (we see|one sees|one can see) {cast}. {acts}{painting} {end}",
         "{setting} {film} {cast}. {acts}{painting} {end}",
         "{count} (shapes|figures|flat shapes) (are shown|appear|can be seen|share the picture)"
@@ -197,8 +197,9 @@ RULES = {
     "on": ["on", "against", "over", "in front of"],
     "backdrop": [
         "a (plain|uniform|solid|) {background.color} (background|backdrop)",
-        "a (background|backdrop) that is {background.top} (above|at the top) and"
-        " {background.bottom} (below|at the bottom)",
+        "a (background|backdrop) that is {background.top} above and {background.bottom} below",
+        "a (background|backdrop) that is {background.top} at the top and {background.bottom} at"
+        " the bottom",
         "a (background|backdrop) that is {background.left} on the left and {background.right}"
         " on the right",
         "a (two-tone|two-colored) (background|backdrop), {background.top} above"
@@ -220,9 +221,7 @@ RULES = {
         "{act:c} {act:a} {act:b}",
         "{two} {act:c}",
         "{act:c} {two}",
-        "[{lies:a}] [{lies:b}] [{lies:c}]{style=picture}",
     ],
-    "lies": ["{the} (is|lies|sits|can be found) {.at}{style=picture}."],
     "two": [
         "{act:a} {act:b}",
         "{act:b} {act:a}",
@@ -235,6 +234,7 @@ RULES = {
     ],
     "act": [
         "{the} {does}.",
+        "{the} (is|lies|sits|can be found) {.at}{style=picture}.",
         "{the} {move} {.motion}. it (bounces off|rebounds from) the {bounced} edge"
         " and then (moves|heads|goes) {.then}.",
     ],
