@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+
+pytest.importorskip("vizdoom")
+
+from videodit.worlds import maze
+from videodit.worlds.maze import HELD_OUT, WORLD, Plan, events, facts
+from videodit.worlds.maze_map import LENGTH
+from videodit.worlds.world import Shape
+
+SHAPE = Shape(width=64, height=48, frames=9, fps=4)
+
+
+@pytest.fixture(scope="module")
+def clips():
+    return [WORLD.make(seed, SHAPE) for seed in range(6)]
+
+
+def plan(program, tics=70, things=(("red", "torch"), 500.0, 100.0), **more):
+    values = {"start": 160.0, "side": 1, "angle": 90.0, "distance": 200.0} | more
+    return Plan(
+        things=[things] if things else [],
+        walls=("brick", "stone"),
+        floors=("stone", "grass"),
+        program=program,
+        tics=tics,
+        **values,
+    )
+
+
+def state(x=0.0, angle=0.0, door=0.0, things=()):
+    return {"x": x, "y": 0.0, "angle": angle, "door": door, "things": list(things)}
+
+
+def torch(x):
+    return {"color": "red", "kind": "torch", "x": x, "height": 0.2}
+
+
+def test_equal_seeds_make_equal_clips(clips):
+    again = WORLD.make(2, SHAPE)
+    np.testing.assert_array_equal(again.frames, clips[2].frames)
+    assert again.states == clips[2].states and again.long == clips[2].long
+    assert clips[3].states != clips[2].states
+
+
+@pytest.mark.parametrize("shape", [Shape(96, 32, 1, 24.0), Shape(33, 99, 2, 8.0)])
+def test_clips_have_the_asked_shape(shape):
+    clip = WORLD.make(1, shape)
+    assert clip.frames.shape == (shape.frames, shape.height, shape.width, 3)
+    assert clip.frames.dtype == np.uint8 and len(clip.states) == shape.frames
+
+
+def test_captions_claim_what_is_true_and_read_back(clips):
+    for clip in clips:
+        for caption in (clip.short, clip.long):
+            assert caption.slots.items() <= clip.slots.items()
+            assert WORLD.parse(caption.text) == caption.slots
+    assert len({clip.long.text for clip in clips}) == len(clips)
+
+
+def test_an_unknown_word_is_named():
+    with pytest.raises(ValueError, match="dragon"):
+        WORLD.parse("a red dragon in a hall with brick walls")
+
+
+def test_pairs_are_held_out(clips):
+    def pairs(clip):
+        return {(one["color"], one["kind"]) for state in clip.states for one in state["things"]}
+
+    assert not any(pairs(clip) & set(HELD_OUT) for clip in clips)
+    assert pairs(WORLD.make(0, SHAPE, "held_out")) & set(HELD_OUT)
+
+
+def test_who_looks_away_and_back_sees_the_same():
+    pictures, states = maze._play(plan("look away"), [0, 35, 70], 4 / 3)
+    first, away, last = (picture.astype(float) for picture in pictures)
+    assert abs(first - last).mean() < 0.2 * abs(first - away).mean()  # a torch flickers
+    assert abs((states[2]["angle"] + 180) % 360 - 180) < 0.5
+    assert states[1]["angle"] == pytest.approx(270, abs=0.5) and not states[1]["things"]
+    assert states[0]["things"][0]["x"] == pytest.approx(states[2]["things"][0]["x"], abs=0.02)
+
+
+def test_the_door_lets_one_through():
+    start = LENGTH - 100.0
+    _, states = maze._play(plan("open", 105, things=None, start=start), [0, 35, 105], 4 / 3)
+    assert states[0]["door"] == 0 and states[2]["door"] == 1
+    assert states[2]["x"] > LENGTH
+
+
+def test_the_facts_follow_from_the_states():
+    seen, away = [torch(0.1)], []
+    states = [state(things=seen), state(angle=350, things=away), state(angle=0, things=seen)]
+    assert facts(states) == {
+        "t1.color": "red",
+        "t1.kind": "torch",
+        "t1.place": "left",
+        "things": "one",
+        "e1.verb": "turn",
+        "e1.side": "right",
+        "e2.verb": "turn",
+        "e2.side": "left",
+        "lost.color": "red",
+        "lost.kind": "torch",
+        "lost.back": "yes",
+    }
+    assert facts(states[:2])["lost.back"] == "no"
+    walked = events([state(), state(10), state(20), state(20, door=0.5), state(30, door=1.0)])
+    assert [event["verb"] for event in walked] == ["walk", "open", "walk"]
+    assert events([state(), state()]) == [{"verb": "stand"}]
+    assert events([state(angle=180), state(-9, angle=180)]) == [{"verb": "walk"}]

@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+
+pytest.importorskip("vizdoom")
+
+from videodit.worlds import maze_detector
+from videodit.worlds.maze import WORLD
+from videodit.worlds.world import Shape
+
+
+def test_walls_floor_and_motion_are_seen():
+    right = total = 0
+    for seed in range(8):
+        clip = WORLD.make(seed, Shape(128, 96, 17, 8.0))
+        seen = WORLD.detect(clip.frames, clip.fps)
+        names = [n for n in clip.slots if n in ("walls", "floor") or n.startswith("e1")]
+        right += sum(name in seen and seen[name].value == clip.slots[name] for name in names)
+        total += len(names)
+    assert right / total > 0.8  # close to a door it is hard
+
+
+@pytest.mark.parametrize(
+    "change, move",
+    [
+        (lambda x: np.roll(x, 5, axis=1), (1, 0)),
+        (lambda x: np.roll(x, -5, axis=1), (-1, 0)),
+        (lambda x: maze_detector._zoomed(x, 1.06), (0, 1)),
+        (lambda x: maze_detector._zoomed(x, 0.95), (0, -1)),
+        (lambda x: x, (0, 0)),
+    ],
+)
+def test_moves(change, move):
+    side = maze_detector.SIDE
+    coarse = np.random.default_rng(0).uniform(0, 255, (side // 4, side // 4))
+    picture = np.kron(coarse, np.ones((4, 4)))
+    *seen, sure = maze_detector._move(picture, change(picture))
+    assert tuple(seen) == move and 0 < sure <= 1
+
+
+def test_noise_is_no_error():
+    noise = np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3)).astype(np.uint8)
+    assert set(WORLD.detect(noise, 8.0)) >= {"walls", "floor", "e1.verb"}
