@@ -45,7 +45,7 @@ def smoke(config: ConfigDict) -> ConfigDict:
 def demo(config: ConfigDict) -> ConfigDict:
     """What the demo's two runs share: rows of 504 tokens of small clips, float32 for CPUs.
 
-    The film's clips are seen whole; of larger or longer ones in other data, as much as fits.
+    Clips are seen whole; of longer ones in other data, as much as fits into a row.
     """
     config.data.update(
         catalog="runs/demo/data",
@@ -55,7 +55,7 @@ def demo(config: ConfigDict) -> ConfigDict:
         batch_rows=4,
         rows_per_window=64,
     )
-    config.data.sampling.update(sides=((0, 74, 74),), seconds=((0, 2.2, 2.2),))
+    config.data.sampling.seconds = ((0, 1000, 1000),)
     config.text.update(workdir="runs/demo/data", size="demo")
     config.autoencoder.size = config.dit.size = "demo"
     config.compute.update(dtype="float32", residual_dtype="float32", remat="dots")
