@@ -70,6 +70,7 @@ NAMES = {  # ViZDoom's for them
 HELD_OUT = (("green", "torch"), ("red", "pillar"))
 WAKING = 20  # tics: at first the player does not obey
 START = 160.0  # units from the wall behind the player
+EXACT = 360 / 1024  # degrees: turns by multiples of it there and back cancel out
 MOST = 3  # things in front of the player at first
 AISLE = 72  # units to either side of the way to the door where nothing stands
 APART = math.radians(8)  # between two things, as the player sees them
@@ -298,7 +299,7 @@ def _steer(game: DoomGame, plan: Plan) -> Iterator[list[float]]:
     if plan.program == "open":
         yield from _open(game, plan)
     first, second = plan.tics * 2 // 5, plan.tics * 3 // 5
-    turn = plan.side * plan.angle / max(first, 1)
+    turn = plan.side * round(plan.angle / max(first, 1) / EXACT) * EXACT
     ways = {
         "walk": [(plan.tics, 0, 1)],
         "back off": [(plan.tics, 0, -1)],
