@@ -2,6 +2,9 @@
 
 from setuptools import find_packages, setup
 
+# The simulators of videodit/worlds: 106 MB to download with what they need.
+WORLDS = ["crafter>=1.8.3", "minigrid>=3.2", "panda3d>=1.10.16", "vizdoom>=1.3.2"]
+
 setup(
     name="videodit",
     version="0.1.0",
@@ -9,6 +12,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["videodit", "videodit.*"]),
+    package_data={"videodit.worlds": ["*.npz"]},
     install_requires=[
         "absl-py",
         "array-record",
@@ -31,9 +35,10 @@ setup(
         "tensorflow-datasets>=4.9.10",
     ],
     extras_require={
-        "test": ["pytest", "ruff"],
+        "test": ["pytest", "ruff", *WORLDS],
         "cuda": ["jax[cuda12]>=0.10.2"],
         "gcs": ["gcsfs"],
         "tpu": ["jax[tpu]>=0.10.2"],
+        "worlds": WORLDS,
     },
 )
