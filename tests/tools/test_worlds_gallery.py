@@ -1,0 +1,36 @@
+import numpy as np
+
+from tools import worlds_gallery
+from videodit.worlds.world import WORLDS, Caption, Clip
+
+
+def clip(level, frames=11, height=20, width=30):
+    video = np.full((frames, height, width, 3), level, np.uint8)
+    video[-1] = 255 - level
+    caption = Caption(f"level {level}", {})
+    return Clip(video, 8.0, [{}] * frames, caption, caption, {"level": str(level)})
+
+
+def test_a_sheet_shows_the_first_and_the_last_frames_of_each_clip():
+    shown = [clip(10), clip(60, frames=1, height=40, width=12)]
+    sheet = np.asarray(worlds_gallery.contact_sheet(shown).convert("RGB"))
+    assert sheet.shape == (20 + worlds_gallery.GAP + 40, 6 * 30, 3)
+    assert (sheet[:20, :150] == 10).all() and (sheet[:20, 150:] == 245).all()
+    assert (sheet[-40:, : 6 * 12] == 195).all()
+    assert (sheet[-40:, 6 * 12 :] == 255).all()
+
+
+def test_the_page_has_every_caption_and_speed():
+    page = worlds_gallery.page({"rooms": [clip(10), clip(60)]}, {"rooms": 1234.4})
+    assert "level 10" in page and "level 60" in page and "| 1,234 |" in page
+    assert "(worlds/rooms.png)" in page and "`level=10`" in page and "`level=60`" not in page
+
+
+def test_every_world_is_described():
+    assert set(worlds_gallery.ABOUT) == set(WORLDS)
+
+
+def test_sprites_are_shown(tmp_path):
+    worlds_gallery.make(tmp_path, ("sprites",))
+    assert (tmp_path / "worlds" / "sprites.png").stat().st_size > 1000
+    assert "## sprites" in (tmp_path / "worlds.md").read_text()

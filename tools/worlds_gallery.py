@@ -1,0 +1,122 @@
+"""A page that shows every world: `python -m tools.worlds_gallery --out=docs`.
+
+Writes OUT/worlds.md and OUT/worlds/NAME.png: clips of three aspects, a row of frames each, with
+their captions and facts, and how many frames a second a core makes. The clips are always the same.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags
+from PIL import Image
+
+from videodit.config import ConfigError
+from videodit.worlds.world import WORLDS, Clip, Shape, World, open_world
+
+SHAPES = (Shape(160, 90, 33, 8.0), Shape(112, 112, 33, 8.0), Shape(80, 120, 33, 8.0))
+SEEDS = {"survival": (1, 5, 9), "maze": (1, 9, 5), "rooms": (0, 7, 3)}
+FRAMES, GAP = 6, 6  # of a clip in a sheet; pixels between clips
+TIMED = Shape(64, 64, 33, 8.0)
+CLIPS = 10  # whose making is timed, after one that is not
+COLORS = 256  # of a sheet, for a small file
+ABOUT = {
+    "sprites": "Flat coloured shapes that move, meet, hide one another and paint.",
+    "stage": "A textured scene in three dimensions, seen by a camera that moves (Panda3D).",
+    "survival": "A player in a world of tiles: chops, digs, builds, drinks, sleeps (Crafter).",
+    "maze": "A hall in the first person: walk, look away and back, open the door (ViZDoom).",
+    "rooms": "Missions in rooms of tiles, solved step by step (BabyAI, MiniGrid).",
+}
+
+
+def contact_sheet(clips: list[Clip]) -> Image.Image:
+    """A row of FRAMES frames, from the first to the last, of each clip."""
+    rows = [
+        clip.frames[np.linspace(0, len(clip.frames) - 1, FRAMES).round().astype(int)]
+        for clip in clips
+    ]
+    width = max(FRAMES * row.shape[2] for row in rows)
+    height = sum(row.shape[1] + GAP for row in rows) - GAP
+    sheet = Image.new("RGB", (width, height), "white")
+    top = 0
+    for row in rows:
+        sheet.paste(Image.fromarray(np.concatenate(row, axis=1)), (0, top))
+        top += row.shape[1] + GAP
+    return sheet.quantize(COLORS, dither=Image.Dither.NONE)
+
+
+def frames_per_second(world: World) -> float:
+    """How many frames of TIMED clips are made in a second of processor time."""
+    world.make(CLIPS, TIMED)
+    start = _processor_seconds()
+    for seed in range(CLIPS):
+        world.make(seed, TIMED)
+    return CLIPS * TIMED.frames / (_processor_seconds() - start)
+
+
+def _processor_seconds() -> float:
+    """Of this process and of the simulators that it started and that have ended."""
+    return sum(os.times()[:4])
+
+
+def page(clips: dict[str, list[Clip]], speeds: dict[str, float]) -> str:
+    """The Markdown page."""
+    shape = f"{TIMED.width}x{TIMED.height}, {TIMED.frames} frames at {TIMED.fps:g} fps"
+    lines = [
+        "# Worlds",
+        "",
+        "Clips rendered from a known state, with captions that are true of it. Made by",
+        "`python -m tools.worlds_gallery --out=docs`; the simulators are the extra `[worlds]`.",
+        "Training data from them: `python -m tools.make_worlds`.",
+        "",
+        f"| world | | frames/s a core ({shape}) |",
+        "|---|---|---:|",
+        *(f"| [{name}](#{name}) | {ABOUT[name]} | {speeds[name]:,.0f} |" for name in clips),
+    ]
+    for name, shown in clips.items():
+        lines += ["", f"## {name}", "", f"![clips of {name}](worlds/{name}.png)"]
+        for k, clip in enumerate(shown, 1):
+            height, width = clip.frames.shape[1:3]
+            lines += [
+                "",
+                f"{k}. {width}x{height}, {len(clip.frames)} frames at {clip.fps:g} fps.",
+                f"   *{clip.short.text}*  ",
+                f"   {clip.long.text}",
+            ]
+        facts = ", ".join(f"`{slot}={value}`" for slot, value in shown[0].slots.items())
+        lines += ["", f"All facts of the first: {facts}"]
+    return "\n".join(lines) + "\n"
+
+
+def make(out: Path, names: tuple[str, ...]) -> None:
+    """Writes the page and its pictures. Raises ConfigError naming a simulator that is missing."""
+    clips, speeds = {}, {}
+    (out / "worlds").mkdir(parents=True, exist_ok=True)
+    for name in names:
+        world, seeds = open_world(name), SEEDS.get(name, range(len(SHAPES)))
+        clips[name] = [world.make(seed, shape) for seed, shape in zip(seeds, SHAPES)]
+        speeds[name] = frames_per_second(world)
+        contact_sheet(clips[name]).save(out / "worlds" / f"{name}.png", optimize=True)
+        print(f"{name}: {speeds[name]:,.0f} frames/s a core", flush=True)
+    (out / "worlds.md").write_text(page(clips, speeds))
+
+
+def main(argv: list[str]) -> int:
+    """Exit status 0, or 2 if a simulator is missing or a world has no such name."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    out = Path(flags.FLAGS.out)
+    try:
+        make(out, tuple(flags.FLAGS.worlds))
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"Wrote {out / 'worlds.md'}")
+    return 0
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("out", "docs", "folder for worlds.md and worlds/")
+    flags.DEFINE_list("worlds", list(WORLDS), "which worlds the page shows")
+    app.run(main)
