@@ -159,7 +159,7 @@ RULES = {
     ],
     "thing": ["a [{.size}] {.color} {.kind}"],
     "bare": ["[{.size}] {.color} {.kind}"],
-    "the": ["the [{.color}] {.kind}", "the {.color} {.kind}"],
+    "the": ["the {.color} {.kind}"],
     "go": [
         "(rolls|is rolling) {.direction}{.motion=slide}{.kind=ball}",
         "(slides|glides|moves|is sliding) {.direction}{.motion=slide}",

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage
+from scipy import fft, ndimage
 
 from videodit.worlds.stage_scene import COLORS, PLACES, SEEN_MOTION, share
 from videodit.worlds.world import Detection, Shape
@@ -26,13 +26,13 @@ GROUNDS = {  # RGB: what the lower half of the picture looks like
     "plaza": (150, 146, 142),
     "moon": (104, 103, 104),
 }
-BRIGHT, COLORFUL = 0.12, 0.55  # least value and saturation of an object's pixel
+BRIGHT, COLORFUL = 0.25, 0.55  # least value and saturation of an object's pixel
 HUE_ERROR = 0.055  # of the colour circle
 SMALLEST = 0.0012  # area of an object
 LOOKS = 6  # frames at which the form of an object is looked at
 CELLS = 12  # across the picture of a form
 POINTS = 16  # along a track
-STEPS = 24  # frames between which the background's motion is measured, at most
+STEPS = 12  # frames between which the background's motion is measured, at most
 SIDE = 64  # pixels of the square in which it is measured
 
 
@@ -76,6 +76,7 @@ def find_tracks(frames: np.ndarray) -> list[Track]:
     tracks = [_track(color, nearest == i) for i, color in enumerate(COLORS)]
     # All objects are in sight in the first frame.
     seen = [track for track in tracks if track.area[0] > SMALLEST]
+    seen = [track for track in seen if not any(_is_edge(track, other) for other in seen)]
     largest = sorted(seen, key=lambda track: -track.area[0])[: len(LETTERS)]
     return sorted(largest, key=lambda track: track.box[0, :2].mean())
 
@@ -114,15 +115,19 @@ def background_motion(frames: np.ndarray, tracks: list[Track]) -> np.ndarray:
     """How the background moves in the clip, band by band: 1, features."""
     picked = np.unique(np.linspace(0, len(frames) - 1, STEPS + 1).round().astype(int))
     pictures = [_background(frames[i], [track.masks[i] for track in tracks]) for i in picked]
-    steps = np.array(
-        [
-            [_shift(one[part], other[part]) for part in _parts()]
-            for one, other in itertools.pairwise(pictures)
-        ]
-    )
+    pictures = np.stack(pictures).astype(np.float32)
+    steps = np.stack([_shifts(pictures[:, *part]) for part in _parts()], axis=1)
     total = np.clip(steps.sum(0), -2 * SIDE, 2 * SIDE) / SIDE
     usual = np.median(steps, axis=0) * len(steps) / SIDE
     return np.concatenate([total.ravel(), usual.ravel(), [np.log(len(steps))]])[None]
+
+
+def _is_edge(track: Track, other: Track) -> bool:
+    """Whether a colour is only that of the smoothed outline of another object."""
+    if track.area[0] >= 0.5 * other.area[0]:
+        return False
+    near = ndimage.binary_dilation(other.masks[0], iterations=2)
+    return near[track.masks[0]].mean() > 0.7
 
 
 def _nearest_colors(frames: np.ndarray) -> np.ndarray:
@@ -218,15 +223,29 @@ def _parts() -> list[tuple[slice, slice]]:
     return [(band, column) for band in bands for column in columns]
 
 
-def _shift(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """By how many pixels (y, x) a picture moved, by phase correlation."""
-    window = np.hanning(one.shape[0])[:, None] * np.hanning(one.shape[1])
-    spectra = [np.fft.rfft2((part - part.mean()) * window) for part in (one, other)]
-    cross = spectra[1] * spectra[0].conj()
-    peak = np.fft.irfft2(cross / (abs(cross) + 1e-3 * abs(cross).max() + 1e-9), s=one.shape)
-    y, x = np.unravel_index(peak.argmax(), peak.shape)
-    height, width = one.shape
-    return (y + height // 2) % height - height // 2, (x + width // 2) % width - width // 2
+def _shifts(pictures: np.ndarray) -> np.ndarray:
+    """By how many pixels (y, x) each of N pictures (N H W) moved from the one before: N-1, 2.
+
+    Phase correlation; a parabola through the peak finds parts of a pixel.
+    """
+    size = pictures.shape[1:]
+    window = np.hanning(size[0])[:, None] * np.hanning(size[1])
+    spectra = fft.rfft2((pictures - pictures.mean((1, 2), keepdims=True)) * window)
+    cross = spectra[1:] * spectra[:-1].conj()
+    strength = abs(cross)
+    floor = 1e-3 * strength.max((1, 2), keepdims=True) + 1e-9
+    peaks = fft.irfft2(cross / (strength + floor), s=size)
+    pair = np.arange(len(peaks))
+    at = np.unravel_index(peaks.reshape(len(peaks), -1).argmax(1), size)
+    found = []
+    for axis, length in enumerate(size):
+        around = [list(at) for _ in range(3)]
+        for step, index in zip((-1, 0, 1), around):
+            index[axis] = (at[axis] + step) % length
+        low, top, high = (peaks[pair, y, x] for y, x in around)
+        part = (high - low) / np.maximum(2 * (2 * top - low - high), 1e-9)
+        found.append((at[axis] + length // 2) % length - length // 2 + np.clip(part, -0.5, 0.5))
+    return np.stack(found, axis=1)
 
 
 def _place(frames: np.ndarray, tracks: list[Track]) -> dict[str, Detection]:

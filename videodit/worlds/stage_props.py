@@ -72,7 +72,7 @@ def light(root: core.NodePath) -> None:
     around = core.AmbientLight("around")
     around.set_color((0.6, 0.6, 0.6, 1))
     sun = core.DirectionalLight("sun")
-    sun.set_color((0.66, 0.66, 0.66, 1))
+    sun.set_color((0.4, 0.4, 0.4, 1))
     sun.set_direction(core.Vec3(0.5, 0.7, -0.8))
     for node in (around, sun):
         root.set_light(root.attach_new_node(node))
@@ -218,8 +218,8 @@ def _solid(surface: Surface, color: np.ndarray) -> core.NodePath:
 
 
 def _tree(rng: np.random.Generator) -> core.NodePath:
-    tree, green = core.NodePath("tree"), np.array([0.27, 0.36, 0.2]) * rng.uniform(0.8, 1.2)
-    _solid(geometry.cylinder(0.22, 1.2), np.array([0.32, 0.25, 0.2])).reparent_to(tree)
+    tree, green = core.NodePath("tree"), np.array([0.29, 0.37, 0.23]) * rng.uniform(0.8, 1.2)
+    _solid(geometry.cylinder(0.22, 1.2), np.array([0.36, 0.31, 0.27])).reparent_to(tree)
     crown = _solid(geometry.ball(8, 12), green)
     crown.set_scale(rng.uniform(1.0, 1.5), rng.uniform(1.0, 1.5), rng.uniform(0.9, 1.4))
     crown.set_z(0.9)
@@ -229,7 +229,7 @@ def _tree(rng: np.random.Generator) -> core.NodePath:
 
 
 def _fir(rng: np.random.Generator) -> core.NodePath:
-    tree, green = core.NodePath("fir"), np.array([0.22, 0.33, 0.29]) * rng.uniform(0.8, 1.2)
+    tree, green = core.NodePath("fir"), np.array([0.27, 0.37, 0.33]) * rng.uniform(0.8, 1.2)
     for i in range(3):
         _solid(geometry.cone(1.1 - 0.28 * i, 1.5, 0.5 + 0.8 * i), green).reparent_to(tree)
     tree.set_scale(rng.uniform(0.8, 1.5))

@@ -11,15 +11,16 @@ import numpy as np
 
 from videodit.worlds.world import Shape
 
-COLORS = {  # RGB, 0..1
-    "red": (0.9, 0.06, 0.06),
-    "orange": (1.0, 0.53, 0.02),
-    "yellow": (1.0, 0.9, 0.08),
-    "green": (0.1, 0.68, 0.14),
-    "turquoise": (0.08, 0.82, 0.76),
-    "blue": (0.12, 0.24, 0.95),
-    "purple": (0.47, 0.12, 0.8),
-    "pink": (1.0, 0.3, 0.65),
+# RGB, 0..1. None is near 0 or 1: there the renderer's colours wrap round at the edge of a thing.
+COLORS = {
+    "red": (0.88, 0.1, 0.1),
+    "orange": (0.92, 0.5, 0.1),
+    "yellow": (0.92, 0.84, 0.12),
+    "green": (0.12, 0.66, 0.16),
+    "turquoise": (0.12, 0.82, 0.76),
+    "blue": (0.14, 0.26, 0.92),
+    "purple": (0.48, 0.15, 0.8),
+    "pink": (0.92, 0.32, 0.63),
 }
 KINDS = ("ball", "cube", "cylinder", "cone", "ring", "teapot", "panda")
 HELD_OUT = frozenset(
@@ -44,6 +45,7 @@ HALF_FOV = 20.0  # degrees: of the shorter side of the picture
 LOOK_AT = (0.0, 0.0, 1.1)
 FULL_SPEED = 1.0  # seconds: a shorter clip shows that part of a motion
 SEEN_MOTION = 0.25  # a smaller part of a motion is not spoken of
+APART = 0.15  # halves of the shorter side: between the middles of neighbours at first
 BEHIND = 1.5  # metres: from the occluder to the object that passes behind it
 
 
@@ -110,13 +112,15 @@ def half_extents(shape: Shape) -> tuple[float, float]:
 
 
 def make_scene(rng: np.random.Generator, shape: Shape, held_out: bool) -> Scene:
-    """A scene whose objects are all in sight in the first frame."""
+    """A scene whose objects are all in sight and apart in the first frame."""
     while True:
         scene = _draw(rng, shape, held_out)
         first, middles = view(scene, shape, 0), middles_of(scene, shape)[0]
+        across = project(middles, first, shape)[:, 0]
         seen = [visible(scene, shape, first, middles, i) for i in range(len(scene.things))]
-        if min(seen) > 0.9 and not _touching(scene):
-            return scene
+        apart = np.diff(np.sort(across)) * shape.width > APART * min(shape.width, shape.height)
+        if min(seen) > 0.9 and apart.all() and not _touching(scene):
+            return scene._replace(things=tuple(scene.things[i] for i in np.argsort(across)))
 
 
 def positions(scene: Scene, shape: Shape) -> np.ndarray:
