@@ -17,7 +17,7 @@ from videodit.worlds.world import WORLDS, Clip, Shape, World, open_world
 
 SHAPES = (Shape(160, 90, 33, 8.0), Shape(112, 112, 33, 8.0), Shape(80, 120, 33, 8.0))
 SEEDS = {"survival": (1, 5, 9), "maze": (1, 9, 5), "rooms": (0, 7, 3)}
-FRAMES, GAP = 6, 6  # of a clip in a sheet; pixels between clips
+FRAMES, GAP = 6, 4  # of a clip in a sheet; pixels between them
 TIMED = Shape(64, 64, 33, 8.0)
 CLIPS = 10  # whose making is timed, after one that is not
 COLORS = 256  # of a sheet, for a small file
@@ -32,17 +32,15 @@ ABOUT = {
 
 def contact_sheet(clips: list[Clip]) -> Image.Image:
     """A row of FRAMES frames, from the first to the last, of each clip."""
-    rows = [
-        clip.frames[np.linspace(0, len(clip.frames) - 1, FRAMES).round().astype(int)]
-        for clip in clips
-    ]
-    width = max(FRAMES * row.shape[2] for row in rows)
-    height = sum(row.shape[1] + GAP for row in rows) - GAP
+    width = max(FRAMES * (clip.frames.shape[2] + GAP) for clip in clips) - GAP
+    height = sum(clip.frames.shape[1] + GAP for clip in clips) - GAP
     sheet = Image.new("RGB", (width, height), "white")
     top = 0
-    for row in rows:
-        sheet.paste(Image.fromarray(np.concatenate(row, axis=1)), (0, top))
-        top += row.shape[1] + GAP
+    for clip in clips:
+        shown = np.linspace(0, len(clip.frames) - 1, FRAMES).round().astype(int)
+        for column, frame in enumerate(clip.frames[shown]):
+            sheet.paste(Image.fromarray(frame), (column * (frame.shape[1] + GAP), top))
+        top += clip.frames.shape[1] + GAP
     return sheet.quantize(COLORS, dither=Image.Dither.NONE)
 
 

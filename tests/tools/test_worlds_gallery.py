@@ -14,10 +14,11 @@ def clip(level, frames=11, height=20, width=30):
 def test_a_sheet_shows_the_first_and_the_last_frames_of_each_clip():
     shown = [clip(10), clip(60, frames=1, height=40, width=12)]
     sheet = np.asarray(worlds_gallery.contact_sheet(shown).convert("RGB"))
-    assert sheet.shape == (20 + worlds_gallery.GAP + 40, 6 * 30, 3)
-    assert (sheet[:20, :150] == 10).all() and (sheet[:20, 150:] == 245).all()
-    assert (sheet[-40:, : 6 * 12] == 195).all()
-    assert (sheet[-40:, 6 * 12 :] == 255).all()
+    gap = worlds_gallery.GAP
+    assert sheet.shape == (20 + gap + 40, 6 * 30 + 5 * gap, 3)
+    assert (sheet[:20, :30] == 10).all() and (sheet[:20, -30:] == 245).all()
+    assert (sheet[:20, 30 : 30 + gap] == 255).all()
+    assert (sheet[-40:, :12] == 195).all() and (sheet[-40:, -30:] == 255).all()
 
 
 def test_the_page_has_every_caption_and_speed():

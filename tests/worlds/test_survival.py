@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("crafter")
 
 from videodit.worlds import survival
-from videodit.worlds.grids import STEPS_PER_SECOND, heading, steps_shown
+from videodit.worlds.grids import STEPS_PER_SECOND, heading, steps_shown, walks
 from videodit.worlds.survival import HELD_OUT, WORLD, facts, grid_of
 from videodit.worlds.world import Shape
 
@@ -91,6 +91,12 @@ def test_the_facts_follow_from_the_states():
 )
 def test_headings(x, y, word):
     assert heading(x, y) == word
+
+
+def test_a_way_back_is_a_walk_of_its_own():
+    way = [[0, 0], [1, 0], [1, 1], [2, 1], [1, 1], [0, 1]]
+    assert [walk["motion"] for walk in walks(way)] == ["down right", "left"]
+    assert walks([[3, 3], [3, 3]]) == []
 
 
 def test_frames_show_the_step_of_their_time():

@@ -1,5 +1,7 @@
 """What the worlds made of tiles share: time in steps, pictures at the asked size, directions."""
 
+from itertools import pairwise
+
 import numpy as np
 from PIL import Image
 
@@ -40,6 +42,20 @@ def heading(x: int, y: int) -> str:
     vertical = ("down" if y > 0 else "up") if 2 * abs(y) >= abs(x) and y else ""
     horizontal = ("right" if x > 0 else "left") if 2 * abs(x) >= abs(y) and x else ""
     return f"{vertical} {horizontal}".strip()
+
+
+def walks(places: list[list[int]]) -> list[Slots]:
+    """Events that tell of a way through these tiles, one for each stretch without turning back."""
+    stretches, used = [], set()
+    for before, after in pairwise(places):
+        step = [b - a for a, b in zip(before, after)]
+        signs = {(axis, np.sign(size)) for axis, size in enumerate(step) if size}
+        if not stretches or any((axis, -sign) in used for axis, sign in signs):
+            stretches.append([0, 0])
+            used = set()
+        used |= signs
+        stretches[-1] = [a + b for a, b in zip(stretches[-1], step)]
+    return [{"verb": "walk", "motion": heading(*way)} for way in stretches if any(way)]
 
 
 def event_slots(events: list[Slots]) -> Slots:

@@ -22,9 +22,9 @@ from videodit.worlds import rooms_captions as captions
 from videodit.worlds.grids import (
     NUMBERS,
     event_slots,
-    heading,
     resized,
     steps_shown,
+    walks,
 )
 from videodit.worlds.world import Clip, Detection, Shape, Slots, check_combinations
 
@@ -183,19 +183,15 @@ def facts(states: list[dict]) -> Slots:
 
 def _events(states: list[dict]) -> list[Slots]:
     events: list[Slots] = []
-    since = states[0]["position"]
+    way = [states[0]["position"]]
     for before, after in pairwise(states):
         for event in _changes(before, after):
-            events += [*_walk(since, before["position"]), event]
-            since = before["position"]
-    events += _walk(since, states[-1]["position"])
+            events += [*walks(way), event]
+            way = [before["position"]]
+        way.append(after["position"])
+    events += walks(way)
     turned = any(one["facing"] != states[0]["facing"] for one in states)
     return events or [{"verb": "turn" if turned else "stand"}]
-
-
-def _walk(start: list[int], end: list[int]) -> list[Slots]:
-    way = heading(end[0] - start[0], end[1] - start[1])
-    return [{"verb": "walk", "motion": way}] if way else []
 
 
 def _changes(before: dict, after: dict) -> list[Slots]:

@@ -25,6 +25,7 @@ from videodit.worlds.grids import (
     heading,
     resized,
     steps_shown,
+    walks,
 )
 from videodit.worlds.world import Clip, Detection, Shape, Slots, check_combinations
 
@@ -149,23 +150,18 @@ def item_rows(columns: int) -> int:
 def facts(states: list[dict]) -> Slots:
     """What happens in these states, in order, and what the player holds at the end."""
     events: list[Slots] = []
-    since = states[0]["position"]
-
-    def walk(position: list[int]) -> None:
-        way = heading(position[0] - since[0], position[1] - since[1])
-        if way:
-            events.append({"verb": "walk", "motion": way})
-
+    way = [states[0]["position"]]
     for before, after in pairwise(states):
         for verb in _done(before, after):
-            walk(before["position"])
-            since = after["position"]
+            events += walks(way)
+            way = [after["position"]]
             if events and events[-1]["verb"] == verb:
                 times = NUMBERS.index(events[-1].get("times", "one")) + 1
                 events[-1]["times"] = NUMBERS[min(times, 9)]
             else:
                 events.append({"verb": verb})
-    walk(states[-1]["position"])
+        way.append(after["position"])
+    events += walks(way)
     if not events and len(states) > 1:
         events = [{"verb": "stand"}]
     bag = states[-1]["inventory"]
