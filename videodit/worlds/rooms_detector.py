@@ -9,12 +9,12 @@ from minigrid.core.grid import Grid
 from minigrid.core.world_object import Ball, Box, Door, Key, Wall
 from PIL import Image
 
-from videodit.worlds.grids import resized
 from videodit.worlds.rooms import (
     FACINGS,
     TILE,
     describe,
     facts,
+    fitted,
     layout_of,
     margins,
     room_sizes,
@@ -26,26 +26,38 @@ SAMPLES = 8  # of a tile, both ways, are compared
 
 def detect(frames: np.ndarray) -> dict[str, Detection]:
     """Every slot but for the mission, which no picture shows, of frames uint8 T H W 3."""
-    sizes = [_grid(frames.shape[2], frames.shape[1], n) for n in _room_sizes(frames)]
-    grid = min(sizes, key=lambda grid: _match(frames[0], grid)[1].mean())
-    found = [_match(frame, grid) for frame in frames]
-    sure = float(np.clip(1 - found[0][1] / np.maximum(found[0][2], 1e-6), 0, 1).mean())
+    layout = layout_of(frames.shape[2], frames.shape[1])
+    fits = {size: _match(frames[0], layout, size) for size in room_sizes(layout)}
+    size = min(fits, key=lambda size: fits[size][1])
+    found = [_match(frame, layout, size) for frame in frames]
+    grid = _grid(layout, size)
     states = _states([tiles for tiles, _, _ in found], grid)
-    return {name: Detection(value, sure) for name, value in facts(states).items()}
+    return {name: Detection(value, found[0][2]) for name, value in facts(states).items()}
 
 
-def _room_sizes(frames: np.ndarray) -> tuple[int, ...]:
-    return room_sizes(layout_of(frames.shape[2], frames.shape[1]))
-
-
-def _grid(width: int, height: int, size: int) -> tuple[int, int]:
+def _grid(layout: tuple[int, int], size: int) -> tuple[int, int]:
     """(columns, rows) of tiles where a room measures `size` tiles."""
-    columns, rows = layout_of(width, height)
-    return columns * (size - 1) + 1, rows * (size - 1) + 1
+    return layout[0] * (size - 1) + 1, layout[1] * (size - 1) + 1
 
 
-def _match(frame: np.ndarray, grid: tuple[int, int]):
-    """(template of each tile, its error, that of the next best), in reading order."""
+def _match(frame: np.ndarray, layout: tuple[int, int], size: int) -> tuple[list, float, float]:
+    """(name of each tile, in reading order; their mean error; confidence)."""
+    shape = frame.shape[1], frame.shape[0]
+    names, templates = _templates(shape, layout, size)
+    errors = ((_samples(frame, _grid(layout, size))[:, None] - templates) ** 2).mean(-1)
+    errors[~_possible(layout, size)] = np.inf
+    best = errors.argmin(1)
+    for line in _between(layout, size):
+        best[line] = 1  # a wall, but for the door that makes the largest difference
+        doors = errors[line][:, 2:].min(1) - errors[line][:, 1]
+        best[line[doors.argmin()]] = 2 + errors[line[doors.argmin()], 2:].argmin()
+    least, second = np.partition(errors, 1, axis=1)[:, :2].T
+    sure = np.clip(1 - least / np.maximum(second, 1e-6), 0, 1).mean()
+    return [names[k] for k in best], float(least.mean()), float(sure)
+
+
+def _samples(frame: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Float32 tiles x values: what is compared of each tile of a frame uint8 H W 3."""
     columns, rows = grid
     height, width = frame.shape[:2]
     x, y = margins(width, height, columns, rows)
@@ -55,28 +67,48 @@ def _match(frame: np.ndarray, grid: tuple[int, int]):
         (columns * SAMPLES, rows * SAMPLES), Image.Resampling.BOX, box=box
     )
     tiles = np.asarray(picture, np.float32).reshape(rows, SAMPLES, columns, SAMPLES, 3)
-    tiles = tiles.swapaxes(1, 2).reshape(rows * columns, 1, -1)
-    names, templates = _templates(round(across * TILE))
-    errors = ((tiles - templates) ** 2).mean(-1)
-    best, second = np.partition(errors, 1, axis=1)[:, :2].T
-    return [names[k] for k in errors.argmin(1)], best, second
+    return tiles.swapaxes(1, 2).reshape(rows * columns, -1)
 
 
 @functools.cache
-def _templates(pixels: int) -> tuple[list, np.ndarray]:
-    """((object, the agent's direction), either may be None) and the samples of each tile.
-
-    `pixels`: about how many a tile has in the frames, both ways.
-    """
-    things = [kind(color) for kind, color in product((Ball, Box, Key), COLOR_NAMES)]
+def _names() -> list[tuple]:
+    """(object, the agent's direction) of every tile there is, either may be None."""
     doors = [Door(color, is_open) for color, is_open in product(COLOR_NAMES, (False, True))]
-    names = [(thing, None) for thing in (None, Wall(), *things, *doors)]
-    under = [None, *(door for door in doors if door.is_open)]
-    names += list(product(under, range(len(FACINGS))))
-    drawn = [Grid.render_tile(*name, tile_size=TILE).astype(np.uint8) for name in names]
-    shown = [resized(picture, pixels, pixels) for picture in drawn]
-    pictures = [resized(picture, SAMPLES, SAMPLES) for picture in shown]
-    return names, np.stack(pictures).reshape(len(names), -1).astype(np.float32)
+    things = [kind(color) for kind, color in product((Ball, Box, Key), COLOR_NAMES)]
+    names = [(thing, None) for thing in (None, Wall(), *doors)]
+    names += list(product([door for door in doors if door.is_open], range(len(FACINGS))))
+    return names + [(thing, None) for thing in things] + [(None, k) for k in range(len(FACINGS))]
+
+
+@functools.lru_cache(maxsize=8)
+def _templates(shape: tuple[int, int], layout: tuple[int, int], size: int):
+    """(`_names`, float32 tiles x names x values): samples of each, seen at each tile."""
+    columns, rows = _grid(layout, size)
+    seen = []
+    for name in _names():
+        tile = Grid.render_tile(*name, tile_size=TILE).astype(np.uint8)
+        picture = fitted(np.tile(tile, (rows, columns, 1)), *shape)
+        seen.append(_samples(picture, (columns, rows)))
+    return _names(), np.stack(seen, axis=1)
+
+
+def _possible(layout: tuple[int, int], size: int) -> np.ndarray:
+    """Bool tiles x names: walls and doors are where rooms end, all else is inside of them."""
+    columns, rows = _grid(layout, size)
+    row, column = np.divmod(np.arange(columns * rows), columns)
+    edge = (row % (size - 1) == 0) | (column % (size - 1) == 0)
+    built = np.array(
+        [thing is not None and thing.type in ("wall", "door") for thing, _ in _names()]
+    )
+    return edge[:, None] == built
+
+
+def _between(layout: tuple[int, int], size: int) -> list[np.ndarray]:
+    """The tiles of each wall that has a door."""
+    columns, rows = _grid(layout, size)
+    tiles = np.arange(columns * rows).reshape(rows, columns)
+    across = [tiles[1:-1, k * (size - 1)] for k in range(1, layout[0])]
+    return across + [tiles[k * (size - 1), 1:-1] for k in range(1, layout[1])]
 
 
 def _states(frames: list[list], grid: tuple[int, int]) -> list[dict]:
