@@ -14,18 +14,11 @@ import numpy as np
 from PIL import Image
 from scipy import fft, ndimage
 
-from videodit.worlds.stage_scene import COLORS, PLACES, SEEN_MOTION, share
+from videodit.worlds.stage_scene import COLORS, GROUNDS, PLACES, SEEN_MOTION, share
 from videodit.worlds.world import Detection, Shape
 
 LETTERS = "abc"
 WEIGHTS = "stage_detector.npz"
-GROUNDS = {  # RGB: what the lower half of the picture looks like
-    "meadow": (112, 136, 74),
-    "desert": (214, 186, 140),
-    "snowfield": (236, 239, 243),
-    "plaza": (150, 146, 142),
-    "moon": (104, 103, 104),
-}
 BRIGHT, COLORFUL = 0.25, 0.55  # least value and saturation of an object's pixel
 HUE_ERROR = 0.055  # of the colour circle
 SMALLEST = 0.0012  # area of an object

@@ -7,7 +7,7 @@ from panda3d import core
 
 from videodit.worlds import stage_geometry as geometry
 from videodit.worlds.stage_geometry import Surface
-from videodit.worlds.stage_scene import Occluder
+from videodit.worlds.stage_scene import GROUNDS, Occluder
 
 SKY_RADIUS, SKY_HEIGHT = 100.0, 90.0
 GROUND, TILE = 100.0, 16.0  # metres: half the ground's side, and the side of its texture
@@ -17,13 +17,6 @@ SKIES = {  # low, high: RGB of 255
     "snowfield": ((232, 236, 240), (186, 198, 212)),
     "plaza": ((228, 226, 224), (186, 190, 200)),
     "moon": ((16, 16, 22), (6, 6, 10)),
-}
-GROUNDS = {
-    "meadow": (112, 136, 74),
-    "desert": (214, 186, 140),
-    "snowfield": (236, 239, 243),
-    "plaza": (150, 146, 142),
-    "moon": (104, 103, 104),
 }
 ROUGHNESS = {"meadow": 0.13, "desert": 0.07, "snowfield": 0.035, "plaza": 0.05, "moon": 0.16}
 SHAPES = {

@@ -32,6 +32,13 @@ HELD_OUT = frozenset(
 SIZES = {"small": (0.64, 0.72), "large": (0.95, 1.05)}  # metres: about half the height
 PLACES = {"meadow": "trees", "desert": "rocks", "snowfield": "trees", "plaza": "columns"}
 PLACES |= {"moon": "rocks"}
+GROUNDS = {  # RGB of 255: the mean colour of the ground
+    "meadow": (112, 136, 74),
+    "desert": (214, 186, 140),
+    "snowfield": (236, 239, 243),
+    "plaza": (150, 146, 142),
+    "moon": (104, 103, 104),
+}
 UNSEEN = {("green", "meadow"), ("green", "snowfield"), ("orange", "desert"), ("yellow", "desert")}
 CAMERAS = {
     "still": (None,),
