@@ -3,7 +3,8 @@ import pytest
 
 pytest.importorskip("vizdoom")
 
-from videodit.worlds import maze_detector
+from videodit.worlds import maze, maze_detector
+from videodit.worlds.grids import resized
 from videodit.worlds.maze import WORLD
 from videodit.worlds.world import Shape
 
@@ -17,6 +18,21 @@ def test_walls_floor_and_motion_are_seen():
         right += sum(name in seen and seen[name].value == clip.slots[name] for name in names)
         total += len(names)
     assert right / total > 0.8  # close to a door it is hard
+
+
+def test_things_are_seen():
+    things = [(("blue", "torch"), 360.0, 90.0), (("green", "pillar"), 400.0, -110.0)]
+    picture, _ = maze.still("brick", "grass", things)
+    seen = WORLD.detect(resized(picture, 120, 90)[None], 8.0)
+    assert {name: d.value for name, d in seen.items() if name[0] == "t"} == {
+        "things": "two",
+        "t1.color": "blue",
+        "t1.kind": "torch",
+        "t1.place": "left",
+        "t2.color": "green",
+        "t2.kind": "pillar",
+        "t2.place": "right",
+    }
 
 
 @pytest.mark.parametrize(

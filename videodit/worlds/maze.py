@@ -12,7 +12,7 @@ import contextlib
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -137,10 +137,11 @@ def facts(states: list[dict]) -> Slots:
     return slots
 
 
-def empty_hall(wall: str, floor: str) -> np.ndarray:
-    """A picture of a hall without things, uint8 H W 3."""
-    plan = Plan(START, [], (wall, wall), (floor, floor), "stand", 1, 0.0, 0.0, 0)
-    return _play(plan, [0], 4 / 3)[0][0]
+def still(wall: str, floor: str, things: Sequence = (), aspect: float = 4 / 3) -> tuple:
+    """(picture uint8 H W 3, state) as clips begin; `things`: ((colour, kind), x, y)."""
+    plan = Plan(START, list(things), (wall, wall), (floor, floor), "stand", 1, 0.0, 0.0, 0)
+    pictures, states = _play(plan, [0], aspect)
+    return pictures[0], states[0]
 
 
 def events(states: list[dict]) -> list[Slots]:

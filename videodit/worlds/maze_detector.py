@@ -1,6 +1,7 @@
-"""Reads the maze from its pictures: walls and floor by their colours, motion by how they shift.
+"""Reads the maze from its pictures: walls and floor by their colours, motion by how they shift,
+things by how the first picture differs from one of an empty hall.
 
-Things and doors are not recognised: their slots are left out.
+Doors, and what is lost from view, are not recognised: their slots are left out.
 """
 
 import functools
@@ -9,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from videodit.worlds import maze
+from videodit.worlds import maze_captions as captions
 from videodit.worlds.grids import event_slots, resized
 from videodit.worlds.world import Detection
 
@@ -18,6 +20,9 @@ BRIGHTNESS = 0.3  # how much it counts beside the hue: what is far is dark
 SIDE = 96  # columns and rows of the pictures in which motion is looked for
 STILL = 1.0  # levels: mean difference of pictures that show the same
 ZOOMS = (0.94, 0.97, 1.0, 1 / 0.97, 1 / 0.94)
+CHANGED = 14.0  # levels: more than this is not the empty hall
+GAP = 0.02  # in units of 45 degrees: as far as parts of one thing are apart
+FINE = 28  # pixels of 45 degrees: in coarser pictures things are not looked for
 FAR = 40  # columns at most by which a picture is seen to shift
 
 
@@ -28,6 +33,7 @@ def detect(frames: np.ndarray) -> dict[str, Detection]:
         name: _nearest(color, colors)
         for name, color, colors in zip(("walls", "floor"), surfaces, _references())
     }
+    slots |= _things(frames[0], slots["walls"].value, slots["floor"].value)
     if len(frames) > 1:
         small = [resized(frame, SIDE, SIDE).mean(-1) for frame in frames]
         turns, steps, sure = np.array([_move(*pair) for pair in pairwise(small)]).T
@@ -39,12 +45,16 @@ def detect(frames: np.ndarray) -> dict[str, Detection]:
 def _surfaces(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Colours (RGB) of the walls and of the floor."""
     height, width = frame.shape[:2]
-    steep = min(STEEP, STEEP * (16 / 9) / (width / height))
     bands = []
-    for top, bottom in (WALL, FLOOR):
-        rows = ((np.array([top, bottom]) / steep + 1) / 2 * height).round().astype(int)
+    for band in (WALL, FLOOR):
+        rows = (height / 2 + np.array(band) * _unit(width, height)).round().astype(int)
         bands.append(frame[rows[0] : max(rows[1], rows[0] + 1)].reshape(-1, 3))
     return np.median(bands[0], axis=0), bands[1].mean(0)
+
+
+def _unit(width: int, height: int) -> float:
+    """Pixels from the middle of a picture to what is seen at 45 degrees from it."""
+    return height / 2 / min(STEEP, STEEP * (16 / 9) / (width / height))
 
 
 @functools.cache
@@ -52,7 +62,7 @@ def _references() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Colours of each kind of wall and of floor, from pictures of empty halls."""
     walls, floors = {}, {}
     for wall, floor in zip(maze.WALLS, maze.FLOORS, strict=True):
-        walls[wall], floors[floor] = _surfaces(maze.empty_hall(wall, floor))
+        walls[wall], floors[floor] = _surfaces(maze.still(wall, floor)[0])
     return walls, floors
 
 
@@ -69,6 +79,66 @@ def _nearest(color: np.ndarray, colors: dict[str, np.ndarray]) -> Detection:
     }
     best, second = sorted(distances, key=distances.get)[:2]
     return Detection(best, 1 - distances[best] / (distances[best] + distances[second]))
+
+
+def _things(frame: np.ndarray, wall: str, floor: str) -> dict[str, Detection]:
+    """What stands in the hall; nothing is said if the clip does not begin where most do."""
+    height, width = frame.shape[:2]
+    if _unit(width, height) < FINE:
+        return {}
+    empty, _ = _still(wall, floor, (), round(width / height, 3))
+    blobs = _blobs(frame, resized(empty, width, height))
+    if not 0 < len(blobs) <= maze.MOST:
+        return {}
+    known = _known_things()
+    slots = {"things": Detection(captions.COUNTS[len(blobs)], 1.0)}
+    for k, (place, look) in enumerate(blobs, 1):
+        distances = sorted((float(np.linalg.norm(look - other)), name) for name, other in known)
+        best, (color, kind) = distances[0]
+        second = next(far for far, name in distances if name != (color, kind))
+        sure = 1 - best / max(best + second, 1e-6)
+        word = ("left", "middle", "right")[int(3 * place)]
+        values = {"color": color, "kind": kind, "place": word}
+        slots |= {f"t{k}.{name}": Detection(value, sure) for name, value in values.items()}
+    return slots
+
+
+def _blobs(frame: np.ndarray, empty: np.ndarray) -> list[tuple[float, np.ndarray]]:
+    """(place from 0 to 1, look) of what a picture has and an empty hall has not, left to right."""
+    height, width = frame.shape[:2]
+    unit = _unit(width, height)
+    changed = abs(frame.astype(float) - empty).mean(-1) > CHANGED
+    changed[: int(height / 2 - 0.5 * unit)] = False
+    filled = np.flatnonzero(changed.sum(0) > 0.03 * unit)
+    blobs = []
+    for columns in np.split(filled, np.flatnonzero(np.diff(filled) > GAP * unit + 1) + 1):
+        if len(columns) > 0.01 * unit:
+            part = slice(columns[0], columns[-1] + 1)
+            rows, _ = np.nonzero(changed[:, part])
+            colors = frame[:, part][changed[:, part]] / 255
+            low = max(rows.max() + 1 - height / 2, 1)
+            tall, wide = (np.ptp(rows) + 1) / low, len(columns) / low
+            color = [*colors.mean(0), *colors.std(0), np.ptp(colors.mean(0))]
+            shape = [0.3 * np.log(tall), 0.3 * np.log(wide), len(colors) / len(columns) / low / 3]
+            blobs.append(((columns.mean() + 0.5) / width, np.array(color + shape)))
+    return blobs
+
+
+@functools.cache
+def _known_things() -> list[tuple[tuple[str, str], np.ndarray]]:
+    """Names and looks of every thing at several distances."""
+    known = []
+    for name in maze.THINGS:
+        for far in (140, 300):
+            thing = (name, maze.START + far, -80.0 - far / 8)
+            picture, _ = _still("stone", "earth", (thing,), 4 / 3)
+            for size in ((320, 240), (96, 72)):
+                empty = resized(_still("stone", "earth", (), 4 / 3)[0], *size)
+                known += [(name, look) for _, look in _blobs(resized(picture, *size), empty)]
+    return known
+
+
+_still = functools.lru_cache(maxsize=128)(maze.still)
 
 
 def _move(before: np.ndarray, after: np.ndarray) -> tuple[int, int, float]:
