@@ -6,11 +6,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from simulators import require_panda3d
 
 from videodit.config import ConfigError
 from videodit.worlds.world import Shape
 
-pytest.importorskip("panda3d")
+require_panda3d()
 from videodit.worlds import stage_render
 from videodit.worlds.stage import STREAM, WORLD
 from videodit.worlds.stage_scene import CAMERAS, COLORS, make_scene, positions

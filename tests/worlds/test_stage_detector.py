@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 from scipy import ndimage
+from simulators import require_panda3d
 
 from videodit.worlds.stage_detector import _shifts, detect
 from videodit.worlds.world import Shape
 
-pytest.importorskip("panda3d")
+require_panda3d()
 from videodit.worlds.stage import WORLD
 
 SHAPE = Shape(128, 96, 9, 4.0)
