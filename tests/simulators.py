@@ -5,10 +5,13 @@ import ctypes
 import pytest
 
 
-def require_panda3d():
-    """Skips the tests of a file where Panda3D, or the libX11 that its renderer loads, is absent."""
-    pytest.importorskip("panda3d")
+def has_libx11() -> bool:
     try:
         ctypes.CDLL("libX11.so.6")
     except OSError:
-        pytest.skip("libX11.so.6 is absent", allow_module_level=True)
+        return False
+    return True
+
+
+# Of a file's tests (`pytestmark`): Panda3D's renderer loads the library.
+needs_libx11 = pytest.mark.skipif(not has_libx11(), reason="libX11.so.6 is absent")

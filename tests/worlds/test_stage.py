@@ -6,16 +6,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from simulators import require_panda3d
+from simulators import needs_libx11
 
 from videodit.config import ConfigError
 from videodit.worlds.world import Shape
 
-require_panda3d()
+pytest.importorskip("panda3d")
 from videodit.worlds import stage_render
 from videodit.worlds.stage import STREAM, WORLD
 from videodit.worlds.stage_scene import CAMERAS, COLORS, make_scene, positions
 
+pytestmark = needs_libx11
 SHAPE = Shape(96, 64, 5, 4.0)
 
 

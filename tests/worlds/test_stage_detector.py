@@ -1,14 +1,15 @@
 import numpy as np
 import pytest
 from scipy import ndimage
-from simulators import require_panda3d
+from simulators import needs_libx11
 
 from videodit.worlds.stage_detector import _shifts, detect
 from videodit.worlds.world import Shape
 
-require_panda3d()
+pytest.importorskip("panda3d")
 from videodit.worlds.stage import WORLD
 
+pytestmark = needs_libx11
 SHAPE = Shape(128, 96, 9, 4.0)
 UNSEEN = {"occluder", "event"}  # slots that the detector does not speak of
 
