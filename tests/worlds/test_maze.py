@@ -3,8 +3,9 @@ import pytest
 
 pytest.importorskip("vizdoom")
 
-from videodit.worlds import maze
-from videodit.worlds.maze import HELD_OUT, WORLD, Plan, events, facts
+from videodit.worlds import maze_game
+from videodit.worlds.maze import HELD_OUT, WORLD, events, facts
+from videodit.worlds.maze_game import Plan
 from videodit.worlds.maze_map import LENGTH
 from videodit.worlds.world import Shape
 
@@ -75,7 +76,7 @@ def test_pairs_are_held_out(clips):
 
 
 def test_who_looks_away_and_back_sees_the_same():
-    pictures, states = maze._play(plan("look away", things=TREE), [0, 35, 70], 4 / 3)
+    pictures, states = maze_game.play(plan("look away", things=TREE), [0, 35, 70], 4 / 3)
     assert states[1]["angle"] == pytest.approx(270, abs=5) and not states[1]["things"]
     assert states[0] == states[2]
     np.testing.assert_array_equal(pictures[0], pictures[2])
@@ -83,7 +84,7 @@ def test_who_looks_away_and_back_sees_the_same():
 
 def test_the_door_lets_one_through():
     start = LENGTH - 100.0
-    _, states = maze._play(plan("open", 105, things=None, start=start), [0, 35, 105], 4 / 3)
+    _, states = maze_game.play(plan("open", 105, things=None, start=start), [0, 35, 105], 4 / 3)
     assert states[0]["door"] == 0 and states[2]["door"] == 1
     assert states[2]["x"] > LENGTH
 

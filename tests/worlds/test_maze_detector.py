@@ -3,7 +3,7 @@ import pytest
 
 pytest.importorskip("vizdoom")
 
-from videodit.worlds import maze, maze_detector
+from videodit.worlds import maze_detector, maze_game
 from videodit.worlds.grids import resized
 from videodit.worlds.maze import WORLD
 from videodit.worlds.world import Shape
@@ -22,7 +22,7 @@ def test_walls_floor_and_motion_are_seen():
 
 def test_things_are_seen():
     things = [(("blue", "torch"), 360.0, 90.0), (("green", "pillar"), 400.0, -110.0)]
-    picture, _ = maze.still("brick", "grass", things)
+    picture, _ = maze_game.still("brick", "grass", things)
     seen = WORLD.detect(resized(picture, 120, 90)[None], 8.0)
     assert {name: d.value for name, d in seen.items() if name[0] == "t"} == {
         "things": "two",

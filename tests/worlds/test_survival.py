@@ -7,7 +7,8 @@ pytest.importorskip("crafter")
 
 from videodit.worlds import survival
 from videodit.worlds.grids import STEPS_PER_SECOND, heading, steps_shown, walks
-from videodit.worlds.survival import HELD_OUT, WORLD, facts, grid_of
+from videodit.worlds.survival import WORLD, facts, grid_of
+from videodit.worlds.survival_game import HELD_OUT
 from videodit.worlds.world import Shape
 
 SHAPE = Shape(width=128, height=96, frames=25, fps=8)

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from videodit.worlds import maze
+from videodit.worlds import maze, maze_game
 from videodit.worlds import maze_captions as captions
 from videodit.worlds.grids import event_slots, resized
 from videodit.worlds.world import Detection
@@ -61,8 +61,8 @@ def _unit(width: int, height: int) -> float:
 def _references() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Colours of each kind of wall and of floor, from pictures of empty halls."""
     walls, floors = {}, {}
-    for wall, floor in zip(maze.WALLS, maze.FLOORS, strict=True):
-        walls[wall], floors[floor] = _surfaces(maze.still(wall, floor)[0])
+    for wall, floor in zip(maze_game.WALLS, maze_game.FLOORS, strict=True):
+        walls[wall], floors[floor] = _surfaces(maze_game.still(wall, floor)[0])
     return walls, floors
 
 
@@ -128,9 +128,9 @@ def _blobs(frame: np.ndarray, empty: np.ndarray) -> list[tuple[float, np.ndarray
 def _known_things() -> list[tuple[tuple[str, str], np.ndarray]]:
     """Names and looks of every thing at several distances."""
     known = []
-    for name in maze.THINGS:
+    for name in maze_game.THINGS:
         for far in (140, 300):
-            thing = (name, maze.START + far, -80.0 - far / 8)
+            thing = (name, maze_game.START + far, -80.0 - far / 8)
             picture, _ = _still("stone", "earth", (thing,), 4 / 3)
             for size in ((320, 240), (96, 72)):
                 empty = resized(_still("stone", "earth", (), 4 / 3)[0], *size)
@@ -138,7 +138,7 @@ def _known_things() -> list[tuple[tuple[str, str], np.ndarray]]:
     return known
 
 
-_still = functools.lru_cache(maxsize=128)(maze.still)
+_still = functools.lru_cache(maxsize=128)(maze_game.still)
 
 
 def _move(before: np.ndarray, after: np.ndarray) -> tuple[int, int, float]:

@@ -8,7 +8,8 @@ import numpy as np
 from crafter import constants, engine
 
 from videodit.worlds.grids import resized
-from videodit.worlds.survival import DAYLIGHT, TILE, WALKED, facts, grid_of, item_rows, near
+from videodit.worlds.survival import facts, grid_of, item_rows, near
+from videodit.worlds.survival_game import DAYLIGHT, TILE, WALKED
 from videodit.worlds.world import Detection
 
 SAMPLES = 4  # of a tile, both ways, are compared
