@@ -33,7 +33,7 @@ def reader(cfg=CFG, **odd):
 def placed(reader, i):
     catalog = reader.source.catalog
     view = whole(*(int(column[i]) for column in (catalog.frames, catalog.height, catalog.width)))
-    return Placed(i, 1000 + i, 0, 0, view, keep=10**6, drop_static=0)
+    return Placed(i, 1000 + i, 0, 0, *view, keep=10**6, drop_static=0)
 
 
 def fill(filler, reader, clips):

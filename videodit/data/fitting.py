@@ -6,7 +6,9 @@ from heapq import heappop, heapreplace
 from itertools import accumulate
 
 SPREADS = (0.95, 0.8, 0.5, 0.0)  # shares of the tokens that are spread, tried in this order
-ENOUGH = 0.998  # share of the clips that have found a place: no other spread is tried
+# Share of the clips that have found a place: no other spread is tried. To spread many otherwise
+# takes time and changes little, unless max_segments binds, which keeps more of them out.
+ENOUGH, ENOUGH_OF_MANY, MANY = 0.998, 0.99, 2000
 PROBES = 64  # rows that are asked whether they have room for a clip's text
 
 
@@ -43,12 +45,15 @@ def fit_decreasing(
 
 def _fit(lengths, text_lengths, capacity, rows: int) -> list[list[int]]:
     order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
-    tries = []
+    best, most = [], -1
+    enough = ENOUGH if len(lengths) < MANY else ENOUGH_OF_MANY
     for spread in SPREADS:
-        tries.append(_fit_in_order(order, lengths, text_lengths, capacity, rows, spread))
-        if _count(tries[-1]) >= ENOUGH * len(lengths):
+        packed = _fit_in_order(order, lengths, text_lengths, capacity, rows, spread)
+        if (placed := _count(packed)) > most:
+            best, most = packed, placed
+        if most >= enough * len(lengths):
             break
-    return max(tries, key=_count)
+    return best
 
 
 def _fit_in_order(order, lengths, text_lengths, capacity, rows, spread) -> list[list[int]]:

@@ -41,15 +41,24 @@ SPARES = 256  # clips among which one is looked for that fits into the place of 
 
 
 class Placed(NamedTuple):
-    """One clip of a row."""
+    """One clip of a row: a flat tuple, as there are many."""
 
     clip: int  # row of the catalog
     sample_id: int  # which draw of the endless stream of clips, modulo 2**32
     caption: int  # which of the clip's captions
     task_id: int  # index into data/given.py:TASKS
-    view: View  # what of the clip is seen, at which size
+    start: int  # start, stride, frames, height, width: what of the clip is seen, at which size
+    stride: int
+    frames: int
+    height: int
+    width: int
     keep: int  # vision tokens that stay
     drop_static: int  # of the dropped ones, those that go because they repeat the previous frame
+
+    @property
+    def view(self) -> View:
+        """What of the clip is seen, at which size."""
+        return View(self.start, self.stride, self.frames, self.height, self.width)
 
 
 Row = tuple[Placed, ...]
@@ -255,14 +264,10 @@ def _sums(rows: list[list[int]], values: np.ndarray) -> np.ndarray:
     return np.bincount(row, values[used], minlength=len(rows))
 
 
-PLACED = ("clip", "sample_id", "caption", "task_id", *View._fields, "keep", "drop_static")
-
-
 def _place(taken: Draws, rows: list[list[int]]) -> list[Row]:
     """The rows with what the loader needs to know of their clips."""
     used = np.fromiter(itertools.chain.from_iterable(rows), np.int64)
-    columns = [getattr(taken, name)[used].tolist() for name in PLACED]
+    columns = [getattr(taken, name)[used].tolist() for name in Placed._fields]
     # tuple.__new__, as Placed(...) does but without running Python code for each of many clips.
-    views = map(functools.partial(tuple.__new__, View), zip(*columns[4:9]))
-    placed = map(functools.partial(tuple.__new__, Placed), zip(*columns[:4], views, *columns[9:]))
+    placed = map(functools.partial(tuple.__new__, Placed), zip(*columns))
     return [tuple(itertools.islice(placed, len(row))) for row in rows]
