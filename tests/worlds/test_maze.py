@@ -40,28 +40,6 @@ def torch(x):
     return {"color": "red", "kind": "torch", "x": x, "height": 0.2}
 
 
-def test_equal_seeds_make_equal_clips(clips):
-    again = WORLD.make(2, SHAPE)
-    np.testing.assert_array_equal(again.frames, clips[2].frames)
-    assert again.states == clips[2].states and again.long == clips[2].long
-    assert clips[3].states != clips[2].states
-
-
-@pytest.mark.parametrize("shape", [Shape(96, 32, 1, 24.0), Shape(33, 99, 2, 8.0)])
-def test_clips_have_the_asked_shape(shape):
-    clip = WORLD.make(1, shape)
-    assert clip.frames.shape == (shape.frames, shape.height, shape.width, 3)
-    assert clip.frames.dtype == np.uint8 and len(clip.states) == shape.frames
-
-
-def test_captions_claim_what_is_true_and_read_back(clips):
-    for clip in clips:
-        for caption in (clip.short, clip.long):
-            assert caption.slots.items() <= clip.slots.items()
-            assert WORLD.parse(caption.text) == caption.slots
-    assert len({clip.long.text for clip in clips}) == len(clips)
-
-
 def test_an_unknown_word_is_named():
     with pytest.raises(ValueError, match="dragon"):
         WORLD.parse("a red dragon in a hall with brick walls")

@@ -29,29 +29,9 @@ def thing(color, kind, x, y, **more):
     return {"color": color, "kind": kind, "tile": [x, y], **more}
 
 
-def test_equal_seeds_make_equal_clips(clips):
-    again = WORLD.make(3, SHAPE)
-    np.testing.assert_array_equal(again.frames, clips[3].frames)
-    assert again.states == clips[3].states and again.short == clips[3].short
-    assert clips[3].states != clips[0].states
-
-
-def test_clips_have_the_asked_shape(clips):
-    assert clips[1].frames.shape == (33, 64, 128, 3) and clips[1].frames.dtype == np.uint8
-    assert clips[2].frames.shape == (1, 96, 32, 3) and len(clips[2].states) == 1
-
-
 def test_another_size_shows_the_same(clips):
     other = WORLD.make(0, Shape(256, 192, 25, 8))
     assert other.states == clips[0].states and other.long == clips[0].long
-
-
-def test_captions_claim_what_is_true_and_read_back(clips):
-    for clip in clips:
-        for caption in (clip.short, clip.long):
-            assert caption.slots.items() <= clip.slots.items()
-            assert WORLD.parse(caption.text) == caption.slots
-    assert len({clip.long.text for clip in clips}) == len(clips)
 
 
 def test_an_unknown_word_is_named():

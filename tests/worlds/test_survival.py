@@ -23,32 +23,9 @@ def state(x=0, y=0, sleeping=False, inventory=(), **done):
     return {"position": [x, y], "sleeping": sleeping, "inventory": dict(inventory), "done": done}
 
 
-def test_equal_seeds_make_equal_clips(clips):
-    again = WORLD.make(3, SHAPE)
-    np.testing.assert_array_equal(again.frames, clips[3].frames)
-    assert again.states == clips[3].states and again.long == clips[3].long
-    assert not np.array_equal(clips[2].frames, clips[3].frames)
-
-
-@pytest.mark.parametrize("shape", [Shape(33, 97, 3, 4.0), Shape(96, 32, 1, 24.0)])
-def test_clips_have_the_asked_shape(shape):
-    clip = WORLD.make(0, shape)
-    assert clip.frames.shape == (shape.frames, shape.height, shape.width, 3)
-    assert clip.frames.dtype == np.uint8 and len(clip.states) == shape.frames
-    assert clip.fps == shape.fps
-
-
 def test_another_size_and_rate_show_the_same(clips):
     other = WORLD.make(1, Shape(64, 48, 13, 4.0))
     assert other.states == clips[1].states[::2]
-
-
-def test_captions_claim_what_is_true_and_read_back(clips):
-    for clip in clips:
-        for caption in (clip.short, clip.long):
-            assert caption.slots.items() <= clip.slots.items()
-            assert WORLD.parse(caption.text) == caption.slots
-    assert len({clip.long.text for clip in clips}) == len(clips)
 
 
 def test_an_unknown_word_is_named():

@@ -1,0 +1,78 @@
+"""What every world promises."""
+
+import importlib
+import importlib.util
+
+import numpy as np
+import pytest
+from simulators import has_libx11
+
+from videodit.config import ConfigError
+from videodit.worlds.world import WORLDS, Shape, open_world
+
+SIMULATORS = {"stage": "panda3d", "survival": "crafter", "maze": "vizdoom", "rooms": "minigrid"}
+SHAPE = Shape(width=96, height=64, frames=9, fps=4.0)
+
+
+def is_there(name):
+    simulator = SIMULATORS.get(name)
+    there = simulator is None or importlib.util.find_spec(simulator)
+    return there and (name != "stage" or has_libx11())
+
+
+@pytest.fixture(scope="module", params=WORLDS)
+def world(request):
+    if not is_there(request.param):
+        pytest.skip(f"the simulator of {request.param} is absent")
+    return open_world(request.param)
+
+
+@pytest.fixture(scope="module")
+def clips(world):
+    return [world.make(seed, SHAPE) for seed in range(6)]
+
+
+def test_equal_seeds_make_equal_clips(world, clips):
+    again = world.make(2, SHAPE)
+    np.testing.assert_array_equal(again.frames, clips[2].frames)
+    assert again[1:] == clips[2][1:]
+    assert clips[3].states != clips[2].states
+
+
+@pytest.mark.parametrize("shape", [SHAPE, Shape(96, 32, 1, 24.0), Shape(33, 97, 2, 8.0)])
+def test_clips_have_the_asked_shape(world, shape):
+    clip = world.make(1, shape)
+    assert clip.frames.shape == (shape.frames, shape.height, shape.width, 3)
+    assert clip.frames.dtype == np.uint8 and clip.fps == shape.fps
+    assert len(clip.states) == shape.frames
+
+
+def test_captions_claim_what_is_true_and_read_back(world, clips):
+    for clip in clips:
+        for caption in (clip.short, clip.long):
+            assert caption.slots.items() <= clip.slots.items()
+            assert world.parse(caption.text) == caption.slots
+    assert len({clip.long.text for clip in clips}) == len(clips)
+
+
+def test_what_is_detected_has_a_confidence(world, clips):
+    for detection in world.detect(clips[0].frames, SHAPE.fps).values():
+        assert isinstance(detection.value, str) and 0 <= detection.confidence <= 1
+
+
+def test_a_missing_simulator_is_named(monkeypatch):
+    load = importlib.import_module
+
+    def missing(name, *args):
+        if name.endswith(".rooms"):
+            raise ImportError("No module named 'minigrid'")
+        return load(name, *args)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(ConfigError, match=r"videodit\[worlds\]"):
+        open_world("rooms")
+
+
+def test_an_unknown_world_is_named():
+    with pytest.raises(ConfigError, match=r"roms.*rooms"):
+        open_world("roms")
