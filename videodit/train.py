@@ -48,32 +48,51 @@ def train(cfg: Config, workdir: str) -> dict:
     mesh = make_mesh(cfg.mesh)
     logger.info("mesh %s: %d of %d devices", dict(mesh.shape), mesh.size, jax.device_count())
     with jax.set_mesh(mesh):
-        return _train(adopt_autoencoder(cfg), Path(workdir))
+        cfg = adopt_autoencoder(cfg)
+        tokenizer = open_tokenizer(cfg.text.workdir)
+        check_run(workdir, cfg, tokenizer)
+        check_rows(cfg)
+        with closing(Data(cfg, tokenizer)) as data:
+            return _train(cfg, Path(workdir), data)
 
 
-def _train(cfg: Config, workdir: Path) -> dict:
-    # Data: the plan is made from the catalog alone; a batch is a function of its step.
-    tokenizer = open_tokenizer(cfg.text.workdir)
-    check_run(workdir, cfg, tokenizer)
-    check_rows(cfg)
-    source = first_alone(lambda: open_source(cfg.data, tokenizer))  # it may have to be indexed
-    plan = Plan(source.catalog, cfg.data, cfg.seed, cfg.autoencoder.patch, source.parts)
-    check_same(plan.digest(), "data.catalog")
-    cfg = dataclasses.replace(cfg, data=plan.cfg)
-    data = (source, plan, tokenizer, cfg.autoencoder.patch)
-    pool = make_pool(*data)
-    batches_from = lambda step: train_batches(*data, start_step=step, pool=pool)
-    held_out = lambda: validation_batches(*data, pool=pool)
+class Data:
+    """The data of a run. The plan is made from the catalog alone; a batch follows from its step."""
 
-    def from_the_start():  # opened when the first batch is asked for
-        with closing(batches_from(0)) as batches:
+    def __init__(self, cfg: Config, tokenizer: Tokenizer):
+        source = first_alone(lambda: open_source(cfg.data, tokenizer))  # it may have to be indexed
+        self.plan = Plan(source.catalog, cfg.data, cfg.seed, cfg.autoencoder.patch, source.parts)
+        check_same(self.plan.digest(), "data.catalog")
+        self.tokenizer = tokenizer
+        self._parts = (source, self.plan, tokenizer, cfg.autoencoder.patch)
+        self._pool = make_pool(*self._parts)
+
+    def train_batches(self, first_step: int):
+        return train_batches(*self._parts, start_step=first_step, pool=self._pool)
+
+    def validation_batches(self):
+        return validation_batches(*self._parts, pool=self._pool)
+
+    def from_the_start(self):
+        """Training batches from step 0 on, opened when the first is asked for."""
+        with closing(self.train_batches(0)) as batches:
             yield from batches
+
+    def close(self) -> None:
+        """Ends the decoding processes."""
+        if self._pool:
+            self._pool.close()
+
+
+def _train(cfg: Config, workdir: Path, data: Data) -> dict:
+    plan, tokenizer = data.plan, data.tokenizer
+    cfg = dataclasses.replace(cfg, data=plan.cfg)
 
     # State: from the newest checkpoint onto whatever mesh this is, or from the start.
     task = make_task(cfg, tokenizer)
     schedule = make_schedule(cfg.optim, cfg.steps)
     optimizer = make_optimizer(cfg.optim, schedule)
-    frozen = task.make_frozen(from_the_start())
+    frozen = task.make_frozen(data.from_the_start())
     init, key = make_init(task, optimizer), jax.random.key(cfg.seed)
     make_folder(workdir)
     checkpoints = Checkpointer(workdir, keep=cfg.keep)
@@ -104,7 +123,7 @@ def _train(cfg: Config, workdir: Path) -> dict:
 
     def evaluate(step):
         total, drawn = {}, []
-        with closing(held_out()) as batches:
+        with closing(data.validation_batches()) as batches:
             for n, batch in enumerate(batches):
                 if n == 0 and step > 0:
                     drawn = task.draw(state["ema"], frozen, batch)
@@ -125,7 +144,7 @@ def _train(cfg: Config, workdir: Path) -> dict:
 
     # The order is a contract: evaluate and save the old state, then fetch the next batch, so that
     # a resumed run sees the very batches, states and evaluations of one that never stopped.
-    with closing(batches_from(first)) as batches:
+    with closing(data.train_batches(first)) as batches:
         for step in range(first, cfg.steps + 1):
             last, new = step == cfg.steps, step != first
             evaluates = step == 0 or (new and (last or step % cfg.eval_every == 0))
@@ -147,11 +166,9 @@ def _train(cfg: Config, workdir: Path) -> dict:
             if len(pending) > 2:
                 report(*pending.popleft())
 
-    task.finish(state["ema"], frozen, from_the_start(), workdir)
+    task.finish(state["ema"], frozen, data.from_the_start(), workdir)
     checkpoints.close()
     writer.close()
-    if pool:
-        pool.close()
     summary = {
         "parameters": int(parameters),
         "steps": cfg.steps,
