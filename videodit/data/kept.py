@@ -4,6 +4,7 @@ They are mapped into memory, so the processes of a machine share them and start 
 source is pickled without its catalog.
 """
 
+import abc
 import functools
 import os
 import pickle
@@ -21,7 +22,7 @@ NUMBERS = [name for name in SCHEMA.names if name not in (*TEXTS.names, "text_tok
 OFFSETS, VALUES, REST = "offsets", "values", "rest.pickle"
 
 
-class Kept:
+class Kept(abc.ABC):
     """A source whose catalog is kept; it is made again should the cache have lost it.
 
     Pickling leaves out what is in a functools.cached_property.
@@ -29,9 +30,9 @@ class Kept:
 
     key: str  # what the catalog is a function of
 
+    @abc.abstractmethod
     def make_catalog(self) -> Catalog:
         """The catalog in memory. Raises ConfigError."""
-        raise NotImplementedError
 
     @functools.cached_property
     def catalog(self) -> Catalog:
