@@ -165,7 +165,9 @@ def matching(path: Path, where: str) -> np.ndarray:
             found = clips.project(f"*{added}").filter(where).project("file_row_number")
             rows = found.fetchnumpy()["file_row_number"]
         except duckdb.Error as error:
-            raise ConfigError(f"data.where={where!r}: {path}: {error}; columns: {names}") from error
+            reason = " ".join(str(error).split())
+            message = f"data.where={where!r}: {path}: {reason}; columns: {names}"
+            raise ConfigError(message) from error
     if not len(rows):
         raise ConfigError(f"data.where={where!r}: true for no clip of {path}")
     return np.sort(rows)
