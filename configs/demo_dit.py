@@ -3,7 +3,8 @@
   python -m videodit.main --config=configs/demo_dit.py --workdir=runs/demo/dit
 
 Hardware: two CPU cores, 4 GB. Data and autoencoder: runs/demo (tools/demo.py makes them).
-Expectation: validation loss 0.3 below the best linear predictor, 0.01 below shuffled captions.
+Expectation: validation loss 0.18 to 0.32 below the best linear predictor (three seeds), and 0.008
+to 0.033 lower with the right captions than with shuffled ones.
 """
 
 from configs.common import demo, variant
