@@ -10,7 +10,7 @@ FLOORS = (
     {"config", "sharding", "command_line"},
     {"nn/", "diffusion/", "data/", "worlds/", "flops"},
     {"models/", "eval/"},
-    {"tasks/", "optim", "checkpoint", "metrics"},
+    {"tasks/", "optim", "checkpoint", "codec", "metrics"},
     {"step"},
     {"train", "scaling/"},
     {"main", "generate", "plan", "sweep", "app", "data/show"},
@@ -19,6 +19,7 @@ BESIDE = {  # allowed on one floor
     ("sharding", "config"),
     ("command_line", "config"),
     ("tasks/", "checkpoint"),
+    ("codec", "checkpoint"),
     ("flops", "nn/"),
 }
 OUTSIDE = {"tools", "tests", "configs"}  # import videodit, never imported by it

@@ -141,11 +141,13 @@ class AutoencoderConfig:
     size: str = "S"
     patch: tuple[int, int, int] = (4, 8, 8)  # frames, height, width of a latent cell in pixels
     channels: int = 16  # values of a latent cell
+    chunk: int = 2  # latent frames of a chunk; a token sees its own chunk and the one before
+    window: int = 16  # frames of more than window^2 cells are attended to in windows of this side
     kl_weight: float = 1e-6
     pca_batches: int = 8  # batches that the linear path is fitted to before step 1; 0: random
 
     def __post_init__(self):
-        check_positive(self, "autoencoder", ("channels",))
+        check_positive(self, "autoencoder", ("channels", "chunk", "window"))
         right = len(self.patch) == 3 and min(self.patch) >= 1
         check(right, "autoencoder.patch", self.patch, "frames, height and width, at least 1 each")
         check(self.pca_batches >= 0, "autoencoder.pca_batches", self.pca_batches, "0 or more")

@@ -6,6 +6,7 @@ from packs import PATCH, clip, pack, tiny_config
 from videodit.eval import pca
 from videodit.models import autoencoder
 from videodit.models.autoencoder import pixel_mask, to_bytes, to_pixels, with_linear_path
+from videodit.tasks.views import cells
 
 CFG = tiny_config("autoencoder")
 
@@ -23,10 +24,10 @@ def test_with_the_linear_path_it_starts_as_pca():
     fitted = pca.principal_components(*pca.mean_and_covariance([(pixels, mask)]), 16)
     init, apply = autoencoder.make_autoencoder(CFG.autoencoder, CFG.compute)
     params = with_linear_path(init(jax.random.key(0)), **fitted)
-    place = (batch.positions, batch.segment_ids)
+    place = cells(batch, CFG.autoencoder)
     with jax.default_matmul_precision("highest"):
-        mean, _ = apply(params, pixels, *place, method="encode")
-        output = apply(params, mean, *place, method="decode")
+        mean, _ = apply(params, pixels, place, method="encode")
+        output = apply(params, mean, place, method="decode")
         expected = pca.reconstruct(pixels, fitted)
     np.testing.assert_allclose(output[mask], expected[mask], atol=1e-4)
     kept = np.asarray(mean[mask])

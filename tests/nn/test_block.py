@@ -10,6 +10,7 @@ from videodit.config import ComputeConfig, ConfigError
 from videodit.nn.block import REMAT, Block, Conditions, Stack, StackShape, check_shape
 from videodit.nn.functional import functional
 from videodit.nn.rope import rotary
+from videodit.nn.windows import Ids
 
 SHAPE = StackShape(depth=3, width=24, heads=4, head_size=8, mlp=48)
 COMPUTE = ComputeConfig(dtype="float32", residual_dtype="float32")
@@ -41,9 +42,9 @@ def test_a_stack_is_its_blocks_one_after_the_other(kind):
     _, apply_block = functional(
         lambda rngs: Block(SHAPE, COMPUTE, modulation=kind, text_width=16, rngs=rngs)
     )
-    y = x
+    y, ids = x, Ids(c.segment_ids, c.segment_ids)
     for i in range(SHAPE.depth):
-        y = apply_block(jax.tree.map(lambda p, i=i: p[i], params["blocks"]), y, c)
+        y, _ = apply_block(jax.tree.map(lambda p, i=i: p[i], params["blocks"]), y, c, ids)
     np.testing.assert_allclose(apply(params, x, c), y, atol=2e-5)
 
 

@@ -13,6 +13,7 @@ from videodit.tasks.diffusion import DiffusionTask
 GIVEN = np.zeros((3, 3, 2), bool)
 GIVEN[0] = True  # clip 0 is animated
 KEY = jax.random.key(3)
+WINDOWS = {"autoencoder__window": 2, "autoencoder__chunk": 1}  # every frame but one is cut up
 
 
 def make(name, **changes):
@@ -42,7 +43,7 @@ def loss_and_gradients(task, params, frozen, batch):
 
 
 @pytest.mark.parametrize("name, changes", [
-    ("autoencoder", {}), ("diffusion", {}),
+    ("autoencoder", WINDOWS), ("diffusion", WINDOWS),
     ("diffusion", {"dit__modulation": "shared", "flow__loss_per": "clip"}),
 ])  # fmt: skip
 def test_packed_equals_each_clip_alone(name, changes):
@@ -72,7 +73,7 @@ def outputs(task, params, frozen, batch):
 
 @pytest.mark.parametrize("name", ["autoencoder", "diffusion"])
 def test_other_pixels_captions_and_noise_leave_a_clip_unchanged_to_the_bit(name):
-    task, params, frozen = make(name)
+    task, params, frozen = make(name, **WINDOWS)
     s = segments()
     other = clip(1, seed=9)._replace(sample_id=999)  # other pixels, caption and noise
     assert not np.array_equal(other.text_tokens, s[1].text_tokens)

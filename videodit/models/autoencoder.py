@@ -3,7 +3,14 @@
 Encoder and decoder are stacks of the one block over the packed row, each beside a linear path
 (patch -> latent, latent -> patch) that can be set to the principal components of the patches
 (`with_linear_path`); the heads of the stacks start at zero, so that training starts from there.
+
+Both are causal in time by chunks of latent frames: a token attends to its own chunk and the one
+before, so a video of any length is coded chunk by chunk, exactly, with the keys and values of one
+chunk kept (`stream_encode`, `stream_decode`).
 """
+
+import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +18,11 @@ from flax import nnx
 
 from videodit.config import AutoencoderConfig, ComputeConfig
 from videodit.models.sizes import lookup
-from videodit.nn.block import Conditions, Stack, StackShape
+from videodit.nn.block import Conditions, KeysValues, Stack, StackShape
 from videodit.nn.functional import functional
 from videodit.nn.layers import ZEROS, Dense, layer_norm
 from videodit.nn.rope import video_rotary
+from videodit.nn.windows import Ids, causal_chunk_ids, chunk_of, join, window_ids
 from videodit.sharding import spec
 
 SIZES = {  # the shape of the encoder and of the decoder
@@ -27,20 +35,66 @@ SIZES = {  # the shape of the encoder and of the decoder
 INITIAL_LOG_VARIANCE = -8.0
 
 
+class Cells(NamedTuple):
+    """Where the tokens of a row are: what a coder knows of them beside their values."""
+
+    positions: jax.Array  # B L 3 float32: t in seconds, h and w in patches
+    segment_ids: jax.Array  # B L int32; 0 is padding
+    frames: jax.Array  # B L int32: latent frame within the clip
+    whole: jax.Array  # B L bool: the frame is attended to whole, not in windows
+
+
+class Past(NamedTuple):
+    """The chunk before the one that is coded, as the call that coded it returned it."""
+
+    cells: Cells
+    keys_values: KeysValues  # depth B S N H
+
+
 class Coder(nnx.Module):
     """linear(x) + head(stack(embed(x))): one half of the autoencoder."""
 
-    def __init__(self, inputs, outputs, linear_outputs, shape, compute, *, rngs):
-        self.head_size = shape.head_size
+    def __init__(self, inputs, outputs, linear_outputs, cfg, shape, compute, *, rngs):
+        self.head_size, self.chunk, self.window = shape.head_size, cfg.chunk, cfg.window
         self.linear = Dense(inputs, linear_outputs, (None, None), rngs=rngs, bias=True)
         self.embed = Dense(inputs, shape.width, (None, "embed"), rngs=rngs, bias=True)
         self.stack = Stack(shape, compute, rngs=rngs)
         self.head = Dense(shape.width, outputs, ("embed", None), rngs=rngs, init=ZEROS, bias=True)
 
-    def __call__(self, x, positions, segment_ids):
+    def __call__(self, x, cells: Cells):
         """x: B L inputs -> (linear path B L linear_outputs, head B L outputs), float32."""
-        conditions = Conditions(video_rotary(positions, self.head_size), segment_ids)
-        h = self.stack(self.embed(x, "batch", "length", "act_embed"), conditions)
+        chunks = chunk_of(cells.frames, self.chunk)
+        windows = tuple(causal_chunk_ids(ids, chunks) for ids in self._window_ids(cells))
+        h = self.stack(self._embedded(x), self._conditions(cells, windows))
+        return self._outputs(x, h)
+
+    def stream(self, x, cells: Cells, past: Past | None):
+        """The same for the tokens of one chunk, and what the next chunk needs as its past."""
+        length = x.shape[1]
+        seen = _concatenate(past.cells, cells) if past else cells
+        windows = tuple(Ids(ids[:, -length:], ids) for ids in self._window_ids(seen))
+        conditions = self._conditions(cells, windows)
+        h, new = self.stack.stream(
+            self._embedded(x), conditions, past.keys_values if past else None
+        )
+        return self._outputs(x, h), Past(cells, new)
+
+    def _window_ids(self, cells: Cells):
+        """Ids B L of clip and window, in even layers and shifted in odd ones."""
+        rows, columns = cells.positions[..., 1], cells.positions[..., 2]
+        return [
+            join(cells.segment_ids, window_ids(rows, columns, cells.whole, self.window, shifted))
+            for shifted in (False, True)
+        ]
+
+    def _conditions(self, cells, windows):
+        rotary = video_rotary(cells.positions, self.head_size)
+        return Conditions(rotary, cells.segment_ids, windows=windows)
+
+    def _embedded(self, x):
+        return self.embed(x, "batch", "length", "act_embed")
+
+    def _outputs(self, x, h):
         # Scaled so that one step of Adam moves an output by far less than its deviation.
         head = self.head(layer_norm(h) * h.shape[-1] ** -0.5, "batch", "length", None)
         linear = self.linear(x, "batch", "length", None)
@@ -50,30 +104,49 @@ class Coder(nnx.Module):
 class Autoencoder(nnx.Module):
     """P patch values (pixels in [-1, 1]) to C latent values of the same token, and back."""
 
-    def __init__(self, patch_values, channels, shape, compute, *, rngs):
-        self.encoder = Coder(patch_values, 2 * channels, channels, shape, compute, rngs=rngs)
-        self.decoder = Coder(channels, patch_values, patch_values, shape, compute, rngs=rngs)
+    def __init__(self, cfg: AutoencoderConfig, shape, compute, *, rngs):
+        values, channels = patch_values(cfg.patch), cfg.channels
+        self.encoder = Coder(values, 2 * channels, channels, cfg, shape, compute, rngs=rngs)
+        self.decoder = Coder(channels, values, values, cfg, shape, compute, rngs=rngs)
 
-    def encode(self, pixels, positions, segment_ids):
+    def encode(self, pixels, cells: Cells):
         """pixels: B L P -> mean and log variance of the posterior, each B L C float32."""
-        linear, head = self.encoder(pixels, positions, segment_ids)
-        mean, log_variance = jnp.split(head, 2, axis=-1)
-        return linear + mean, jnp.clip(log_variance + INITIAL_LOG_VARIANCE, -30, 10)
+        return _posterior(*self.encoder(pixels, cells))
 
-    def decode(self, latents, positions, segment_ids):
+    def decode(self, latents, cells: Cells):
         """latents: B L C -> pixels B L P float32, about [-1, 1]."""
-        linear, head = self.decoder(latents, positions, segment_ids)
+        linear, head = self.decoder(latents, cells)
         return linear + head
+
+    def stream_encode(self, pixels, cells: Cells, past: Past | None):
+        """The posterior means B L C of one chunk of B clips, and the past of the next chunk."""
+        outputs, past = self.encoder.stream(pixels, cells, past)
+        return _posterior(*outputs)[0], past
+
+    def stream_decode(self, latents, cells: Cells, past: Past | None):
+        """The pixels B L P of one chunk of B clips, and the past of the next chunk."""
+        (linear, head), past = self.decoder.stream(latents, cells, past)
+        return linear + head, past
+
+
+def patch_values(patch) -> int:
+    """P, the numbers of a patch of (frames, height, width) RGB pixels."""
+    return 3 * math.prod(patch)
+
+
+def _posterior(linear, head):
+    mean, log_variance = jnp.split(head, 2, axis=-1)
+    return linear + mean, jnp.clip(log_variance + INITIAL_LOG_VARIANCE, -30, 10)
+
+
+def _concatenate(a: Cells, b: Cells) -> Cells:
+    return Cells(*(jnp.concatenate(parts, axis=1) for parts in zip(a, b)))
 
 
 def make_autoencoder(cfg: AutoencoderConfig, compute: ComputeConfig):
-    """`functional` (init, apply) of the configured autoencoder; methods "encode" and "decode"."""
+    """`functional` (init, apply) of the configured autoencoder; methods as of `Autoencoder`."""
     shape = lookup("autoencoder.size", cfg.size, SIZES)
-    frames, height, width = cfg.patch
-    values = 3 * frames * height * width
-    return functional(
-        lambda rngs: Autoencoder(values, cfg.channels, shape, compute, rngs=rngs), compute.dtype
-    )
+    return functional(lambda rngs: Autoencoder(cfg, shape, compute, rngs=rngs), compute.dtype)
 
 
 def to_pixels(tokens):

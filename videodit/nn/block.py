@@ -10,6 +10,7 @@ from videodit.config import ComputeConfig, ConfigError, nearest
 from videodit.nn.attention import attention
 from videodit.nn.layers import KERNEL_INIT, ZEROS, Dense, RMSNorm, layer_norm, to_tokens
 from videodit.nn.rope import rotate
+from videodit.nn.windows import Ids
 from videodit.sharding import axis_size
 
 REMAT = {
@@ -29,6 +30,13 @@ class StackShape(NamedTuple):
     mlp: int  # F
 
 
+class KeysValues(NamedTuple):
+    """What a layer of attention keeps of tokens that later ones attend to: B S N H each."""
+
+    keys: jax.Array
+    values: jax.Array
+
+
 class Conditions(NamedTuple):
     """What the blocks of a stack share: where tokens are, and what they are conditioned on."""
 
@@ -38,6 +46,8 @@ class Conditions(NamedTuple):
     slots: jax.Array | None = None  # B K D, or with shared modulation B K 6 D
     text: jax.Array | None = None  # B S E
     text_segment_ids: jax.Array | None = None  # B S
+    # Instead of segment_ids within the row: the ids of even and of odd layers.
+    windows: tuple[Ids, Ids] | None = None
 
 
 def modulate(x, shift, scale):
@@ -57,8 +67,11 @@ class Attention(nnx.Module):
         self.out = Dense(inner, shape.width, ("heads", "embed"), rngs=rngs, init=out)
         self.query_norm, self.key_norm = RMSNorm(shape.head_size), RMSNorm(shape.head_size)
 
-    def __call__(self, x, source, segment_ids, source_segment_ids, rotary=None):
-        """x: B L D attends to source: B S E; rotary only where both are the same tokens."""
+    def __call__(self, x, source, ids: Ids, rotary=None, past: KeysValues | None = None):
+        """x: B L D attends to source: B S E, behind `past` keys if there are any.
+
+        rotary only where both are the same tokens. Returns B L D and the keys and values of source.
+        """
         q, k, v = (
             self._heads(x, self.query),
             self._heads(source, self.key),
@@ -67,15 +80,18 @@ class Attention(nnx.Module):
         q, k = self.query_norm(q), self.key_norm(k)
         if rotary is not None:
             q, k = rotate(q, *rotary), rotate(k, *rotary)
+        new = KeysValues(k, v)
+        if past is not None:
+            k, v = (jnp.concatenate(parts, axis=1) for parts in zip(past, new))
         y = attention(
             q,
             k,
             v,
-            query_segment_ids=segment_ids,
-            key_segment_ids=source_segment_ids,
+            query_segment_ids=ids.query,
+            key_segment_ids=ids.key,
             implementation=self.implementation,
         )
-        return self.out(y.reshape(*y.shape[:2], -1), "batch", "length", "act_embed")
+        return self.out(y.reshape(*y.shape[:2], -1), "batch", "length", "act_embed"), new
 
     def _heads(self, x, dense):
         y = dense(x, "batch", "length", "heads")
@@ -134,19 +150,19 @@ class Block(nnx.Module):
         )
         self.mlp = MLP(shape, rngs=rngs)
 
-    def __call__(self, x, c: Conditions):
-        """x: B L D -> B L D in x's dtype."""
+    def __call__(self, x, c: Conditions, ids: Ids, past: KeysValues | None = None):
+        """x: B L D -> B L D in x's dtype, and the keys and values of the self-attention."""
         m = self.modulation(c)
         shift1, scale1, gate1, shift2, scale2, gate2 = (m[:, :, i] for i in range(6))
         h = modulate(x, shift1, scale1)
-        h = self.attention(h, h, c.segment_ids, c.segment_ids, c.rotary)
+        h, new = self.attention(h, h, ids, c.rotary, past)
         x = x + (gate1 * h).astype(x.dtype)
         if self.cross is not None:
             h = layer_norm(x)
-            h = self.cross(h, c.text, c.segment_ids, c.text_segment_ids)
+            h, _ = self.cross(h, c.text, Ids(c.segment_ids, c.text_segment_ids))
             x = x + h.astype(x.dtype)
         h = self.mlp(modulate(x, shift2, scale2))
-        return x + (gate2 * h).astype(x.dtype)
+        return x + (gate2 * h).astype(x.dtype), new
 
 
 class Stack(nnx.Module):
@@ -157,6 +173,7 @@ class Stack(nnx.Module):
             hint = nearest(compute.remat, REMAT)
             raise ConfigError(f"unknown compute.remat={compute.remat!r}: {hint}")
         self.residual_dtype, self.remat = compute.residual_dtype, compute.remat
+        self.depth = shape.depth
 
         def make(block_rngs):
             return Block(
@@ -168,11 +185,35 @@ class Stack(nnx.Module):
     def __call__(self, x, conditions: Conditions):
         """x: B L D -> B L D in the residual dtype."""
 
-        def body(x, block):
-            return block(x, conditions), None
+        def body(x, layer):
+            block, odd = layer
+            return block(x, conditions, _ids(conditions, odd))[0], None
 
         body = jax.checkpoint(body, prevent_cse=False, policy=REMAT[self.remat])
-        return jax.lax.scan(body, x.astype(self.residual_dtype), self.blocks)[0]
+        return jax.lax.scan(body, x.astype(self.residual_dtype), (self.blocks, self._odd()))[0]
+
+    def stream(self, x, conditions: Conditions, past: KeysValues | None = None):
+        """As `__call__`, for tokens that also attend to the keys and values of earlier ones.
+
+        past: depth B S N H each, as an earlier call returned them, or None; the key ids of
+        conditions.windows cover them first. Returns B L D, and the keys and values of x.
+        """
+
+        def body(x, layer):
+            block, odd, layer_past = layer
+            return block(x, conditions, _ids(conditions, odd), layer_past)
+
+        return jax.lax.scan(body, x.astype(self.residual_dtype), (self.blocks, self._odd(), past))
+
+    def _odd(self):
+        return jnp.arange(self.depth) % 2 == 1
+
+
+def _ids(conditions: Conditions, odd) -> Ids:
+    """The segment ids of self-attention in an odd or even layer."""
+    if conditions.windows is None:
+        return Ids(conditions.segment_ids, conditions.segment_ids)
+    return jax.tree.map(lambda a, b: jnp.where(odd, b, a), *conditions.windows)
 
 
 def check_shape(shape: StackShape) -> None:

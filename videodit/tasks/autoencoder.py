@@ -25,7 +25,7 @@ from videodit.models.autoencoder import (
 )
 from videodit.sharding import replicate
 from videodit.tasks.task import Drawing
-from videodit.tasks.views import segment_one_hot
+from videodit.tasks.views import cells, segment_one_hot
 
 STATISTICS_FILE = "latents.json"
 STATISTICS_BATCHES = 16
@@ -63,13 +63,13 @@ class AutoencoderTask:
         if self.cfg.pca_batches:
             params = with_frozen_linear_path(params)
         pixels, mask = to_pixels(batch.tokens), pixel_mask(batch.positions, self.cfg.patch)
-        place = (batch.positions, batch.segment_ids)
-        mean, log_variance = self.apply(params, pixels, *place, method="encode")
+        place = cells(batch, self.cfg)
+        mean, log_variance = self.apply(params, pixels, place, method="encode")
         noise = token_noise(
             key, batch.sample_ids, batch.segment_ids, batch.positions, self.channels
         )
         latents = mean + jnp.exp(log_variance / 2) * noise
-        output = self.apply(params, latents, *place, method="decode")
+        output = self.apply(params, latents, place, method="decode")
         error = (jnp.square(output - pixels) * mask).sum(-1) / mask.sum(-1)
         kl = 0.5 * (jnp.square(mean) + jnp.exp(log_variance) - 1 - log_variance).sum(-1)
         parts = {"squared_error": (weights * error).sum(), "kl": (weights * kl).sum()}
@@ -77,9 +77,9 @@ class AutoencoderTask:
 
     def reconstruct(self, params, batch):
         """Decoded posterior means: B L P float32."""
-        place = (batch.positions, batch.segment_ids)
-        mean, _ = self.apply(params, to_pixels(batch.tokens), *place, method="encode")
-        return self.apply(params, mean, *place, method="decode")
+        place = cells(batch, self.cfg)
+        mean, _ = self.apply(params, to_pixels(batch.tokens), place, method="encode")
+        return self.apply(params, mean, place, method="decode")
 
     def evaluate(self, params, frozen, batch, key):
         pixels, mask = to_pixels(batch.tokens), pixel_mask(batch.positions, self.cfg.patch)
@@ -114,6 +114,6 @@ class AutoencoderTask:
             (Path(workdir) / STATISTICS_FILE).write_text(text)
 
     def _latents(self, params, batch):
-        pixels, place = to_pixels(batch.tokens), (batch.positions, batch.segment_ids)
-        mean, _ = self.apply(params, pixels, *place, method="encode")
+        place = cells(batch, self.cfg)
+        mean, _ = self.apply(params, to_pixels(batch.tokens), place, method="encode")
         return mean, batch.segment_ids > 0

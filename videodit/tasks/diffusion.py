@@ -31,6 +31,7 @@ from videodit.tasks.sampling import (
 )
 from videodit.tasks.task import Drawing
 from videodit.tasks.views import (
+    cells,
     clip_means,
     clip_tokens,
     segment_one_hot,
@@ -134,8 +135,7 @@ class DiffusionTask:
         mean, _ = self.apply_autoencoder(
             frozen["autoencoder"],
             to_pixels(batch.tokens),
-            batch.positions,
-            batch.noise_slot_ids + 1,
+            cells(batch, self.cfg.autoencoder, batch.noise_slot_ids + 1),
             method="encode",
         )
         return (mean - frozen["mean"]) / frozen["deviation"]
@@ -143,9 +143,8 @@ class DiffusionTask:
     def decode(self, frozen, latents, batch):
         """The inverse: pixels B L P in about [-1, 1]."""
         latents = latents * frozen["deviation"] + frozen["mean"]
-        return self.apply_autoencoder(
-            frozen["autoencoder"], latents, batch.positions, batch.segment_ids, method="decode"
-        )
+        place = cells(batch, self.cfg.autoencoder)
+        return self.apply_autoencoder(frozen["autoencoder"], latents, place, method="decode")
 
     def token_error(self, params, latents, batch, draws: Draws):
         """Squared error of the predicted velocity at each token, mean over channels: B L."""

@@ -11,14 +11,17 @@ COUNTS = ("zero", "one", "two", "three")
 GRAMMAR = Grammar(
     rules={
         "short": [
-            "{?e1.verb}(the camera|someone) {do:e1}, {thing:t1} (ahead|in view)",
-            "{?e1.verb}(first person|pov): {walker} {do:e1}({!e2.verb}|{?e2.verb}, then {do:e2})",
-            "{?e1.verb}(the camera|someone) {do:e1} in a (room|hall) with {walls}",
+            "{?e1.verb}{goes:e1}, {seen:t1}",
+            "{?e1.verb}(first person|pov): {goes:e1}({!e2.verb}|{?e2.verb}, then {goes_on:e2})",
+            "{?e1.verb}{goes:e1} in a (room|hall) with {walls}",
             "{!e1.verb}{listing} in a (room|hall)",
             "{!e1.verb}a (room|hall) with {walls} and {floor}",
             "{thing:t1} in a (room|hall) with {walls}",
         ],
-        "walker": ["(someone|the player|the camera)"],
+        "goes": ["(someone|the player) ({do}|opens (the|a) door{.verb=open})", "the camera {do}"],
+        "goes_on": ["{do}", "{door}"],
+        "door": ["(the|a) door (opens|is opened|goes up){.verb=open}"],
+        "seen": ["a {.color} {.kind} (ahead|in view)", "a {.color} {.kind} {.place}"],
         "long": [
             "{scene} {things} {story} {lost} [{end}]",
             "{style} {scene} {things} {story} {lost}",
@@ -29,9 +32,10 @@ GRAMMAR = Grammar(
         ],
         "style": [
             "(this is|here is) a {look} in (the first person|a first-person view).",
-            "the (clip|scene) is a {look}, seen (through the player's eyes|in the first person).",
+            "the {film} is a {look}, seen (through the player's eyes|in the first person).",
             "(we look|one looks) through the eyes of a player in a {look}.",
         ],
+        "film": ["{?e1.verb}clip", "{!e1.verb}picture", "scene"],
         "look": [
             "(retro|pixelated|blocky|dark) (shooter|maze game|dungeon game|computer game)",
             "(computer game|maze game) (from the nineties|in coarse pixels|of the old school)",
@@ -49,9 +53,9 @@ GRAMMAR = Grammar(
         ],
         "things": [
             "{count} (can be seen|are in view)[ at first]: {listing}.",
-            "{listing} can be (seen|made out)[ (there|ahead)].",
+            "{listing} can be (seen|made out)[ there].",
             "one (sees|can make out) {listing}.",
-            "ahead (one sees|we see) {listing}.",
+            "in the hall (one sees|we see) {listing}.",
         ],
         "count": [
             "(two|a pair of) (things|objects){things=two}",
@@ -67,18 +71,18 @@ GRAMMAR = Grammar(
             "{!e1.verb}(nothing moves in this still picture|this is a still frame).",
             "{?e1.verb}" + chain("opening", "then"),
         ],
-        "opening": ["the camera {do}.", "(first|to begin with), the camera {do}."],
+        "opening": ["[(first|to begin with), ]the camera {do}.", "[(first|to begin with), ]{door}."],
         "then": [
             "(then|next|after that|afterwards|a moment later) it {do}.",
             "(then|next|after that|afterwards|a moment later), the camera {do}.",
             "it (then|next) {do}.",
+            "(then|next|after that|afterwards|a moment later|soon after), {door}.",
             "(this done|with that done|soon after), it {do}.",
         ],
         "do": [
             "(walks|moves|goes) (ahead|forward|straight on){.verb=walk}",
             "(backs off|moves back|steps backwards){.verb=back off}",
-            "(turns|looks|swings) {.side}{.verb=turn}",
-            "(opens|raises) (the|a) door{.verb=open}",
+            "(turns|looks) {.side}{.verb=turn}",
             "(stands still|does not move|stays where it is){.verb=stand}",
         ],
         "lost": [
@@ -126,7 +130,7 @@ GRAMMAR = Grammar(
         },
         "color": {name: name for name in ("red", "green", "blue", "brown")} | {"grey": "grey|gray"},
         "kind": {
-            "torch": "torch|burning torch",
+            "torch": "torch|standing torch",
             "pillar": "pillar|column",
             "tree": "tree",
             "lamp": "lamp|floor lamp",

@@ -5,7 +5,7 @@ Doors, and what is lost from view, are not recognised: their slots are left out.
 """
 
 import functools
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 
@@ -21,8 +21,8 @@ SIDE = 96  # columns and rows of the pictures in which motion is looked for
 STILL = 1.0  # levels: mean difference of pictures that show the same
 ZOOMS = (0.94, 0.97, 1.0, 1 / 0.97, 1 / 0.94)
 CHANGED = 14.0  # levels: more than this is not the empty hall
-GAP = 0.02  # in units of 45 degrees: as far as parts of one thing are apart
-FINE = 28  # pixels of 45 degrees: in coarser pictures things are not looked for
+GAP = 0.04  # in units of 45 degrees: as far as parts of one thing are apart
+SIZES = ((320, 240), (96, 72), (64, 48))  # of pictures of known things
 FAR = 40  # columns at most by which a picture is seen to shift
 
 
@@ -82,12 +82,8 @@ def _nearest(color: np.ndarray, colors: dict[str, np.ndarray]) -> Detection:
 
 
 def _things(frame: np.ndarray, wall: str, floor: str) -> dict[str, Detection]:
-    """What stands in the hall; nothing is said if the clip does not begin where most do."""
-    height, width = frame.shape[:2]
-    if _unit(width, height) < FINE:
-        return {}
-    empty, _ = _still(wall, floor, (), round(width / height, 3))
-    blobs = _blobs(frame, resized(empty, width, height))
+    """What stands in the hall; nothing is said if that cannot be told from an empty one."""
+    blobs = _blobs(frame, _empty(frame, wall, floor))
     if not 0 < len(blobs) <= maze.MOST:
         return {}
     known = _known_things()
@@ -107,7 +103,7 @@ def _blobs(frame: np.ndarray, empty: np.ndarray) -> list[tuple[float, np.ndarray
     """(place from 0 to 1, look) of what a picture has and an empty hall has not, left to right."""
     height, width = frame.shape[:2]
     unit = _unit(width, height)
-    changed = abs(frame.astype(float) - empty).mean(-1) > CHANGED
+    changed = _change(frame, empty) > CHANGED
     changed[: int(height / 2 - 0.5 * unit)] = False
     filled = np.flatnonzero(changed.sum(0) > 0.03 * unit)
     blobs = []
@@ -124,21 +120,40 @@ def _blobs(frame: np.ndarray, empty: np.ndarray) -> list[tuple[float, np.ndarray
     return blobs
 
 
+def _empty(frame: np.ndarray, wall: str, floor: str) -> np.ndarray:
+    """The picture of an empty hall, at the size of a frame, that is most like it."""
+    height, width = frame.shape[:2]
+    halls = _halls(wall, floor, width / height > 4 / 3)
+    rows, columns = maze_game.cut(halls[0], width / height)
+    pictures = (resized(hall[rows, columns], width, height) for hall in halls)
+    return min(pictures, key=lambda empty: np.minimum(_change(frame, empty), CHANGED).sum())
+
+
+@functools.lru_cache(maxsize=8)
+def _halls(wall: str, floor: str, wide: bool) -> list[np.ndarray]:
+    return maze_game.empty_halls(wall, floor, 16 / 9 if wide else 4 / 3)
+
+
+def _change(frame: np.ndarray, empty: np.ndarray) -> np.ndarray:
+    """Mean difference of the colours of each pixel, in levels."""
+    return abs(frame.astype(float) - empty).mean(-1)
+
+
 @functools.cache
 def _known_things() -> list[tuple[tuple[str, str], np.ndarray]]:
-    """Names and looks of every thing at several distances."""
-    known = []
-    for name in maze_game.THINGS:
-        for far in (140, 300):
-            thing = (name, maze_game.START + far, -80.0 - far / 8)
-            picture, _ = _still("stone", "earth", (thing,), 4 / 3)
-            for size in ((320, 240), (96, 72)):
-                empty = resized(_still("stone", "earth", (), 4 / 3)[0], *size)
-                known += [(name, look) for _, look in _blobs(resized(picture, *size), empty)]
+    """Names and looks of every thing at several distances, in pictures of several sizes."""
+    known, names = [], list(maze_game.THINGS)
+    empty, _ = maze_game.still("stone", "earth")
+    for far, k in product((140, 300), range(0, len(names), 3)):
+        aside = 80 + far / 8
+        places = zip(names[k : k + 3], (aside, 0, -aside))  # from left to right
+        things = [(name, maze_game.START + far, y) for name, y in places]
+        picture, _ = maze_game.still("stone", "earth", things)
+        for size in SIZES:
+            blobs = _blobs(resized(picture, *size), resized(empty, *size))
+            if len(blobs) == len(things):
+                known += [(name, look) for (name, _, _), (_, look) in zip(things, blobs)]
     return known
-
-
-_still = functools.lru_cache(maxsize=128)(maze_game.still)
 
 
 def _move(before: np.ndarray, after: np.ndarray) -> tuple[int, int, float]:

@@ -55,6 +55,7 @@ NAMES = {  # ViZDoom's for them
 WAKING = 20  # tics: at first the player does not obey
 START = 160.0  # units from the wall behind the player
 EXACT = 360 / 1024  # degrees: turns by multiples of it there and back cancel out
+STEP = 24.0  # units between two pictures of an empty hall
 REACH = 48  # units from the door at which it is opened
 
 
@@ -77,6 +78,14 @@ def still(wall: str, floor: str, things: Sequence = (), aspect: float = 4 / 3) -
     plan = Plan(START, list(things), (wall, wall), (floor, floor), "stand", 1, 0.0, 0.0, 0)
     pictures, states = play(plan, [0], aspect)
     return pictures[0], states[0]
+
+
+def empty_halls(wall: str, floor: str, aspect: float) -> list[np.ndarray]:
+    """Pictures (uint8 H W 3) of an empty hall about every STEP units of the way to the door."""
+    plan = Plan(START, [], (wall, wall), (floor, floor), "walk", 1, 0.0, LENGTH - START, 200)
+    pictures, states = play(plan, list(range(plan.tics)), aspect)
+    steps = [int((state["x"] - START) / STEP) for state in states]
+    return [pictures[steps.index(step)] for step in sorted(set(steps))]
 
 
 def play(plan: Plan, shown: list[int], aspect: float) -> tuple[list[np.ndarray], list[dict]]:
@@ -137,9 +146,8 @@ def _door_tics(plan: Plan) -> int:
 def _seen(game: DoomGame, plan: Plan, door: int, aspect: float) -> tuple[np.ndarray, dict]:
     """The picture, cut to the aspect, and the state. `door`: tics since it was opened."""
     state = game.get_state()
-    height, width = state.screen_buffer.shape[:2]
-    wide, high = min(width, round(height * aspect)), min(height, round(width / aspect))
-    left, top = (width - wide) // 2, (height - high) // 2
+    rows, columns = cut(state.screen_buffer, aspect)
+    left, wide, high = columns.start, columns.stop - columns.start, rows.stop - rows.start
     things = []
     for label in state.labels:
         x = (label.x + label.width / 2 - left) / wide
@@ -154,7 +162,15 @@ def _seen(game: DoomGame, plan: Plan, door: int, aspect: float) -> tuple[np.ndar
         "door": min(door / _door_tics(plan), 1.0),
         "things": sorted(things, key=lambda one: one["x"]),
     }
-    return state.screen_buffer[top : top + high, left : left + wide].copy(), values
+    return state.screen_buffer[rows, columns].copy(), values
+
+
+def cut(picture: np.ndarray, aspect: float) -> tuple[slice, slice]:
+    """The rows and columns in the middle of a picture that have this aspect."""
+    height, width = picture.shape[:2]
+    wide, high = min(width, round(height * aspect)), min(height, round(width / aspect))
+    left, top = (width - wide) // 2, (height - high) // 2
+    return slice(top, top + high), slice(left, left + wide)
 
 
 def _steer(game: DoomGame, plan: Plan) -> Iterator[list[float]]:

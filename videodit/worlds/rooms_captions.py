@@ -42,16 +42,17 @@ GRAMMAR = Grammar(
         ],
         "style": [
             "(this is|here is) a {look} seen from {above}.",
-            "the (clip|scene) is a {look}, (shown|drawn) from {above}.",
+            "the {film} is a {look}, (shown|drawn) from {above}.",
             "from {above}, a {look} is (shown|seen).",
         ],
+        "film": ["{?e1.verb}clip", "{!e1.verb}picture", "scene"],
         "look": [
             "(simple|plain|flat) (grid world|puzzle of tiles|maze game)",
             "world of square tiles",
         ],
         "above": ["(above|straight above|overhead)"],
         "scene": [
-            "the (clip|picture|scene) shows {place} with a hero inside.",
+            "the {film} shows {place} with a hero inside.",
             "{place}[ with grey walls] can be seen, with a hero inside.",
             "grey walls (enclose|surround) {place} with a hero inside.",
             "(here|this) is {place} with a hero inside{rooms=one}.",
@@ -113,7 +114,7 @@ GRAMMAR = Grammar(
             "{?e1.verb}" + chain("opening", "then"),
         ],
         "opening": [
-            "(the|this) hero {do}.",
+            "the hero {do}.",
             "(first|at the beginning), (it|the hero) {do}.",
             "(now|here) the hero {do}.",
         ],
@@ -135,7 +136,7 @@ GRAMMAR = Grammar(
             "{!e1.verb}the floor is black.",
             "(in the end|at last|when the clip ends), (it|the hero) (faces|looks at) the "
             "{f.color} {f.kind}.",
-            "the hero (ends up|comes to rest) in front of the {f.color} {f.kind}.",
+            "(the hero ends up|in the end, the hero is) in front of the {f.color} {f.kind}.",
             "(with this|so|at last) the (task|mission) is (done|solved|complete){solved=yes}.",
             "the (task|mission) is not (done|solved|complete) when the clip ends{solved=no}.",
         ],

@@ -89,7 +89,7 @@ RULES = {
         "{opening} {manner} {cast} {filming}[ {backdrop}]",
     ],
     "medium": [
-        "(scene|view)",
+        "scene",
         "(clip|short clip|video|shot){style=animation}",
         "(picture|image|still){style=picture}",
     ],
@@ -185,7 +185,7 @@ RULES = {
     "backdrop": [
         "{props} stand in the (distance|background).",
         "In the (distance|background) (there are|one can see|stand) {props}.",
-        "(Behind|Around) the stage there are {props}.",
+        "(Behind|Around) the scene there are {props}.",
         "The (background|backdrop) is filled with {props}.",
     ],
     "hides": [
@@ -207,10 +207,10 @@ RULES = {
     ],
     "filmed": [
         "(stays still|does not move|is fixed|holds still){camera=still}",
-        "(orbits|circles|swings around) the (scene|stage) {camera.direction}{camera=orbit}",
+        "(orbits|circles|swings around) the scene {camera.direction}{camera=orbit}",
         "(pans|turns|is panning) {camera.direction}{camera=pan}",
         "(moves|pushes|dollies|glides) (in|forward){camera=dolly}{camera.direction=in}",
-        "(moves|pulls|dollies|backs) (out|back|away){camera=dolly}{camera.direction=out}",
+        "((moves|pulls|dollies) (out|back)|backs away){camera=dolly}{camera.direction=out}",
     ],
     "shot": [
         "(static|fixed) camera{camera=still}",

@@ -21,7 +21,8 @@ THINGS = {
     "skeleton": ("skeleton", "skeletons"),
 }
 HELD = ("wood", "stone", "sapling")
-HEROES = ("hero", "player", "survivor", "settler", "little figure", "small character")
+PERSONS, FIGURES = ("hero", "player", "survivor", "settler"), ("little figure", "small character")
+HEROES = PERSONS + FIGURES
 
 
 def _amounts(singular: str, plural: str) -> dict[str, str]:
@@ -64,9 +65,10 @@ GRAMMAR = Grammar(
         ],
         "style": [
             "(this is|here is) a {look} seen {above}.",
-            "the (clip|scene) is a {look}, (shown|filmed) {above}.",
+            "the {film} is a {look}, shown {above}.",
             "{above}, a {look} is (shown|seen).",
         ],
+        "film": ["{?e1.verb}clip", "{!e1.verb}picture", "scene"],
         "look": [
             "(retro|blocky|tile-based|pixelated) (survival game|adventure game|game world)",
             "(two-dimensional|flat|small) world (of tiles|of square tiles|in pixel art)",
@@ -77,7 +79,8 @@ GRAMMAR = Grammar(
             "a hero (stands|is) on {ground} {time}.",
             "{time}, a hero (stands|is) on {ground}.",
             "seen {above}, a hero (stands|is) on {ground} {time}.",
-            "the (clip|video|scene) (shows|starts with) a hero on {ground} {time}.",
+            "the {film} shows a hero on {ground} {time}.",
+            "{?e1.verb}the (clip|video) (begins|starts) with a hero on {ground} {time}.",
             "in a {look}, a hero (stands|is) on {ground} {time}.",
         ],
         "stands": [
@@ -86,7 +89,7 @@ GRAMMAR = Grammar(
         ],
         "light": [
             "it is {hour}.",
-            "the (land|world|scene) lies in the colours of {hour}.",
+            "the light is that of {hour}.",
             "the scene takes place {time}.",
         ],
         "hour": [
@@ -98,7 +101,7 @@ GRAMMAR = Grammar(
             "{?e1.verb}at (first|the start) {things} can be (seen|made out).",
             "{?e1.verb}the (view|clip) (begins|starts|opens) with {things} (around|in sight).",
             "{!e1.verb}{things} can be (seen|made out) (around|near by|in the picture).",
-            "{things} (can be seen|can be made out|come into view) in the first frame.",
+            "{?e1.verb}{things} can be (seen|made out) in the first frame.",
             f"{_NOTHING}(nothing stands out in the open land|the land around is open).",
         ],
         "things": [*_THING, *_PAIRS],
@@ -109,24 +112,28 @@ GRAMMAR = Grammar(
             "nothing moves in this (still|picture|image).",
         ],
         "opening": [
-            "(the|this) hero {do}.",
-            "(first|to begin with), (it|the hero) {do}.",
+            "the hero {do}.",
+            "(first|to begin with), {it} {do}.",
             "(now|here) the hero {do}.",
         ],
         "then": [
-            "(then|next|after that|afterwards|a moment later) (it|the hero) {do}.",
-            "(it|the hero) (then|next) {do}.",
-            "(this done|with that done|soon after), (it|the hero) {do}.",
+            "(then|next|after that|afterwards|a moment later) {it} {do}.",
+            "{it} (then|next) {do}.",
+            "(this done|with that done|soon after), {it} {do}.",
         ],
+        "it": ["the hero", "{?hero.thing}it"],
         "do": [
             "(walks|moves|goes|heads) {.motion}{.verb=walk}",
             "{.verb}({!.times}|{.times})",
         ],
         "end": [
-            "(in the end|at last), the hero (holds|has|carries) {items}.",
-            "the inventory (below|at the bottom) (shows|counts|lists) {items} at the end.",
-            "the camera (follows|stays with|stays above|keeps above) the hero.",
-            "the hero (stays|remains) in the middle of the (view|picture).",
+            "{?e1.verb}(in the end|at last), the hero (holds|has|carries) {items}.",
+            "{!e1.verb}the hero (holds|has|carries) {items}.",
+            "the inventory (below|at the bottom) (shows|counts|lists) {items}"
+            "({?e1.verb} at the end|{!e1.verb}).",
+            "{?e1.verb}the camera (follows|stays with|stays above|keeps above) the hero.",
+            "{?e1.verb}the hero (stays|remains) in the middle of the (view|picture).",
+            "{!e1.verb}the hero is in the middle of the (view|picture).",
         ],
         "items": [
             *(f"{{holds.{one}}}" for one in HELD),
@@ -171,7 +178,10 @@ GRAMMAR = Grammar(
 
 def write(rule: str, slots: Slots, rng: np.random.Generator) -> Caption:
     """A caption that calls the hero by the same name throughout."""
-    caption, name = GRAMMAR.write(rule, slots, rng), str(rng.choice(HEROES))
+    name = str(rng.choice(HEROES))
+    if name in FIGURES:  # only of these "it" is said
+        slots = slots | {"hero.thing": name}
+    caption = GRAMMAR.write(rule, slots, rng)
     return caption._replace(text=caption.text.replace("hero", name))
 
 

@@ -1,0 +1,99 @@
+import jax
+import numpy as np
+import pytest
+from packs import PATCH, pack, perturb, tiny_config
+
+from videodit.codec import Codec
+from videodit.config import ConfigError
+from videodit.data.packing import segment, unpack
+from videodit.models.autoencoder import make_autoencoder, to_pixels
+from videodit.tasks.views import cells
+
+FPS = 12.0
+
+
+def video(frames, height=16, width=24):
+    return np.random.default_rng(frames).integers(0, 256, (frames, height, width, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def model():
+    cfg = tiny_config("autoencoder", autoencoder__window=2)
+    init, apply = make_autoencoder(cfg.autoencoder, cfg.compute)
+    return cfg, perturb(init(jax.random.key(0))), apply
+
+
+def whole(model, clip):
+    """Latents t h w C and pixels T H W 3 of a clip coded in one piece, as in training."""
+    cfg, params, apply = model
+    tokens = int(np.prod([1 + -(-(len(clip) - 1) // 4), 2, 3]))
+    batch = pack([[segment(clip, patch=PATCH, fps=FPS, text_tokens=[1])]], row_tokens=tokens + 3)
+
+    @jax.jit
+    def code(params, batch):
+        place = cells(batch, cfg.autoencoder)
+        latents, _ = apply(params, to_pixels(batch.tokens), place, method="encode")
+        return latents, apply(params, latents, place, method="decode")
+
+    with jax.default_matmul_precision("highest"):
+        latents, pixels = code(params, batch)
+    return unpack(latents, batch, (1, 1, 1))[0], unpack(pixels, batch, PATCH)[0]
+
+
+@pytest.mark.parametrize("frames", [1, 5, 17, 33, 34, 37, 301])
+def test_streaming_equals_the_whole_clip(model, frames):
+    cfg, params, _ = model
+    codec, clip = Codec(cfg.autoencoder, cfg.compute, params), video(frames)
+    latents, pixels = whole(model, clip)
+    with jax.default_matmul_precision("highest"):
+        streamed = np.concatenate(list(codec.encode_stream(clip, FPS)))
+        decoded = np.concatenate(list(codec._decode_pixels([latents], FPS)))
+    assert len(decoded) == 1 + 4 * -(-(frames - 1) // 4)
+    scale = np.abs(latents).max()
+    np.testing.assert_allclose(streamed, latents, atol=1e-5 * scale)
+    np.testing.assert_allclose(decoded, pixels, atol=1e-5 * np.abs(pixels).max())
+
+
+def test_later_frames_do_not_change_earlier_chunks(model):
+    cfg, params, _ = model
+    codec = Codec(cfg.autoencoder, cfg.compute, params)
+    clip = video(33)
+    other = np.concatenate([clip[:17], 255 - clip[17:]])
+    a, b = (np.concatenate(list(codec.encode_stream(x, FPS))) for x in (clip, other))
+    np.testing.assert_array_equal(a[:5], b[:5])
+    assert (a[5:] != b[5:]).any()
+
+
+def test_tiles_cover_frames_of_any_size(model):
+    cfg, params, _ = model
+    codec = Codec(cfg.autoencoder, cfg.compute, params, tile=24, overlap=8)
+    clip = video(6, 50, 70)
+    output = codec.reconstruct(clip, FPS)
+    assert output.shape == clip.shape and output.dtype == np.uint8
+
+
+def test_tiles_of_a_model_without_attention_are_the_whole_frame(model):
+    cfg, params, _ = model
+    zeros = jax.tree.map(np.zeros_like, params)
+    linear = {k: {**zeros[k], "linear": params[k]["linear"]} for k in params}
+    clip = video(6, 50, 70)
+    a, b = (
+        np.concatenate(
+            list(Codec(cfg.autoencoder, cfg.compute, linear, **o).encode_stream(clip, FPS))
+        )
+        for o in ({}, {"tile": 24, "overlap": 8})
+    )
+    np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_a_tile_is_larger_than_its_overlaps(model):
+    cfg, params, _ = model
+    with pytest.raises(ConfigError, match="tile=64: expected 0 or more than twice overlap=32"):
+        Codec(cfg.autoencoder, cfg.compute, params, tile=64)
+
+
+def test_frames_of_two_sizes_are_refused(model):
+    cfg, params, _ = model
+    frames = [*video(3), video(1, 8, 8)[0]]
+    with pytest.raises(ConfigError, match="frames of one size"):
+        list(Codec(cfg.autoencoder, cfg.compute, params).encode_stream(frames, FPS))

@@ -1,0 +1,224 @@
+"""A trained autoencoder as a codec: frames to latents and back, of any size and any duration.
+
+  codec = Codec.read("runs/autoencoder")
+  for latents in codec.encode_stream(frames, fps=24): ...
+
+Video is coded chunk by chunk, which is exact (models/autoencoder.py): memory does not grow with
+the duration. Frames too large for memory are coded in overlapping tiles, which is not exact.
+"""
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from videodit.checkpoint import read_config, restore_ema
+from videodit.config import AutoencoderConfig, ComputeConfig, ConfigError, MeshConfig, check
+from videodit.data import patches
+from videodit.models.autoencoder import (
+    SIZES,
+    Cells,
+    Past,
+    make_autoencoder,
+    patch_values,
+    to_bytes,
+    to_pixels,
+)
+from videodit.nn.block import KeysValues
+from videodit.sharding import abstract, make_mesh
+
+
+class Codec:
+    """encode_stream and decode_stream of one autoencoder, on one device.
+
+    `tile` and `overlap` are sides in pixels, rounded up to whole patches; tile 0 codes every frame
+    in one piece. Raises ConfigError if a tile is not larger than twice the overlap.
+    """
+
+    def __init__(
+        self, cfg: AutoencoderConfig, compute: ComputeConfig, params, *, tile=0, overlap=32
+    ):
+        check(tile == 0 or tile > 2 * overlap, "tile", tile, f"0 or more than twice {overlap=}")
+        self.cfg, self.compute, self.params = cfg, compute, params
+        self.tile, self.overlap = tile, overlap
+        _, self._apply = make_autoencoder(cfg, compute)
+        self._steps = {method: self._make_step(method) for method in ("encode", "decode")}
+
+    @classmethod
+    def read(cls, workdir: str | Path, **options) -> "Codec":
+        """The averaged weights of an autoencoder run. Raises ConfigError naming `workdir`."""
+        cfg = read_config(workdir, "autoencoder.workdir")
+        if cfg.task != "autoencoder":
+            raise ConfigError(
+                f"autoencoder.workdir={str(workdir)!r}: expected an autoencoder, not {cfg.task!r}"
+            )
+        init, _ = make_autoencoder(cfg.autoencoder, cfg.compute)
+        with jax.set_mesh(make_mesh(MeshConfig(data=1))):
+            target = abstract(init, jax.random.key(0))
+            params = restore_ema(workdir, target, "autoencoder.workdir")
+        return cls(cfg.autoencoder, cfg.compute, jax.device_get(params), **options)
+
+    def encode_stream(self, frames: Iterable[np.ndarray], fps: float) -> Iterator[np.ndarray]:
+        """Latents of frames H W 3 uint8, all of one size: t h w C float32, chunk by chunk.
+
+        The first chunk is the first frame, every later one has at most `chunk` latent frames. The
+        last frame is repeated to fill its patch.
+        """
+        stream = None
+        for first, chunk in _groups(frames, 1, self.cfg.patch[0] * self.cfg.chunk):
+            cells = _cells_of(chunk, self.cfg.patch, first=first)
+            stream = stream or self._tiles("encode", cells.shape[1:3], fps)
+            yield stream.step(cells)
+
+    def decode_stream(
+        self, latents: Iterable[np.ndarray], fps: float, size: tuple[int, int] | None = None
+    ) -> Iterator[np.ndarray]:
+        """Frames T H W 3 uint8, chunk by chunk, of latents t h w C in pieces of any duration.
+
+        `size`: height and width to crop to. The first latent frame gives one frame, every later
+        one as many as a patch has.
+        """
+        for pixels in self._decode_pixels(latents, fps):
+            height, width = size or pixels.shape[1:3]
+            yield np.asarray(to_bytes(pixels[:, :height, :width]))
+
+    def reconstruct(self, frames: np.ndarray, fps: float) -> np.ndarray:
+        """Frames T H W 3 uint8 encoded and decoded again: the same shape."""
+        latents = self.encode_stream(frames, fps)
+        chunks = self.decode_stream(latents, fps, frames.shape[1:3])
+        return np.concatenate(list(chunks))[: len(frames)]
+
+    def _decode_pixels(self, latents, fps) -> Iterator[np.ndarray]:
+        """Frames T H W 3 float32 in about [-1, 1]."""
+        stream, patch = None, self.cfg.patch
+        for first, chunk in _groups(chain.from_iterable(latents), 1, self.cfg.chunk):
+            stream = stream or self._tiles("decode", chunk.shape[1:3], fps)
+            yield stream.step(chunk, partial(_frames_of, patch=patch, first=first))
+
+    def _tiles(self, method, grid, fps) -> "_Tiles":
+        sides = self.cfg.patch[1:]
+        tile = [-(-self.tile // side) for side in sides] if self.tile else grid
+        return _Tiles(self, method, grid, tile, [-(-self.overlap // side) for side in sides], fps)
+
+    def _make_step(self, method):
+        def step(params, values, cells, past):
+            values = to_pixels(values) if values.dtype == jnp.uint8 else values
+            return self._apply(params, values, cells, past, method=f"stream_{method}")
+
+        return jax.jit(step)
+
+
+class _Stream:
+    """One half of the codec over one clip, or over one tile of it. The chunks have one shape."""
+
+    def __init__(self, codec: Codec, method: str, grid: tuple[int, int], fps: float):
+        self.codec, self.method, self.grid, self.fps = codec, method, grid, fps
+        self.frame = 0  # latent frames so far
+        shape, tokens = SIZES[codec.cfg.size], codec.cfg.chunk * grid[0] * grid[1]
+        keys = jnp.zeros(
+            (shape.depth, 1, tokens, shape.heads, shape.head_size), codec.compute.dtype
+        )
+        self.past = Past(self._cells(0), KeysValues(keys, keys))
+
+    def step(self, values: np.ndarray) -> np.ndarray:
+        """Values t h w P of the next latent frames, at most a chunk, to those of the output."""
+        t, h, w, size = values.shape
+        tokens = np.zeros((1, self.codec.cfg.chunk * h * w, size), values.dtype)
+        tokens[0, : t * h * w] = values.reshape(-1, size)
+        run = self.codec._steps[self.method]
+        output, self.past = run(self.codec.params, tokens, self._cells(t), self.past)
+        self.frame += t
+        return np.asarray(output)[0, : t * h * w].reshape(t, h, w, -1)
+
+    def _cells(self, frames: int) -> Cells:
+        """Of a chunk whose first `frames` latent frames are there, the others being padding."""
+        cfg, (height, width) = self.codec.cfg, self.grid
+        t, h, w = np.indices((cfg.chunk, height, width)).reshape(3, 1, -1)
+        latent_frame = (self.frame + t).astype(np.int32)
+        seconds = latent_frame * (cfg.patch[0] / self.fps)
+        positions = np.stack([seconds, h, w], axis=-1).astype(np.float32)
+        whole = np.full(t.shape, height * width <= cfg.window**2)
+        return Cells(positions, (t < frames).astype(np.int32), latent_frame, whole)
+
+
+class _Tiles:
+    """Streams of overlapping tiles of a clip, blended linearly where they overlap."""
+
+    def __init__(self, codec, method, grid, tile, overlap, fps):
+        axes = [_spans(*sizes) for sizes in zip(grid, tile, overlap)]
+        self.tiles = [
+            (rows, columns, _Stream(codec, method, (len(rows), len(columns)), fps))
+            for rows in axes[0]
+            for columns in axes[1]
+        ]
+
+    def step(self, values: np.ndarray, unfold=lambda cells: cells) -> np.ndarray:
+        """As _Stream.step; `unfold` maps cells t h w P to the frames T H W C to be blended."""
+        if len(self.tiles) == 1:
+            return unfold(self.tiles[0][2].step(values))
+        total = weights = None
+        for rows, columns, stream in self.tiles:
+            piece = unfold(stream.step(values[:, _slice(rows), _slice(columns)]))
+            scale = [n // len(span) for n, span in zip(piece.shape[1:3], (rows, columns))]
+            if total is None:
+                sides = [n * size for n, size in zip(values.shape[1:3], scale)]
+                total = np.zeros((len(piece), *sides, piece.shape[3]), np.float32)
+                weights = np.zeros((*sides, 1), np.float32)
+            weight = np.outer(_ramp(rows, scale[0], sides[0]), _ramp(columns, scale[1], sides[1]))
+            place = _slice(rows, scale[0]), _slice(columns, scale[1])
+            total[:, *place] += weight[..., None] * piece
+            weights[place] += weight[..., None]
+        return total / weights
+
+
+def _spans(size: int, tile: int, overlap: int) -> list[range]:
+    """Tiles of one axis, evenly spread, that share at least `overlap` cells."""
+    if size <= tile:
+        return [range(size)]
+    count = -(-(size - overlap) // (tile - overlap))
+    starts = np.rint(np.linspace(0, size - tile, count)).astype(int).tolist()
+    return [range(start, start + tile) for start in starts]
+
+
+def _slice(span: range, scale: int = 1) -> slice:
+    return slice(span.start * scale, span.stop * scale)
+
+
+def _ramp(span: range, scale: int, size: int) -> np.ndarray:
+    """Weights of a tile along one axis: they fall to its ends, but not at the ends of the frame."""
+    length = len(span) * scale
+    rise = (np.arange(length) + 0.5) / length
+    before = rise if span.start > 0 else np.ones(length)
+    after = rise[::-1] if span.stop * scale < size else np.ones(length)
+    return np.minimum(before, after).astype(np.float32)
+
+
+def _groups(items: Iterable, first: int, size: int) -> Iterator[tuple[bool, np.ndarray]]:
+    """Items stacked: `first` of them, then `size` at a time; with each whether it is the first."""
+    items, is_first = iter(items), True
+    while group := list(islice(items, first if is_first else size)):
+        if len({item.shape for item in group}) > 1:
+            raise ConfigError(f"frames of one size expected, not {[x.shape for x in group]}")
+        yield is_first, np.stack(group)
+        is_first = False
+
+
+def _cells_of(frames: np.ndarray, patch: patches.Size, *, first: bool) -> np.ndarray:
+    """Frames T H W 3 of one chunk as cells t h w P."""
+    _, h, w = patches.grid(*frames.shape[:3], patch)
+    if not first:  # only a clip's own first frame is a latent frame alone
+        frames = np.concatenate([frames[:1], frames])
+    cells = patches.patchify(frames, patch).reshape(-1, h, w, patch_values(patch))
+    return cells if first else cells[1:]
+
+
+def _frames_of(cells: np.ndarray, patch: patches.Size, *, first: bool) -> np.ndarray:
+    """The inverse: cells t h w P as whole frames T H W 3."""
+    t, h, w, _ = cells.shape
+    size = (t * patch[0], h * patch[1], w * patch[2])
+    video = cells.reshape(t, h, w, *patch, 3).transpose(0, 3, 1, 4, 2, 5, 6).reshape(*size, 3)
+    return video[-1:] if first else video

@@ -1,0 +1,48 @@
+"""Local attention as segment attention: a window is a segment.
+
+Time is causal by chunks: a token sees the latent frames of its own chunk and of the one before.
+That is two calls of segment attention, one for the queries of even chunks and one for those of
+odd chunks: in each call every query chunk has a range of keys of its own, so nothing is gathered.
+In space a large frame may be cut into square windows, shifted by half a window in every second
+layer (Swin, arXiv:2103.14030).
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from videodit.nn.attention import NOBODY
+
+
+class Ids(NamedTuple):
+    """Segment ids of one layer: B L C and B S C int32, see nn/attention.py."""
+
+    query: jnp.ndarray
+    key: jnp.ndarray
+
+
+def chunk_of(frames, size: int):
+    """The chunk of each latent frame: the first frame is chunk 0, then `size` frames each."""
+    return (frames + size - 1) // size
+
+
+def window_ids(rows, columns, whole, side: int, shifted: bool):
+    """Which window of side x side cells a cell is in, B L int32; 0 where `whole` (B L bool) is.
+
+    rows, columns: B L, the place of a cell in its frame.
+    """
+    offset = side // 2 if shifted else 0
+    row, column = ((x.astype(jnp.int32) + offset) // side for x in (rows, columns))
+    return jnp.where(whole, 0, join(row, column))
+
+
+def causal_chunk_ids(segment_ids, chunks) -> Ids:
+    """Ids (C = 2 calls) of attention to the own chunk and the one before; both arguments B L."""
+    keys = [join(segment_ids, (chunks + 1 - parity) // 2 + parity) for parity in (0, 1)]
+    queries = [jnp.where(chunks % 2 == parity, key, NOBODY) for parity, key in enumerate(keys)]
+    return Ids(jnp.stack(queries, axis=-1), jnp.stack(keys, axis=-1))
+
+
+def join(a, b):
+    """Ids (B L int32, not negative) that are equal within a row where both a and b are."""
+    return a * (b.max(axis=1, keepdims=True) + 1) + b
