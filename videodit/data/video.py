@@ -142,16 +142,17 @@ def fits(info: VideoInfo, width: int, height: int) -> bool:
     return width <= info.width and height <= info.height
 
 
-def encode(frames: np.ndarray, fps: float) -> bytes:
-    """A clip (uint8 T H W 3, RGB) as bytes of a near-lossless H.264 mp4 for training shards.
+def encode(frames: np.ndarray, fps: float, *, options: dict[str, str] = CLIP_OPTIONS) -> bytes:
+    """A clip (uint8 T H W 3, RGB) as bytes of an H.264 mp4, near lossless for training shards.
 
     Full colour resolution (4:4:4), any size; a keyframe at least every KEYFRAME_EVERY frames, no
-    B-frames. One frame is an image. Raises ConfigError for other arrays.
+    B-frames, unless other `options` of x264 are given. One frame is an image. Raises ConfigError
+    for other arrays.
     """
     _check_frames(frames)
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
-        _write(container, frames, fps, "yuv444p", CLIP_OPTIONS)
+        _write(container, frames, fps, "yuv444p", options)
     return buffer.getvalue()
 
 
