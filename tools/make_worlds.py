@@ -81,6 +81,7 @@ def make_worlds(
     `held_out`: share of the clips that each split but train gets. `tokenizer`, `vocab_size`: as in
     tools.curate. `workers`: processes; 0 is one a core. Raises ConfigError.
     """
+    check(bool(str(out)), "out", out, "a folder")
     check(0 <= host < hosts, "host", host, f"from 0 to hosts - 1, which is {hosts - 1}")
     open_world(world)  # fails early
     out = Path(out)
@@ -179,8 +180,13 @@ def _digest_code(world: str) -> str:
     return digest.hexdigest()
 
 
-def main(_) -> None:
-    """Runs the command line; a ConfigError is printed without a traceback, exit status 2."""
+def main(argv: list[str]) -> None:
+    """Runs the command line; a ConfigError is printed without a traceback, exit status 2.
+
+    So is an OSError, as of a full disk: the same command goes on when it is mended.
+    """
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
     args = flags.FLAGS
     try:
         make_worlds(
@@ -198,6 +204,9 @@ def main(_) -> None:
         )
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        print(f"error: out={args.out!r}: {error}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -153,10 +153,14 @@ def format_report(measured: dict) -> str:
     return "\n".join(lines + [f"never said: {', '.join(measured['raw']['unseen']) or 'nothing'}"])
 
 
-def main(_) -> None:
+def main(argv: list[str]) -> None:
     """Runs the command line; a ConfigError is printed without a traceback, exit status 2."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
     args = flags.FLAGS
     try:
+        folder = Path(args.out).parent
+        check(folder.is_dir(), "out", args.out, f"a file in a folder; there is no {folder}")
         measured = measure_detectors(
             args.world, args.clips, shapes_from_flags(), seed=args.seed, workers=args.workers
         )

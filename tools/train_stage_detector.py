@@ -1,43 +1,47 @@
 """Trains the classifiers of the stage's detector on clips that the stage makes.
 
-    python -m tools.train_stage_detector --clips=4000 --processes=2
+    python -m tools.train_stage_detector --clips=4000
 
 Writes videodit/worlds/stage_detector.npz. A few minutes; numpy only.
 """
 
-import argparse
-import multiprocessing
+import sys
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+from absl import app, flags
 
+from tools.processes import in_processes
+from tools.shards import Progress
+from videodit.config import ConfigError, check
 from videodit.worlds import stage_detector as detector
-from videodit.worlds.stage import WORLD
-from videodit.worlds.world import COMBINATIONS, Shape, Slots
+from videodit.worlds.world import COMBINATIONS, Shape, Slots, open_world
 
 FILE = Path(detector.__file__).with_name(detector.WEIGHTS)
 HIDDEN = {"kind": 48, "size": 24, "move": 48, "camera": 32}
 EPOCHS, BATCH, RATE, DECAY, NOISE = 40, 64, 2e-3, 3e-2, 0.15
 FIRST_SEED = 10_000_000  # far from the seeds of any corpus
+FEWEST = 50  # clips; a tenth is left out to test on
 
 Examples = dict[str, list[tuple[np.ndarray, str]]]
 
 
-def main() -> None:
-    """See the top of this file."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--clips", type=int, default=4000)
-    parser.add_argument("--processes", type=int, default=2)
-    args = parser.parse_args()
-    seeds = range(FIRST_SEED, FIRST_SEED + args.clips)
-    with multiprocessing.get_context("spawn").Pool(args.processes) as pool:
-        found = list(pool.imap(examples, seeds, chunksize=16))
+def train_detector(clips: int, workers: int = 0) -> dict[str, np.ndarray]:
+    """The arrays of all classifiers, as the detector reads them, from this many new clips.
+
+    `workers`: processes, 0 is one a core; they change nothing. Raises ConfigError.
+    """
+    check(clips >= FEWEST, "clips", clips, f"at least {FEWEST}")
+    open_world("stage")  # fails early
+    progress, found = Progress(clips, "clips"), {}
+    for seed, one in in_processes(examples, range(FIRST_SEED, FIRST_SEED + clips), workers):
+        found[seed] = one
+        progress.advance()
     arrays = {}
     for name, hidden in HIDDEN.items():
-        clips = [clip[name] for clip in found]
-        arrays |= trained(name, clips, hidden)
-    np.savez_compressed(FILE, **arrays)
+        arrays |= trained(name, [found[seed][name] for seed in sorted(found)], hidden)
+    return arrays
 
 
 def random_shape(rng: np.random.Generator) -> Shape:
@@ -48,11 +52,11 @@ def random_shape(rng: np.random.Generator) -> Shape:
     return Shape(int(width), int(height), int(frames), float(rng.choice([4, 6, 8, 12, 16, 24])))
 
 
-def examples(seed: int) -> Examples:
-    """What each classifier can learn from one clip: features and labels."""
+def examples(seed: int) -> tuple[int, Examples]:
+    """The seed of a clip, and what each classifier can learn from it: features and labels."""
     shape = random_shape(np.random.default_rng(seed))
-    clip = WORLD.make(seed, shape, COMBINATIONS[seed % 2])
-    return clip_examples(clip.frames, clip.fps, clip.slots)
+    clip = open_world("stage").make(seed, shape, COMBINATIONS[seed % 2])
+    return seed, clip_examples(clip.frames, clip.fps, clip.slots)
 
 
 def clip_examples(frames: np.ndarray, fps: float, slots: Slots) -> Examples:
@@ -150,5 +154,19 @@ def _joined(slots: Slots, name: str, direction: str) -> str:
     return " ".join(slots[key] for key in (name, direction) if key in slots)
 
 
+def main(argv: list[str]) -> None:
+    """Runs the command line; a ConfigError is printed without a traceback, exit status 2."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    args = flags.FLAGS
+    try:
+        np.savez_compressed(FILE, **train_detector(args.clips, args.workers))
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
 if __name__ == "__main__":
-    main()
+    flags.DEFINE_integer("clips", 4000, "how many")
+    flags.DEFINE_integer("workers", 0, "processes; 0 is one a core")
+    app.run(main)

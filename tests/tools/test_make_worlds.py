@@ -159,6 +159,8 @@ def test_the_command_line(tmp_path):
     for wrong, message in (
         ("--sides=32", "sides='32': expected LEAST,MOST"),
         ("--world=nowhere", "world='nowhere': expected one of sprites"),
+        ("--out=", "out='': expected a folder"),
+        (f"--out={out / 'catalog.parquet'}", f"out='{out / 'catalog.parquet'}': "),
     ):
         refused = run(*flags, wrong)
         assert refused.returncode == 2 and "Traceback" not in refused.stderr

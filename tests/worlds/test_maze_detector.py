@@ -1,3 +1,5 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -33,6 +35,28 @@ def test_things_are_seen():
         "t2.kind": "pillar",
         "t2.place": "right",
     }
+
+
+@pytest.mark.parametrize("size", [(120, 90), (40, 32), (36, 48)])
+def test_things_are_seen_from_anywhere_and_in_small_pictures(size):
+    plan = maze_game.Plan(
+        start=430.0,
+        things=[(("red", "pillar"), 640.0, 90.0), (("blue", "torch"), 640.0, -85.0)],
+        walls=("concrete", "brick"),
+        floors=("grass", "stone"),
+        **{"program": "stand", "side": 1, "angle": 0.0, "distance": 0.0, "tics": 0},
+    )
+    (picture,), _ = maze_game.play(plan, [0], size[0] / size[1])
+    seen = WORLD.detect(resized(picture, *size)[None], 8.0)
+    found = {name: d.value for name, d in seen.items() if name[0] == "t"}
+    assert found.get("things") == "two", found
+    assert [found[f"t{k}.color"] for k in (1, 2)] == ["red", "blue"]
+    assert [found[f"t{k}.place"] for k in (1, 2)] == ["left", "right"]
+
+
+def test_known_things_are_all_of_them():
+    known = Counter(name for name, _ in maze_detector._known_things())
+    assert set(known) == set(maze_game.THINGS) and min(known.values()) >= 4
 
 
 @pytest.mark.parametrize(

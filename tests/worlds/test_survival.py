@@ -5,10 +5,12 @@ import pytest
 
 pytest.importorskip("crafter")
 
+from opensimplex import OpenSimplex
+
 from videodit.worlds import survival
 from videodit.worlds.grids import STEPS_PER_SECOND, heading, steps_shown, walks
 from videodit.worlds.survival import WORLD, facts, grid_of
-from videodit.worlds.survival_game import HELD_OUT
+from videodit.worlds.survival_game import HELD_OUT, Noise
 from videodit.worlds.world import Shape
 
 SHAPE = Shape(width=128, height=96, frames=25, fps=8)
@@ -26,6 +28,13 @@ def state(x=0, y=0, sleeping=False, inventory=(), **done):
 def test_another_size_and_rate_show_the_same(clips):
     other = WORLD.make(1, Shape(64, 48, 13, 4.0))
     assert other.states == clips[1].states[::2]
+
+
+def test_noise_is_that_of_the_library():
+    points = np.random.default_rng(0).uniform(-40, 40, (200, 3))
+    for seed in (0, 2**31 - 1):
+        library, faster = OpenSimplex(seed), Noise(seed)
+        assert [faster.noise3(*p) for p in points] == [library.noise3(*p) for p in points]
 
 
 def test_an_unknown_word_is_named():

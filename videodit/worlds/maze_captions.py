@@ -52,7 +52,7 @@ GRAMMAR = Grammar(
             "the floor is {ground}, and {walls} rise (around it|on every side).",
         ],
         "things": [
-            "{count} (can be seen|are in view)[ at first]: {listing}.",
+            "{count} (can be seen|are in view)[{?e1.verb} at first]: {listing}.",
             "{listing} can be (seen|made out)[ there].",
             "one (sees|can make out) {listing}.",
             "in the hall (one sees|we see) {listing}.",
@@ -71,7 +71,8 @@ GRAMMAR = Grammar(
             "{!e1.verb}(nothing moves in this still picture|this is a still frame).",
             "{?e1.verb}" + chain("opening", "then"),
         ],
-        "opening": ["[(first|to begin with), ]the camera {do}.", "[(first|to begin with), ]{door}."],
+        "opening": ["{start}the camera {do}.", "{start}{door}."],
+        "start": ["", "{?e2.verb}(first|to begin with), "],
         "then": [
             "(then|next|after that|afterwards|a moment later) it {do}.",
             "(then|next|after that|afterwards|a moment later), the camera {do}.",

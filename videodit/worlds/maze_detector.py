@@ -21,6 +21,7 @@ SIDE = 96  # columns and rows of the pictures in which motion is looked for
 STILL = 1.0  # levels: mean difference of pictures that show the same
 ZOOMS = (0.94, 0.97, 1.0, 1 / 0.97, 1 / 0.94)
 CHANGED = 14.0  # levels: more than this is not the empty hall
+NOISE = 1.5  # times as much as in most columns, too
 GAP = 0.04  # in units of 45 degrees: as far as parts of one thing are apart
 SIZES = ((320, 240), (96, 72), (64, 48))  # of pictures of known things
 FAR = 40  # columns at most by which a picture is seen to shift
@@ -103,7 +104,9 @@ def _blobs(frame: np.ndarray, empty: np.ndarray) -> list[tuple[float, np.ndarray
     """(place from 0 to 1, look) of what a picture has and an empty hall has not, left to right."""
     height, width = frame.shape[:2]
     unit = _unit(width, height)
-    changed = _change(frame, empty) > CHANGED
+    change = _change(frame, empty)
+    usual = np.median(change.max(0))  # most columns show no thing
+    changed = change > max(CHANGED, NOISE * usual)
     changed[: int(height / 2 - 0.5 * unit)] = False
     filled = np.flatnonzero(changed.sum(0) > 0.03 * unit)
     blobs = []
@@ -129,7 +132,7 @@ def _empty(frame: np.ndarray, wall: str, floor: str) -> np.ndarray:
     return min(pictures, key=lambda empty: np.minimum(_change(frame, empty), CHANGED).sum())
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=2)  # each of 26 MB
 def _halls(wall: str, floor: str, wide: bool) -> list[np.ndarray]:
     return maze_game.empty_halls(wall, floor, 16 / 9 if wide else 4 / 3)
 

@@ -55,7 +55,7 @@ NAMES = {  # ViZDoom's for them
 WAKING = 20  # tics: at first the player does not obey
 START = 160.0  # units from the wall behind the player
 EXACT = 360 / 1024  # degrees: turns by multiples of it there and back cancel out
-STEP = 24.0  # units between two pictures of an empty hall
+STEP = 8.0  # units between two pictures of an empty hall
 REACH = 48  # units from the door at which it is opened
 
 

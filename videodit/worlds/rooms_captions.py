@@ -115,7 +115,7 @@ GRAMMAR = Grammar(
         ],
         "opening": [
             "the hero {do}.",
-            "(first|at the beginning), (it|the hero) {do}.",
+            "{?e2.verb}(first|at the beginning), (it|the hero) {do}.",
             "(now|here) the hero {do}.",
         ],
         "then": [

@@ -113,7 +113,7 @@ GRAMMAR = Grammar(
         ],
         "opening": [
             "the hero {do}.",
-            "(first|to begin with), {it} {do}.",
+            "{?e2.verb}(first|to begin with), {it} {do}.",
             "(now|here) the hero {do}.",
         ],
         "then": [
@@ -152,7 +152,8 @@ GRAMMAR = Grammar(
             "path": "a path|bare ground|a dirt path|the bare ground",
         },
         "verb": {
-            "chop": "chops down a tree|fells a tree|cuts down a tree|chops a tree for wood",
+            # The tree stays.
+            "chop": "chops wood|chops wood from a tree|takes wood from a tree|hacks at a tree",
             "mine stone": "mines a block of stone|digs out a stone|breaks a stone block",
             "mine coal": "mines coal|digs out some coal|breaks a block of coal",
             "mine iron": "mines iron|digs out some iron",
