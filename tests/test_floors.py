@@ -8,7 +8,7 @@ import pytest
 # From the ground up; a name ending in "/" is a folder of videodit/, without its entries.
 FLOORS = (
     {"config", "sharding", "command_line"},
-    {"nn/", "diffusion/", "data/", "worlds/", "flops"},
+    {"nn/", "diffusion/", "data/", "worlds/", "flops", "digest"},
     {"models/", "eval/"},
     {"tasks/", "optim", "checkpoint", "codec", "metrics"},
     {"step"},
@@ -20,6 +20,7 @@ BESIDE = {  # allowed on one floor
     ("command_line", "config"),
     ("tasks/", "checkpoint"),
     ("codec", "checkpoint"),
+    ("scaling/", "train"),
     ("flops", "nn/"),
 }
 OUTSIDE = {"tools", "tests", "configs"}  # import videodit, never imported by it

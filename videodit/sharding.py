@@ -45,7 +45,14 @@ def make_mesh(cfg: MeshConfig) -> jax.sharding.Mesh:
 
     Raises ConfigError if the devices are too few or do not divide.
     """
-    shape, available = [getattr(cfg, axis) for axis in AXES], jax.device_count()
+    shape = mesh_shape(cfg, jax.device_count())
+    devices = jax.devices()[: math.prod(shape)]
+    return jax.make_mesh(shape, AXES, (AxisType.Explicit,) * len(AXES), devices=devices)
+
+
+def mesh_shape(cfg: MeshConfig, available: int) -> tuple[int, ...]:
+    """Devices along each of AXES, the one -1 filled in. Raises ConfigError as `make_mesh`."""
+    shape = [getattr(cfg, axis) for axis in AXES]
     fixed = math.prod(size for size in shape if size != -1)
     asked = " x ".join(f"{axis}={size}" for axis, size in zip(AXES, shape))
     if shape.count(-1) > 1 or any(size < 1 and size != -1 for size in shape):
@@ -61,8 +68,7 @@ def make_mesh(cfg: MeshConfig) -> jax.sharding.Mesh:
             f"mesh {asked}: needs {math.prod(shape)} devices, there are {available} "
             "(mesh.cpu_devices makes fake ones on a CPU)"
         )
-    devices = jax.devices()[: math.prod(shape)]
-    return jax.make_mesh(shape, AXES, (AxisType.Explicit,) * len(AXES), devices=devices)
+    return tuple(shape)
 
 
 def join_processes(cfg: MeshConfig) -> None:

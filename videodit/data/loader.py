@@ -124,6 +124,22 @@ def place(batch: PackedBatch) -> PackedBatch:
     return jax.device_put(batch, _shardings(mesh))
 
 
+def abstract_batch(cfg: DataConfig, values: int) -> PackedBatch:
+    """Shapes, dtypes and shardings of a global batch of tokens of `values` uint8 numbers."""
+    row = packing.empty_batch(
+        1,
+        values,
+        row_tokens=cfg.row_tokens,
+        text_tokens=cfg.text_tokens,
+        max_segments=cfg.max_segments,
+    )
+
+    def leaf(x, sharding):
+        return jax.ShapeDtypeStruct((cfg.batch_rows, *x.shape[1:]), x.dtype, sharding=sharding)
+
+    return PackedBatch(*map(leaf, row, _shardings(jax.sharding.get_mesh())))
+
+
 def _shardings(mesh: jax.sharding.Mesh) -> PackedBatch:
     return PackedBatch(*(NamedSharding(mesh, spec(*axes)) for axes in AXES))
 

@@ -1,0 +1,55 @@
+import jax
+import numpy as np
+import pytest
+from packs import tiny_config
+
+from videodit import plan
+from videodit.config import ConfigError
+from videodit.optim import make_optimizer, make_schedule
+from videodit.sharding import make_mesh
+from videodit.step import make_init
+from videodit.tasks.autoencoder import AutoencoderTask
+
+
+@pytest.fixture(scope="module")
+def figures():
+    cfg = tiny_config("autoencoder", mesh__data=1, mesh__fsdp=2)
+    return cfg, plan.plan(cfg, "cpu:2")
+
+
+def test_bytes_of_a_chip_are_those_that_a_device_holds(figures):
+    cfg, found = figures
+    with jax.set_mesh(make_mesh(cfg.mesh)):
+        task = AutoencoderTask(cfg)
+        optimizer = make_optimizer(cfg.optim, make_schedule(cfg.optim, cfg.steps))
+        zeros = {
+            "mean": np.zeros(768, np.float32),
+            "components": np.zeros((768, 16), np.float32),
+            "deviations": np.ones(16, np.float32),
+        }
+        state = jax.jit(make_init(task, optimizer))(jax.random.key(0), zeros)
+    held = lambda tree: sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(tree))
+    assert found["bytes"]["parameters"] == held(state["params"]) == found["bytes"]["average"]
+    assert found["bytes"]["optimizer"] == held(state["opt"])
+
+
+def test_the_batch_is_shared_out_over_the_rows(figures):
+    cfg, found = figures
+    pixels = cfg.data.row_tokens * 768 * cfg.data.batch_rows // 2
+    assert pixels < found["bytes"]["batch"] < 1.5 * pixels
+    assert found["fits"] and found["bytes"]["temporaries"] > 0
+    assert "fits" in plan.describe(found)
+
+
+def test_what_does_not_fit_is_said(figures):
+    _, found = figures
+    small = dict(found, bytes_of_chip=found["bytes_total"] - plan.GIB, fits=False)
+    assert "does not fit by 1.00 GiB" in plan.describe(small)
+
+
+@pytest.mark.parametrize(
+    "name, message", [("v5q:2x2", "did you mean 'v5"), ("cpu:9999", "expected 1 to")]
+)
+def test_an_unknown_topology_is_named(name, message):
+    with pytest.raises(ConfigError, match=message):
+        plan.plan(tiny_config("autoencoder"), name)

@@ -1,0 +1,90 @@
+"""The train step compiled ahead of time for devices that are not there, and what it needs."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
+
+from videodit.config import Config
+from videodit.data.loader import abstract_batch
+from videodit.data.tokenizer import Tokenizer
+from videodit.models.autoencoder import patch_values
+from videodit.optim import make_optimizer, make_schedule
+from videodit.sharding import abstract, spec
+from videodit.step import make_init, make_train_step
+from videodit.train import check_rows, make_task
+
+
+class Memory(NamedTuple):
+    """Bytes of one chip."""
+
+    parameters: int
+    optimizer: int
+    average: int
+    frozen: int
+    batch: int
+    temporaries: int  # activations, gradients and work space of the step
+
+    @property
+    def total(self) -> int:
+        return sum(self)
+
+
+def lower_step(cfg: Config, mesh: Mesh, tokenizer: Tokenizer):
+    """The train step of `cfg` lowered for `mesh`, and its abstract (state, frozen, batch)."""
+    with jax.set_mesh(mesh):
+        check_rows(cfg)
+        task = make_task(cfg, tokenizer)
+        schedule = make_schedule(cfg.optim, cfg.steps)
+        optimizer = make_optimizer(cfg.optim, schedule)
+        key = jax.eval_shape(lambda: jax.random.key(cfg.seed))
+        frozen = _abstract_frozen(cfg, task, key)
+        state = abstract(make_init(task, optimizer), key, frozen)
+        batch = abstract_batch(cfg.data, patch_values(cfg.autoencoder.patch))
+        step = make_train_step(task, optimizer, schedule, cfg.optim)
+        return step.lower(state, frozen, batch, key), (state, frozen, batch)
+
+
+def chip_memory(compiled, arguments) -> Memory:
+    """Bytes of a chip of a compiled step; `arguments` as `lower_step` gives them."""
+    state, frozen, batch = arguments
+    return Memory(
+        parameters=shard_bytes(state["params"]),
+        optimizer=shard_bytes(state["opt"]),
+        average=shard_bytes(state["ema"]),
+        frozen=shard_bytes(frozen),
+        batch=shard_bytes(batch),
+        temporaries=compiled.memory_analysis().temp_size_in_bytes,
+    )
+
+
+def shard_bytes(tree) -> int:
+    """Bytes that one device holds of abstract arrays with shardings."""
+    return sum(
+        math.prod(x.sharding.shard_shape(x.shape)) * jnp.dtype(x.dtype).itemsize
+        for x in jax.tree.leaves(tree)
+    )
+
+
+def _abstract_frozen(cfg: Config, task, key):
+    if cfg.task == "autoencoder":
+        values, channels = patch_values(cfg.autoencoder.patch), cfg.autoencoder.channels
+        return {
+            "mean": _whole(values),
+            "components": _whole(values, channels),
+            "deviations": _whole(channels),
+        }
+    channels = task.channels
+    return {
+        "autoencoder": abstract(task.init_autoencoder, key),
+        "mean": _whole(channels),
+        "deviation": _whole(channels),
+        "correlation": _whole(channels, channels),
+    }
+
+
+def _whole(*shape):
+    sharding = NamedSharding(jax.sharding.get_mesh(), spec(*[None] * len(shape)))
+    return jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding)
