@@ -24,6 +24,7 @@ setup(
         "grain>=0.2.18",
         "jax>=0.10.2",
         "ml-collections",
+        "ml-dtypes",
         "numpy>=2",
         "optax>=0.2.8",
         "orbax-checkpoint>=0.12.4",

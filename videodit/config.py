@@ -103,6 +103,8 @@ class DataConfig:
     catalog: str = ""
     mixture: tuple[tuple[str, float], ...] = ()  # instead: (source, weight in vision tokens), ...
     where: str = ""  # SQL over the catalog's columns, such as "aspect > 1 and motion > 0.2"
+    # Where the clips' latents are (tools/encode_latents.py); "": pixels are encoded at every step.
+    latents: str = ""
     row_tokens: int = 1024  # L
     text_tokens: int = 512  # S; 0: as many as the captions need
     max_segments: int = 16  # M, clips a row
@@ -131,6 +133,18 @@ class DataConfig:
             self.rows_per_window,
             f"a multiple of data.batch_rows={self.batch_rows}",
         )
+        if self.latents:
+            self._check_latents()
+
+    def _check_latents(self) -> None:
+        """Stored latents are of whole clips, and know nothing only of what is later in time."""
+        for name in ("prepend", "connect", "inpaint"):
+            weight = getattr(self.tasks, name)
+            expected = "0 with data.latents: what is given is not the clip's beginning"
+            check(weight == 0, f"data.tasks.{name}", weight, expected)
+        static = self.sampling.drop_static
+        expected = "() with data.latents: what repeats is seen in pixels"
+        check(not static, "data.sampling.drop_static", static, expected)
 
 
 @dataclass(frozen=True)
@@ -303,6 +317,8 @@ class Config:
             self.optim.accumulate,
             f"a divisor of data.batch_rows={self.data.batch_rows}",
         )
+        if self.task == "autoencoder":
+            check(self.data.latents == "", "data.latents", self.data.latents, "'' for this task")
 
 
 def defaults() -> ConfigDict:

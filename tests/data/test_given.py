@@ -33,6 +33,17 @@ def test_tasks_of_time_give_whole_latent_frames(name, frames):
     assert mask.all((1, 2)).tolist() == mask.any((1, 2)).tolist() == [bool(f) for f in frames]
 
 
+@pytest.mark.parametrize("chunk", [1, 2, 3, 4, 8])
+def test_extend_gives_whole_chunks_nearest_to_half(chunk):
+    extend = list(given.TASKS).index("extend")
+    for frames in range(2, 40):
+        _, mask = given.draw(extend, (frames, 1, 1), np.random.default_rng(0), chunk)
+        borders = np.arange(1, frames, chunk)  # behind the first frame, and behind every chunk
+        count = mask.sum()
+        assert count in borders and mask[:count].all()
+        assert abs(count - frames // 2) == np.abs(borders - frames // 2).min()
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_inpaint_leaves_a_box_of_at_least_half_of_each_axis(seed):
     grid = (3, 4, 5)

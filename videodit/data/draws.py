@@ -50,11 +50,16 @@ class Sampler:
     """Draws what of a clip is seen, by the schedules of `cfg.sampling`."""
 
     def __init__(self, catalog: Catalog, cfg: DataConfig, seed: int, patch: Size):
-        """Raises ConfigError for a clip that no row can hold, and for bad weights of tasks."""
+        """Raises ConfigError for a clip that no row can hold, and for bad weights of tasks.
+
+        With cfg.latents also for a clip of which only a part may be seen, or that may be shrunk.
+        """
         self.catalog, self.cfg, self.seed, self.patch = catalog, cfg, seed, patch
         self.captions = fitting_captions(catalog, cfg.text_tokens)
         self._task_bounds = _task_bounds(cfg)
         self._check_sizes()
+        if cfg.latents:
+            self._check_whole()
 
     def __call__(self, clips: np.ndarray, numbers: np.ndarray, step: int) -> Draws:
         """The draws of these numbers (n int64) of these clips (n int64), as seen at a step."""
@@ -164,6 +169,22 @@ class Sampler:
                 tokens = np.maximum(view["tokens"], tokens[1] * tokens[2])
                 raise ConfigError(_too_long(catalog, clips, tokens, limit, self.patch))
 
+    def _check_whole(self) -> None:
+        """Raises ConfigError naming the first clip that is not seen whole at the least draws."""
+        catalog = self.catalog
+        for step in stages(self.cfg.sampling):
+            sampling = at(self.cfg.sampling, step)._replace(drop=None, drop_static=None)
+            if sampling.rates:
+                sampling = sampling._replace(rates=(min(sampling.rates),))
+            for clips in _chunks(len(catalog)):
+                view = self._view(clips, sampling, lambda name: np.float64(0))
+                for name in ("frames", "height", "width"):
+                    whole = view[name] == getattr(catalog, name)[clips]
+                    if not whole.all():
+                        raise ConfigError(
+                            _not_whole(catalog, clips[whole.argmin()], self.cfg, name)
+                        )
+
 
 class Now(NamedTuple):
     """What the schedules say at a step: the values of a row without its step; () is no row."""
@@ -244,6 +265,15 @@ def _too_long(catalog: Catalog, clips, tokens, limit: int, patch: Size) -> str:
         f"data.row_tokens={limit}: clip {catalog.ids[i]} ({size}) has {tokens.max()} tokens in "
         f"patches of {patch}; {more} other clips are too long; data.sampling.seconds takes parts "
         "of long clips, data.sampling.sides makes large ones smaller"
+    )
+
+
+def _not_whole(catalog: Catalog, i: int, cfg: DataConfig, name: str) -> str:
+    table = "sides" if name != "frames" else "rates" if cfg.sampling.rates else "seconds"
+    return (
+        f"data.sampling.{table}={getattr(cfg.sampling, table)}: clip {catalog.ids[i]} "
+        f"({catalog.width[i]}x{catalog.height[i]}, {catalog.frames[i]} frames) may not be seen "
+        "whole; data.latents are of whole clips at their own size: leave the table empty"
     )
 
 

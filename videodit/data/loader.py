@@ -113,7 +113,7 @@ def make_reader(source: Source, plan: Plan, tokenizer: Tokenizer, patch: Size) -
     """What fills the plan's rows. Raises ConfigError for the wrong tokenizer and for bad texts."""
     check_tokenizer(source.catalog, tokenizer)
     source.catalog.open_texts()  # copied once a machine, which may take a minute for millions
-    return Reader(source, tokenizer, plan.cfg, patch, plan.seed)
+    return Reader(source, tokenizer, plan.cfg, patch, plan.seed, plan.chunk)
 
 
 def place(batch: PackedBatch) -> PackedBatch:

@@ -61,6 +61,7 @@ def segment(
     patch: Size,
     fps: float,
     text_tokens: Sequence[int],
+    grid: Size | None = None,
     given: np.ndarray | None = None,
     kept: np.ndarray | None = None,
     task_id: int = 0,
@@ -69,10 +70,11 @@ def segment(
 ) -> Segment:
     """The segment of a clip of frames T H W C; `fps` is theirs.
 
-    `given` and `kept` are masks bool over the grid t h w (flat or not); by default nothing is given
+    Of latents t h w C, `grid` is (t, h, w), `patch` and `fps` are those of the pixels, and the row
+    is packed with a patch of (1, 1, 1). `given` and `kept` are masks bool over the grid t h w (flat or not); by default nothing is given
     and no token dropped. A clip that is yet to be generated is one of black frames.
     """
-    grid = patches.grid(*frames.shape[:3], patch)
+    grid = grid or patches.grid(*frames.shape[:3], patch)
     positions = patches.positions(grid, fps, patch)
     given = np.zeros(len(positions), bool) if given is None else given.reshape(-1)
     if kept is not None:

@@ -85,16 +85,20 @@ class Plan:
         seed: int,
         patch: Size,
         parts: Sequence[Part] = (),
+        *,
+        chunk: int = 1,
     ):
         """Tries how full the first windows can be made; no frame is read.
 
-        `parts`: the sources of a mixture. Raises ConfigError if a part has no clip for training,
-        if a clip has more tokens than a row or no caption that fits into one, and for a bad seed
-        or bad weights of tasks.
+        `parts`: the sources of a mixture. `chunk`: the autoencoder's, in latent frames. Raises
+        ConfigError if a part has no clip for training, if a clip has more tokens than a row or no
+        caption that fits into one, for a bad seed or bad weights of tasks, and if latents are
+        stored of clips that are not always seen whole.
         """
         if seed < 0:
             raise ConfigError(f"seed={seed}: expected 0 or more")
         self.catalog, self.cfg, self.seed, self.patch = catalog, cfg, seed, patch
+        self.chunk = chunk
         self._parts = tuple(parts) or (Part(0, len(catalog), 1.0),)
         images_apart = any(share for _, share in cfg.sampling.images)
         streams = make_streams(catalog, self._parts, seed, images_apart=images_apart)
@@ -142,7 +146,7 @@ class Plan:
         if not fits.any():
             return None
         drawn = drawn.take(fits)
-        return _place(drawn, [[int(drawn.keep.argmax())]])[0][0]._replace(
+        return place_rows(drawn, [[int(drawn.keep.argmax())]])[0][0]._replace(
             sample_id=placed.sample_id, task_id=placed.task_id
         )
 
@@ -204,7 +208,7 @@ class Plan:
 
     def _place_step(self, step: int) -> list[Row]:
         window, rows = self._rows(step)
-        return _place(window.draws, rows)
+        return place_rows(window.draws, rows)
 
     def _stage(self, window: int) -> Stage:
         return next(stage for stage in reversed(self.stages) if stage.window <= window)
@@ -230,7 +234,7 @@ class Plan:
         lengths = held_out.keep.tolist(), held_out.text.tolist()
         packed = fit_decreasing(*lengths, **self._windows.capacity())
         order = np.random.default_rng(0).permutation(len(packed))
-        rows = _place(held_out, [packed[row] for row in order])
+        rows = place_rows(held_out, [packed[row] for row in order])
         size = self.cfg.batch_rows
         rows += [()] * (-len(rows) % size)
         return [rows[start : start + size] for start in range(0, len(rows), size)]
@@ -264,7 +268,7 @@ def _sums(rows: list[list[int]], values: np.ndarray) -> np.ndarray:
     return np.bincount(row, values[used], minlength=len(rows))
 
 
-def _place(taken: Draws, rows: list[list[int]]) -> list[Row]:
+def place_rows(taken: Draws, rows: list[list[int]]) -> list[Row]:
     """The rows with what the loader needs to know of their clips."""
     used = np.fromiter(itertools.chain.from_iterable(rows), np.int64)
     columns = [getattr(taken, name)[used].tolist() for name in Placed._fields]

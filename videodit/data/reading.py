@@ -1,4 +1,4 @@
-"""How a row of the plan becomes pixels: clips are read, masked, thinned out and packed."""
+"""How a row of the plan becomes tokens: clips are read, masked, thinned out and packed."""
 
 import math
 from collections.abc import Callable
@@ -8,6 +8,7 @@ import numpy as np
 
 from videodit.config import ConfigError, DataConfig
 from videodit.data import dropping, given, packing, patches
+from videodit.data.latents import LatentSource
 from videodit.data.packing import PackedBatch
 from videodit.data.patches import Size
 from videodit.data.plan import Placed, Row
@@ -20,18 +21,24 @@ Replace = Callable[[int, Placed, str], Placed | None]
 
 @dataclass(frozen=True)
 class Reader:
-    """Fills rows; picklable, and free of jax, so that worker processes can have one."""
+    """Fills rows; picklable, and free of jax, so that worker processes can have one.
 
-    source: Source
+    Tokens are uint8 pixels, or float32 latents if the source is a LatentSource.
+    """
+
+    source: Source | LatentSource
     tokenizer: Tokenizer
     cfg: DataConfig
     patch: Size
     seed: int
+    chunk: int = 1  # latent frames, see data/given.py
 
     def empty_batch(self, rows: int) -> PackedBatch:
         """Rows of padding, to be filled."""
         names = ("row_tokens", "text_tokens", "max_segments")
         capacity = {name: getattr(self.cfg, name) for name in names}
+        if isinstance(self.source, LatentSource):
+            return packing.empty_batch(rows, self.source.channels, **capacity, dtype=np.float32)
         return packing.empty_batch(rows, 3 * math.prod(self.patch), **capacity)
 
     def fill(self, row: Row, out: PackedBatch, replace: Replace) -> None:
@@ -41,7 +48,12 @@ class Reader:
             placed, frames, text = self._read_any(slot, planned, replace)
             segments.append(self._segment(frames, text, placed) if placed else None)
             replaced.append(placed is not planned)
-        packing.pack_row(segments, out, patch=self.patch, replaced=replaced)
+        packing.pack_row(segments, out, patch=self._cell, replaced=replaced)
+
+    @property
+    def _cell(self) -> Size:
+        """What of a clip as it is read makes up a token."""
+        return (1, 1, 1) if isinstance(self.source, LatentSource) else self.patch
 
     def _read_any(
         self, slot: int, placed: Placed | None, replace: Replace
@@ -69,25 +81,30 @@ class Reader:
     def _read(self, placed: Placed) -> np.ndarray:
         """Raises what the source raises, and ConfigError for frames that are not as planned."""
         frames, view = self.source.read(placed.clip, placed.view), placed.view
-        expected = (view.frames, view.height, view.width, 3)
+        if isinstance(self.source, LatentSource):
+            grid = patches.grid(view.frames, view.height, view.width, self.patch)
+            expected = (*grid, self.source.channels)
+        else:
+            expected = (view.frames, view.height, view.width, 3)
         if frames.shape != expected:
-            raise ConfigError(f"T H W 3 is {frames.shape}, the plan says {expected}")
+            raise ConfigError(f"T H W C is {frames.shape}, the plan says {expected}")
         return frames
 
     def _segment(self, frames: np.ndarray, text: list[int], placed: Placed) -> packing.Segment:
         """The clip with its caption, and which of its tokens are given and which stay."""
         rng = np.random.default_rng([self.seed, placed.sample_id])
-        grid = patches.grid(*frames.shape[:3], self.patch)
-        task_id, mask = given.draw(placed.task_id, grid, rng)
+        grid = patches.grid(*frames.shape[:3], self._cell)
+        task_id, mask = given.draw(placed.task_id, grid, rng, self.chunk)
         kept = None
         if placed.keep < mask.size:
             counts = dict(keep=placed.keep, drop_static=placed.drop_static)
-            kept = dropping.choose(frames, self.patch, **counts, given=mask.reshape(-1), rng=rng)
+            kept = dropping.choose(frames, self._cell, **counts, given=mask.reshape(-1), rng=rng)
         return packing.segment(
             frames,
             patch=self.patch,
             fps=float(self.source.catalog.fps[placed.clip]) / placed.view.stride,
             text_tokens=text,
+            grid=grid,
             given=mask,
             kept=kept,
             task_id=task_id,

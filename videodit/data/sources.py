@@ -1,25 +1,23 @@
 """Where clips come from: shards, a folder of videos, tensorflow-datasets, or a mixture of these."""
 
 import bisect
-import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from videodit.config import SYNTHETIC, ConfigError, DataConfig
 from videodit.data import storage
 from videodit.data.catalog import FILE, Catalog, Part
 from videodit.data.folder import FolderSource
 from videodit.data.kept import Kept, KeptFile
+from videodit.data.latents import DESCRIPTION, LatentSource
+from videodit.data.records import Records
 from videodit.data.synthetic import SyntheticSource, synthetic_tokenizer
 from videodit.data.tfds import PREFIX, TfdsSource
 from videodit.data.tokenizer import Tokenizer
 from videodit.data.video import View, read_clip
-
-OPEN_SHARDS = 128  # a process has open at once
 
 
 class Source(Protocol):
@@ -36,11 +34,17 @@ class Source(Protocol):
         """
 
 
-def open_source(cfg: DataConfig, tokenizer: Tokenizer) -> Source:
+def open_source(cfg: DataConfig, tokenizer: Tokenizer) -> Source | LatentSource:
     """The source that data.catalog, or the mixture that data.mixture names.
 
-    Only clips for which data.where is true; captions counted with `tokenizer`. Raises ConfigError.
+    Only clips for which data.where is true; captions counted with `tokenizer`. Of data.latents, if
+    that is set, what is read are the clips' latents. Raises ConfigError.
     """
+    source = _open_pixels(cfg, tokenizer)
+    return LatentSource(source, cfg.latents) if cfg.latents else source
+
+
+def _open_pixels(cfg: DataConfig, tokenizer: Tokenizer) -> Source:
     if cfg.mixture:
         names, weights = zip(*cfg.mixture)
         sources = [_open_one(name, tokenizer, cfg.where) for name in names]
@@ -61,6 +65,8 @@ def _open_one(name: str, tokenizer: Tokenizer, where: str) -> Source:
         if where:
             raise ConfigError(f"data.where={where!r}: expected '' for '{SYNTHETIC}' clips")
         source = SyntheticSource()
+    elif storage.is_file(os.path.join(name, DESCRIPTION)):
+        raise ConfigError(f"data.catalog={name!r}: holds latents; expected it in data.latents")
     elif storage.is_file(os.path.join(name, FILE)):
         source = ArrayRecordSource(name, where)
     elif storage.is_dir(name):
@@ -96,7 +102,7 @@ class ArrayRecordSource(KeptFile):
     def __init__(self, folder: str | os.PathLike, where: str = ""):
         """Reads the catalog; shards are opened when first needed. Raises ConfigError."""
         super().__init__(folder, where)
-        self._folder = folder
+        self._records = Records(folder)
 
     def read(self, i: int, view: View) -> np.ndarray:
         """The frames of `view` of the clip in row i of the catalog: uint8 T H W 3, RGB.
@@ -107,18 +113,11 @@ class ArrayRecordSource(KeptFile):
         row, shard, record = self.catalog, self.catalog.shard[i], int(self.catalog.index[i])
         expected = (int(row.frames[i]), int(row.height[i]), int(row.width[i]))
         try:
-            clip = self._open_shard(shard)[record]
+            clip = self._records.read(shard, record)
             return read_clip(clip, view, float(row.fps[i]), expected=expected)
         except (ConfigError, RuntimeError, ValueError, IndexError) as error:
             where = f"record {record} of {shard}"
             raise ConfigError(f"clip {row.ids[i]}, {where}: {error}") from error
-
-    @functools.cached_property
-    def _open_shard(self) -> Callable[[str], ArrayRecordDataSource]:
-        """Opens a shard, whose records may then be read by several threads."""
-        return functools.lru_cache(OPEN_SHARDS)(
-            lambda shard: ArrayRecordDataSource(storage.local(os.path.join(self._folder, shard)))
-        )
 
 
 class MixtureSource(Kept):
