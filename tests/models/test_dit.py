@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from packs import clip, pack, perturb, tiny_config
 
-from videodit.models.dit import make_dit
+from videodit.models.dit import POOL_HEADS, AttentionPool, make_dit
+from videodit.nn.functional import functional
 
 RNG = np.random.default_rng(0)
 BATCH = jax.device_get(pack([[clip(0), clip(1)]]))
@@ -57,3 +58,16 @@ def test_the_slot_of_given_tokens_does_not_reach_the_others(model):
     params, levels = perturb(params), LEVELS.copy()
     levels[0, [1, 3]] += 0.3  # no token of these clips is given
     np.testing.assert_array_equal(run(params, levels=levels), run(params))
+
+
+def test_a_pooled_caption_is_the_softmax_of_its_own_tokens():
+    init, apply = functional(lambda rngs: AttentionPool(32, rngs=rngs))
+    params, ids = init(jax.random.key(0)), BATCH.text_segment_ids
+    pooled = np.asarray(apply(params, TEXT, jax.nn.one_hot(ids - 1, 6)))
+    for m in (1, 2):
+        words = TEXT[0, ids[0] == m].astype(np.float64)
+        scores = np.exp(words @ np.float64(params["score"]["kernel"]))
+        values = (words @ np.float64(params["value"]["kernel"])).reshape(len(words), POOL_HEADS, -1)
+        expected = np.einsum("sn,snh->nh", scores / scores.sum(0), values).reshape(-1)
+        np.testing.assert_allclose(pooled[0, m - 1], expected, atol=1e-4)
+    assert (pooled[0, 2:] == 0).all()  # segments without a caption

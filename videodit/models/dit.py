@@ -25,6 +25,29 @@ SIZES = {
     "L": StackShape(depth=24, width=1024, heads=8, head_size=128, mlp=4096),
     "XL": StackShape(depth=28, width=1152, heads=8, head_size=128, mlp=4608),
 }
+POOL_HEADS = 16
+MAX_LOGIT = 30.0  # far from what a float32 exponential can bear, and beyond what a softmax needs
+
+
+class AttentionPool(nnx.Module):
+    """The caption of each segment as one vector (attention pooling as in arXiv:2205.11487).
+
+    Each head takes the mean of values under a softmax, over the tokens of the segment, of a learned
+    score: a plain mean would hide a word of a long caption among all others.
+    """
+
+    def __init__(self, width, *, rngs):
+        self.score = Dense(width, POOL_HEADS, (None, None), rngs=rngs)
+        self.value = Dense(width, width, (None, "embed"), rngs=rngs)
+
+    def __call__(self, text, one_hot):
+        """text: B S E; one_hot: B S M, which segment a token is of. Returns B M E float32."""
+        logits = self.score(text, "batch", "length", None).astype(jnp.float32)
+        weights = jnp.exp(jnp.clip(logits, -MAX_LOGIT, MAX_LOGIT))[..., None]  # B S heads 1
+        values = self.value(text, "batch", "length", None).astype(jnp.float32)
+        values = weights * values.reshape(*logits.shape, -1)
+        sums = to_slots(one_hot, values) / jnp.maximum(to_slots(one_hot, weights), 1e-20)
+        return sums.reshape(*sums.shape[:2], -1)
 
 
 class DiT(nnx.Module):
@@ -43,6 +66,7 @@ class DiT(nnx.Module):
         self.head_size, self.shared = shape.head_size, cfg.modulation == "shared"
         self.embed = Dense(channels, shape.width, (None, "embed"), rngs=rngs, bias=True)
         self.level = LevelEmbedding(shape.width, rngs=rngs)
+        self.pool = AttentionPool(text_width, rngs=rngs)
         self.caption = Dense(text_width, shape.width, (None, "embed"), rngs=rngs)
         tables = 6 * shape.width if self.shared else 0
         self.table = (
@@ -81,12 +105,11 @@ class DiT(nnx.Module):
         return self.head(x, "batch", "length", None).astype(jnp.float32)
 
     def _slots(self, levels, text, text_segment_ids):
-        """The level of each slot and the mean text vector of its segment as one vector: B K D."""
+        """The level of each slot and the pooled caption of its segment as one vector: B K D."""
         batch, slots = levels.shape
         one_hot = jax.nn.one_hot(text_segment_ids - 1, slots // 2, dtype=jnp.float32)  # B S M
-        count = to_slots(one_hot, jnp.ones_like(one_hot[..., :1]))
-        pooled = to_slots(one_hot, text.astype(jnp.float32)) / jnp.maximum(count, 1)  # B M E
-        caption = self.caption(pooled, "batch", None, None)[:, :, None]  # given and noisy slot
+        caption = self.caption(self.pool(text, one_hot), "batch", None, None)
+        caption = caption[:, :, None]  # the given and the noisy slot
         caption = jnp.broadcast_to(caption, (batch, slots // 2, 2, caption.shape[-1]))
         caption = caption.reshape(batch, slots, -1, out_sharding=spec("batch", None, None))
         return self.level(levels) + caption
