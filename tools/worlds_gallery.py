@@ -1,17 +1,21 @@
 """A page that shows every world: `python -m tools.worlds_gallery --out=docs`.
 
 Writes OUT/worlds.md and OUT/worlds/NAME.png: clips of three aspects, a row of frames each, with
-their captions and facts, and how many frames a second a core makes. The clips are always the same.
+their captions and facts, how many frames a second a core makes, and how much detectors see. The
+clips are always the same.
 """
 
 import os
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from absl import app, flags
 from PIL import Image
 
+from tools.clip_shapes import Shapes
+from tools.measure_detectors import BINS, measure_detectors
 from videodit.config import ConfigError
 from videodit.worlds.world import WORLDS, Clip, Shape, World, open_world
 
@@ -58,8 +62,36 @@ def _processor_seconds() -> float:
     return sum(os.times()[:4])
 
 
-def page(clips: dict[str, list[Clip]], speeds: dict[str, float]) -> str:
-    """The Markdown page."""
+def ceilings(measured: dict[str, dict]) -> list[str]:
+    """Markdown: what of stored clips each world's detector gets right, by `measure_detectors`."""
+    begin = BINS["shorter side"]
+    bins = [f"shorter side >= {least}" for least in begin]
+    heads = [f"{least} to {after - 1}" for least, after in pairwise(begin)] + [f"from {begin[-1]}"]
+    count = max(report["clips"] for report in measured.values())
+    lines = [
+        "",
+        "## What detectors see",
+        "",
+        f"The share of slots that a world's detector gets right in {count} clips of a dataset, by",
+        "the pixels of their shorter side: no model can be measured to do better. Slots that it",
+        "never says are not counted. `python -m tools.measure_detectors` says more.",
+        "",
+        "| world | all | " + " | ".join(heads) + " |",
+        "|---|---:|" + "---:|" * len(bins),
+    ]
+    for name, report in measured.items():
+        seen = report["stored"]
+        shares = [f"{seen[part]['right']:.1%}" if part in seen else "-" for part in ("all", *bins)]
+        lines.append(f"| {name} | " + " | ".join(shares) + " |")
+    lines += ["", "Never said:"]
+    for name, report in measured.items():
+        if unseen := report["stored"]["unseen"]:
+            lines.append(f"- {name}: " + ", ".join(f"`{kind}`" for kind in unseen))
+    return lines
+
+
+def page(clips: dict[str, list[Clip]], speeds: dict[str, float], measured: dict[str, dict]) -> str:
+    """The Markdown page. `measured`: reports of `measure_detectors`."""
     shape = f"{TIMED.width}x{TIMED.height}, {TIMED.frames} frames at {TIMED.fps:g} fps"
     lines = [
         "# Worlds",
@@ -84,12 +116,12 @@ def page(clips: dict[str, list[Clip]], speeds: dict[str, float]) -> str:
             ]
         facts = ", ".join(f"`{slot}={value}`" for slot, value in shown[0].slots.items())
         lines += ["", f"All facts of the first: {facts}"]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines + ceilings(measured)) + "\n"
 
 
-def make(out: Path, names: tuple[str, ...]) -> None:
+def make(out: Path, names: tuple[str, ...], measured_clips: int) -> None:
     """Writes the page and its pictures. Raises ConfigError naming a simulator that is missing."""
-    clips, speeds = {}, {}
+    clips, speeds, measured = {}, {}, {}
     (out / "worlds").mkdir(parents=True, exist_ok=True)
     for name in names:
         world, seeds = open_world(name), SEEDS.get(name, range(len(SHAPES)))
@@ -97,7 +129,8 @@ def make(out: Path, names: tuple[str, ...]) -> None:
         speeds[name] = frames_per_second(world)
         contact_sheet(clips[name]).save(out / "worlds" / f"{name}.png", optimize=True)
         print(f"{name}: {speeds[name]:,.0f} frames/s a core", flush=True)
-    (out / "worlds.md").write_text(page(clips, speeds))
+        measured[name] = measure_detectors(name, measured_clips, Shapes())
+    (out / "worlds.md").write_text(page(clips, speeds, measured))
 
 
 def main(argv: list[str]) -> int:
@@ -106,7 +139,7 @@ def main(argv: list[str]) -> int:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     out = Path(flags.FLAGS.out)
     try:
-        make(out, tuple(flags.FLAGS.worlds))
+        make(out, tuple(flags.FLAGS.worlds), flags.FLAGS.measured)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -116,5 +149,6 @@ def main(argv: list[str]) -> int:
 
 if __name__ == "__main__":
     flags.DEFINE_string("out", "docs", "folder for worlds.md and worlds/")
+    flags.DEFINE_integer("measured", 200, "clips of each world that its detector is shown")
     flags.DEFINE_list("worlds", list(WORLDS), "which worlds the page shows")
     app.run(main)

@@ -5,12 +5,12 @@ import pytest
 
 pytest.importorskip("crafter")
 
-from opensimplex import OpenSimplex
+from opensimplex import OpenSimplex, internals
 
 from videodit.worlds import survival
 from videodit.worlds.grids import STEPS_PER_SECOND, heading, steps_shown, walks
 from videodit.worlds.survival import WORLD, facts, grid_of
-from videodit.worlds.survival_game import HELD_OUT, Noise
+from videodit.worlds.survival_game import HELD_OUT
 from videodit.worlds.world import Shape
 
 SHAPE = Shape(width=128, height=96, frames=25, fps=8)
@@ -30,11 +30,12 @@ def test_another_size_and_rate_show_the_same(clips):
     assert other.states == clips[1].states[::2]
 
 
-def test_noise_is_that_of_the_library():
-    points = np.random.default_rng(0).uniform(-40, 40, (200, 3))
-    for seed in (0, 2**31 - 1):
-        library, faster = OpenSimplex(seed), Noise(seed)
-        assert [faster.noise3(*p) for p in points] == [library.noise3(*p) for p in points]
+def test_noise_is_that_of_the_library(monkeypatch):
+    noise = OpenSimplex(2**31 - 1)
+    points = np.random.default_rng(0).uniform(-40, 40, (300, 3))
+    ours = [noise.noise3(*point) for point in points]
+    monkeypatch.setattr(internals, "GRADIENTS3", np.array(internals.GRADIENTS3))
+    assert ours == [noise.noise3(*point) for point in points]
 
 
 def test_an_unknown_word_is_named():

@@ -1,7 +1,8 @@
 """Reads the maze from its pictures: walls and floor by their colours, motion by how they shift,
 things by how the first picture differs from one of an empty hall.
 
-Doors, and what is lost from view, are not recognised: their slots are left out.
+Doors, and what is lost from view, are not recognised: the verb "open" is never said, and the slots
+"lost.*" are left out. Things of few pixels are often mistaken: docs/worlds.md says how often.
 """
 
 import functools

@@ -3,6 +3,9 @@
 Objects are found by their colours. What they are, how they move and what the camera does is told by
 small classifiers trained on the world itself (tools/train_stage_detector.py). Lengths are in units
 of the picture's shorter side, from its middle.
+
+What stands in the way, and what passes behind it, are not recognised: the slots "occluder" and
+"*.event" are left out.
 """
 
 import functools
