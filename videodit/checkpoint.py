@@ -100,6 +100,17 @@ def check_run(workdir: str | os.PathLike, cfg: Config, tokenizer: Tokenizer) -> 
             )
 
 
+def check_discriminator(workdir: str | os.PathLike, cfg: Config) -> None:
+    """Refuses (ConfigError) to go on with another discriminator than the checkpoints have."""
+    there, here = read_config(workdir, "--workdir").losses.network, cfg.losses.network
+    if there != here:
+        raise ConfigError(
+            f"losses.adversarial, losses.discriminator: the checkpoints in {workdir} are of "
+            f"discriminator {there or 'none'!r}, not {here or 'none'!r}; "
+            "init_from starts a new stage with another"
+        )
+
+
 def check_data(workdir: str | os.PathLike, digest: str, *, resumed: bool) -> None:
     """Writes the digest of a run's plan; warns if the run goes on with other data than it had."""
     path = Path(workdir) / DATA_FILE

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from ml_collections import ConfigDict
 
 SYNTHETIC = "synthetic"  # value of data.catalog and text.workdir: clips and captions made in memory
+MULTISCALE = "multiscale"  # value of losses.perceptual_features: no weights file
 RANDOM = "random"  # value of autoencoder.workdir: an untrained autoencoder, for smoke runs
 
 
@@ -157,7 +158,6 @@ class AutoencoderConfig:
     channels: int = 16  # values of a latent cell
     chunk: int = 2  # latent frames of a chunk; a token sees its own chunk and the one before
     window: int = 16  # frames of more than window^2 cells are attended to in windows of this side
-    kl_weight: float = 1e-6
     pca_batches: int = 8  # batches that the linear path is fitted to before step 1; 0: random
 
     def __post_init__(self):
@@ -165,6 +165,51 @@ class AutoencoderConfig:
         right = len(self.patch) == 3 and min(self.patch) >= 1
         check(right, "autoencoder.patch", self.patch, "frames, height and width, at least 1 each")
         check(self.pca_batches >= 0, "autoencoder.pca_batches", self.pca_batches, "0 or more")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """The autoencoder's loss: a sum of terms by weight, 0 for none (tasks/losses.py)."""
+
+    squared: float = 1.0  # mean squared error of the pixels, in [-1, 1]
+    l1: float = 0.0  # mean absolute error
+    kl: float = 1e-6  # KL(posterior | N(0, 1)), summed over the channels of a latent
+    latent_noise: float = 0.0  # deviation of the posterior; 0: learned
+    perceptual: float = 0.0  # distance of the features of pictures
+    gram: float = 0.0  # distance of the Gram matrices of these features
+    perceptual_features: str = MULTISCALE  # or an .npz file: models/perceptual.py:read_lpips
+    crop: int = 8  # pictures are crops of at most crop x crop cells of a latent frame
+    crops: int = 1  # of each clip
+    # Of the adversarial term's gradient at a clip's pixels, to that of the terms above.
+    adversarial: float = 0.0
+    discriminator: str = "S"  # a row of models/discriminator.py:SIZES
+    discriminator_start: int = 0  # the step from which on the discriminator learns
+    adversarial_start: int = 0  # and from which on the autoencoder learns from it
+    regularise_every: int = 16  # steps
+    regularisation: float = 100.0  # weight of (D(x) - D(x + regularisation_noise e))^2
+    regularisation_noise: float = 0.1
+
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            if isinstance(value, float):
+                check(value >= 0, f"losses.{name}", value, "0 or more")
+        check(self.squared + self.l1 > 0, "losses.squared", self.squared, "squared or l1 above 0")
+        check_positive(self, "losses", ("crop", "crops", "regularise_every"))
+        check(self.regularisation_noise > 0, "losses.regularisation_noise", 0.0, "above 0")
+        known = self.perceptual_features == MULTISCALE or self.perceptual_features.endswith(".npz")
+        expected = f"{MULTISCALE!r} or the path of an .npz file"
+        check(known, "losses.perceptual_features", self.perceptual_features, expected)
+        check(
+            0 <= self.discriminator_start <= self.adversarial_start,
+            "losses.discriminator_start",
+            self.discriminator_start,
+            f"0 to losses.adversarial_start={self.adversarial_start}",
+        )
+
+    @property
+    def network(self) -> str:
+        """The size of the discriminator; "" if there is none."""
+        return self.discriminator if self.adversarial else ""
 
 
 @dataclass(frozen=True)
@@ -295,6 +340,7 @@ class Config:
     init_from: str = ""  # workdir of an earlier stage, whose averaged weights a new run starts from
     data: DataConfig = field(default_factory=DataConfig)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    losses: LossConfig = field(default_factory=LossConfig)
     text: TextConfig = field(default_factory=TextConfig)
     dit: DiTConfig = field(default_factory=DiTConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)

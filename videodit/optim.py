@@ -5,6 +5,8 @@ import optax
 
 from videodit.config import OptimConfig
 
+ADVERSARY = "discriminator"  # parameters of a game's other player: clipped on their own
+
 
 def make_schedule(cfg: OptimConfig, steps: int) -> optax.Schedule:
     """Linear warm-up to the learning rate, not from 0, then cosine decay to `final_fraction`."""
@@ -29,4 +31,17 @@ def decay_mask(params):
 def make_optimizer(cfg: OptimConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
     """The configured optimizer; its state is sharded like the parameters."""
     adamw = optax.adamw(schedule, cfg.b1, cfg.b2, weight_decay=cfg.weight_decay, mask=decay_mask)
-    return optax.chain(optax.clip_by_global_norm(cfg.clip_norm), adamw)
+    return optax.chain(clip_players(cfg.clip_norm), adamw)
+
+
+def clip_players(clip_norm: float) -> optax.GradientTransformation:
+    """Clips the norm of all gradients, but that of an adversary apart from that of the others."""
+    clip = optax.clip_by_global_norm(clip_norm)
+
+    def update(gradients, params=None):
+        adversary = {name: g for name, g in gradients.items() if name == ADVERSARY}
+        others = {name: g for name, g in gradients.items() if name != ADVERSARY}
+        parts = [clip.update(part, optax.EmptyState())[0] for part in (adversary, others)]
+        return parts[0] | parts[1]
+
+    return optax.stateless(update)

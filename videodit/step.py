@@ -1,6 +1,7 @@
 """Pure functions that the loop compiles: a state, a training step, an evaluation step.
 
-A state is a plain dict of arrays: step, params, ema (their moving average), opt.
+A state is a plain dict of arrays: step, params, ema (their moving average, without what only the
+loss needs: a discriminator), opt.
 """
 
 import math
@@ -12,6 +13,7 @@ from clu.metrics import Average
 from jax.sharding import PartitionSpec
 
 from videodit.config import OptimConfig
+from videodit.models.discriminator import without_discriminator
 from videodit.sharding import spec
 from videodit.tasks.task import Task
 
@@ -24,7 +26,7 @@ def make_init(task: Task, optimizer: optax.GradientTransformation):
         return {
             "step": jnp.zeros((), jnp.int32),
             "params": params,
-            "ema": jax.tree.map(jnp.copy, params),
+            "ema": jax.tree.map(jnp.copy, without_discriminator(params)),
             "opt": optimizer.init(params),
         }
 
@@ -41,13 +43,14 @@ def make_train_step(task: Task, optimizer, schedule: optax.Schedule, cfg: OptimC
         key = jax.random.fold_in(key, state["step"])
         weights = task.weights(batch)
         (loss, parts), grads = _gradients(task, cfg.accumulate)(
-            state["params"], frozen, batch, weights, key
+            state["params"], frozen, batch, weights, key, state["step"]
         )
         updates, opt = optimizer.update(grads, state["opt"], state["params"])
         params = optax.apply_updates(state["params"], updates)
         warm = (1 + state["step"]) / (10 + state["step"])  # a short memory while all is new
         decay = jnp.minimum(cfg.ema_decay, warm)
-        ema = optax.incremental_update(params, state["ema"], 1 - decay)
+        new = without_discriminator(params)
+        ema = optax.incremental_update(new, state["ema"], 1 - decay)
         real = batch.segment_ids > 0
         metrics = {
             "loss": loss,
@@ -100,16 +103,16 @@ def _gradients(task: Task, accumulate: int):
     if accumulate == 1:
         return gradient
 
-    def accumulated(params, frozen, batch, weights, key):
+    def accumulated(params, frozen, batch, weights, key, step):
         def body(total, micro):
-            result = gradient(params, frozen, *micro, key)
+            result = gradient(params, frozen, *micro, key, step)
             return jax.tree.map(jnp.add, total, result), None
 
         micros = jax.tree.map(lambda x: _split_rows(x, accumulate), (batch, weights))
         first = jax.tree.map(lambda x: x[0], micros)
         zeros = jax.tree.map(
             lambda x: jnp.zeros(x.shape, x.dtype, out_sharding=_spec(x.sharding)),
-            jax.eval_shape(gradient, params, frozen, *first, key),
+            jax.eval_shape(gradient, params, frozen, *first, key, step),
         )
         return jax.lax.scan(body, zeros, micros)[0]
 

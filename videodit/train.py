@@ -16,6 +16,7 @@ from clu import parameter_overview
 from videodit.checkpoint import (
     Checkpointer,
     check_data,
+    check_discriminator,
     check_run,
     read_config,
     restore_ema,
@@ -100,12 +101,15 @@ def _train(cfg: Config, workdir: Path, data: Data) -> dict:
     if first > cfg.steps:
         raise ConfigError(f"steps={cfg.steps}: {workdir} has already trained {first} steps")
     if first:
+        check_discriminator(workdir, cfg)
         state, first = checkpoints.restore(first, abstract(init, key, frozen))
         logger.info("resumed after step %d of %s", first, workdir)
     else:
         state = jax.jit(init)(key, frozen)
         if cfg.init_from:
-            state |= read_stage(cfg, tokenizer, abstract(init, key, frozen)["params"])
+            weights = read_stage(cfg, tokenizer, abstract(init, key, frozen)["ema"])
+            state["params"] |= jax.tree.map(jnp.copy, weights)
+            state["ema"] = weights
     write_run(workdir, cfg, tokenizer)
     check_data(workdir, plan.digest(), resumed=first > 0)
     parameters = parameter_overview.count_parameters(state["params"])
@@ -187,14 +191,13 @@ def plan_metrics(plan: Plan, task: Task, step: int) -> dict[str, float]:
 
 
 def read_stage(cfg: Config, tokenizer: Tokenizer, target) -> dict:
-    """The averaged weights of the run that `cfg` continues, as first params and ema.
+    """The averaged weights of the run that `cfg` continues.
 
-    `target`: shapes, dtypes and shardings of the params. Raises ConfigError if that run trained
+    `target`: their shapes, dtypes and shardings. Raises ConfigError if that run trained
     another model or used another tokenizer.
     """
     check_run(cfg.init_from, cfg, tokenizer)
-    weights = restore_ema(cfg.init_from, target, "init_from")
-    return {"params": weights, "ema": jax.tree.map(jnp.copy, weights)}
+    return restore_ema(cfg.init_from, target, "init_from")
 
 
 def make_folder(workdir: Path) -> None:

@@ -12,7 +12,7 @@ from videodit.tasks.diffusion import DiffusionTask
 
 GIVEN = np.zeros((3, 3, 2), bool)
 GIVEN[0] = True  # clip 0 is animated
-KEY = jax.random.key(3)
+KEY, STEP = jax.random.key(3), 0
 WINDOWS = {"autoencoder__window": 2, "autoencoder__chunk": 1}  # every frame but one is cut up
 
 
@@ -36,7 +36,7 @@ def segments():
 
 def loss_and_gradients(task, params, frozen, batch):
     def loss(params, frozen, batch):
-        return task.loss(params, frozen, batch, task.weights(batch), KEY)[0]
+        return task.loss(params, frozen, batch, task.weights(batch), KEY, STEP)[0]
 
     with jax.default_matmul_precision("highest"):
         return jax.jit(jax.value_and_grad(loss))(params, frozen, batch)
@@ -96,7 +96,7 @@ def test_the_loss_takes_levels_and_noise_as_arguments():
     task, params, frozen = make("diffusion")
     batch = pack([segments()[:3], segments()[3:]])
     draws, weights = task.draw_levels(KEY, batch), task.weights(batch)
-    drawn = task.loss(params, frozen, batch, weights, KEY)[0]
-    assert task.loss(params, frozen, batch, weights, None, draws)[0] == drawn
+    drawn = task.loss(params, frozen, batch, weights, KEY, STEP)[0]
+    assert task.loss(params, frozen, batch, weights, None, STEP, draws)[0] == drawn
     noisier = draws._replace(levels=draws.levels**0.5)
-    assert task.loss(params, frozen, batch, weights, None, noisier)[0] != drawn
+    assert task.loss(params, frozen, batch, weights, None, STEP, noisier)[0] != drawn

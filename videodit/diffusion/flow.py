@@ -43,14 +43,14 @@ def clip_levels(key, sample_ids, tokens, cfg: FlowConfig):
 
     sample_ids: B M uint32, tokens: B M tokens of each clip. Returns B M float32 in (0, 1).
     """
-    normal = _per_sample(key, sample_ids, lambda k: jax.random.normal(k))
+    normal = per_sample(key, sample_ids, lambda k: jax.random.normal(k))
     level = jax.nn.sigmoid(cfg.logit_mean + cfg.logit_std * normal)
     return shift(level, tokens, cfg.shift_tokens)
 
 
 def dropped_captions(key, sample_ids, rate: float):
     """B M bool: the clips that are trained without their caption, for guidance."""
-    return _per_sample(key, sample_ids, lambda k: jax.random.bernoulli(k, rate))
+    return per_sample(key, sample_ids, lambda k: jax.random.bernoulli(k, rate))
 
 
 def slot_levels(levels):
@@ -101,7 +101,7 @@ def token_weights(mask, segment_one_hot, per: str):
     return mask * jnp.einsum("blm,bm->bl", segment_one_hot, 1 / jnp.maximum(counts, 1)) / clips
 
 
-def _per_sample(key, sample_ids, draw):
+def per_sample(key, sample_ids, draw):
     """draw(key folded with the sample id) for each of B M ids."""
 
     def local(key, ids):

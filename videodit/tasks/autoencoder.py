@@ -1,7 +1,8 @@
-"""Training the video autoencoder: squared error of the pixels that exist, and a little KL."""
+"""Training the video autoencoder: the terms of tasks/losses.py, and a little KL."""
 
 import itertools
 import json
+import math
 from pathlib import Path
 
 import jax
@@ -14,6 +15,7 @@ from videodit.diffusion.flow import token_noise, token_weights
 from videodit.eval import pca
 from videodit.eval.reconstruction import clip_psnr
 from videodit.flops import BACKWARD, stack_flops
+from videodit.models import discriminator
 from videodit.models.autoencoder import (
     SIZES,
     make_autoencoder,
@@ -23,7 +25,9 @@ from videodit.models.autoencoder import (
     with_frozen_linear_path,
     with_linear_path,
 )
+from videodit.models.discriminator import NAME, without_discriminator
 from videodit.sharding import replicate
+from videodit.tasks.losses import Losses, Target, only_gradient, with_gradient
 from videodit.tasks.task import Drawing
 from videodit.tasks.views import cells, segment_one_hot
 
@@ -33,10 +37,13 @@ DRAWN_CLIPS = 6
 
 
 class AutoencoderTask:
-    """A `Task`; its frozen arrays are the PCA of training patches: baseline and starting point."""
+    """A `Task`; its frozen arrays are the PCA of training patches, which is baseline and starting
+    point, and the weights of the perceptual features, if there are any.
+    """
 
     def __init__(self, cfg: Config):
         self.cfg, self.channels = cfg.autoencoder, cfg.autoencoder.channels
+        self.losses = Losses(cfg.losses, cfg.autoencoder.patch, cfg.compute)
         self.init_params, self.apply = make_autoencoder(cfg.autoencoder, cfg.compute)
         self._statistics_step = jax.jit(self._latents)
         self._draw_step = jax.jit(self.reconstruct)
@@ -46,34 +53,63 @@ class AutoencoderTask:
         count = max(self.cfg.pca_batches, 1)
         patches = ((to_pixels(b.tokens), b.segment_ids > 0) for b in batches)
         mean, covariance = pca.mean_and_covariance(itertools.islice(patches, count))
-        return replicate(pca.principal_components(mean, covariance, self.channels))
+        components = pca.principal_components(mean, covariance, self.channels)
+        return replicate({"pca": components, "features": self.losses.features})
 
     def init(self, key, frozen):
         params = self.init_params(key)
-        return with_linear_path(params, **frozen) if self.cfg.pca_batches else params
+        if self.cfg.pca_batches:
+            params = with_linear_path(params, **frozen["pca"])
+        if self.losses.cfg.network:
+            params[NAME] = self.losses.init_discriminator(jax.random.fold_in(key, 1))
+        return params
 
     def weights(self, batch):
         return token_weights(batch.segment_ids > 0, None, "token")
 
     def flops(self, tokens, text):
-        return (1 + BACKWARD) * 2 * stack_flops(SIZES[self.cfg.size], tokens)
+        total = (1 + BACKWARD) * 2 * stack_flops(SIZES[self.cfg.size], tokens)
+        if self.losses.cfg.network:
+            # Learns from originals and reconstructions, and passes a gradient on to the latter.
+            shape = discriminator.SIZES[self.losses.cfg.network]
+            total += (2 * (1 + BACKWARD) + 1 + BACKWARD / 2) * stack_flops(shape, tokens)
+        return total
 
-    def loss(self, params, frozen, batch, weights, key):
-        """Mean squared error of a token's pixels + kl_weight KL(posterior | N(0, 1))."""
+    def loss(self, params, frozen, batch, weights, key, step):
+        """The terms of tasks/losses.py and KL(posterior | N(0, 1)).
+
+        The value leaves the adversarial term out, whose weight changes with the gradients.
+        """
+        crop_key, judge_key = (jax.random.fold_in(key, i) for i in (1, 2))
+        coders = without_discriminator(params)
         if self.cfg.pca_batches:
-            params = with_frozen_linear_path(params)
-        pixels, mask = to_pixels(batch.tokens), pixel_mask(batch.positions, self.cfg.patch)
+            coders = with_frozen_linear_path(coders)
         place = cells(batch, self.cfg)
-        mean, log_variance = self.apply(params, pixels, place, method="encode")
-        noise = token_noise(
-            key, batch.sample_ids, batch.segment_ids, batch.positions, self.channels
-        )
-        latents = mean + jnp.exp(log_variance / 2) * noise
-        output = self.apply(params, latents, place, method="decode")
-        error = (jnp.square(output - pixels) * mask).sum(-1) / mask.sum(-1)
+        pixels, mask = to_pixels(batch.tokens), pixel_mask(batch.positions, self.cfg.patch)
+        target = Target(batch, place, pixels, mask, weights)
+        output, kl = self._reconstruct_noisily(coders, target, key)
+
+        still = jax.lax.stop_gradient(output)
+        terms = jax.value_and_grad(self.losses.reconstruction, has_aux=True)
+        (value, parts), gradient = terms(still, target, frozen["features"], crop_key)
+        parts["kl"] = (weights * kl).sum()
+        if self.losses.cfg.network:
+            judged, pull, report = self.losses.adversary(
+                params[NAME], still, gradient, target, judge_key, step
+            )
+            value, gradient, parts = value + only_gradient(judged), gradient + pull, parts | report
+        return with_gradient(value, output, gradient) + self.losses.cfg.kl * parts["kl"], parts
+
+    def _reconstruct_noisily(self, coders, target: Target, key):
+        """Pixels B L P decoded from a sample of the posterior, and its KL B L."""
+        batch, sigma = target.batch, self.losses.cfg.latent_noise
+        mean, log_variance = self.apply(coders, target.pixels, target.cells, method="encode")
+        if sigma:
+            log_variance = jnp.full_like(log_variance, 2 * math.log(sigma))
+        ids = batch.sample_ids, batch.segment_ids, batch.positions
+        latents = mean + jnp.exp(log_variance / 2) * token_noise(key, *ids, self.channels)
         kl = 0.5 * (jnp.square(mean) + jnp.exp(log_variance) - 1 - log_variance).sum(-1)
-        parts = {"squared_error": (weights * error).sum(), "kl": (weights * kl).sum()}
-        return parts["squared_error"] + self.cfg.kl_weight * parts["kl"], parts
+        return self.apply(coders, latents, target.cells, method="decode"), kl
 
     def reconstruct(self, params, batch):
         """Decoded posterior means: B L P float32."""
@@ -86,7 +122,7 @@ class AutoencoderTask:
         one_hot = segment_one_hot(batch)
         outputs = {
             "psnr": self.reconstruct(params, batch),
-            "psnr_pca": pca.reconstruct(pixels, frozen),
+            "psnr_pca": pca.reconstruct(pixels, frozen["pca"]),
         }
         return {name: clip_psnr(pixels, output, mask, one_hot) for name, output in outputs.items()}
 

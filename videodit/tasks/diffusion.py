@@ -109,7 +109,7 @@ class DiffusionTask:
         encoder = stack_flops(autoencoder.SIZES[cfg.autoencoder.size], tokens)
         return (1 + BACKWARD) * trained + encoder
 
-    def loss(self, params, frozen, batch, weights, key, draws: Draws | None = None):
+    def loss(self, params, frozen, batch, weights, key, step, draws: Draws | None = None):
         """Weighted squared error of the velocity; level and noise from `key` unless given."""
         draws = self.draw_levels(key, batch) if draws is None else draws
         latents = jax.lax.stop_gradient(self.encode(frozen, batch))

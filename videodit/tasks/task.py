@@ -38,8 +38,11 @@ class Task(Protocol):
     def flops(self, tokens, text) -> float:
         """FLOPs of a training step over clips of `tokens` (n) vision and `text` (n) text tokens."""
 
-    def loss(self, params, frozen, batch: PackedBatch, weights, key):
-        """The weighted loss (a scalar) and further weighted sums to report, by name."""
+    def loss(self, params, frozen, batch: PackedBatch, weights, key, step):
+        """The weighted loss (a scalar) and further weighted sums to report, by name.
+
+        step: int32 scalar, the steps trained so far.
+        """
 
     def evaluate(self, params, frozen, batch: PackedBatch, key):
         """Measures of each clip, B M float32 by name; averaged over held-out clips."""

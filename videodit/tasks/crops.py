@@ -1,0 +1,69 @@
+"""Pictures cut out of packed rows: what a convolution needs and a row of tokens is not.
+
+Every clip of a row gives a fixed number of crops of K x K cells of one latent frame, at places
+drawn from (key, sample id): a crop is the same in whatever row its clip was packed. The tokens of
+a crop are summed by a one-hot matrix product, whose transpose is a matrix product too.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from videodit.data.packing import PackedBatch
+from videodit.diffusion.flow import per_sample
+from videodit.models.autoencoder import Cells
+from videodit.sharding import spec
+
+
+def crop_one_hot(key, batch: PackedBatch, cells: Cells, size: int, count: int):
+    """Which token each cell of each crop is: B N L float32, N = M count size size.
+
+    A row of zeros is a cell outside of the clip, or one whose token was dropped.
+    """
+    wanted = _wanted_cells(crop_origins(key, batch, size, count), size)
+    segment = 1 + np.arange(wanted.shape[1]) // (count * size**2)
+    places = jnp.concatenate([cells.frames[..., None], cells.positions[..., 1:]], axis=-1)
+    match = cells.segment_ids[:, None, :] == segment[None, :, None]
+    for axis in range(3):
+        found = places[:, None, :, axis].astype(jnp.int32)
+        match &= found == wanted[..., None, axis]
+    return match.astype(jnp.float32)
+
+
+def crop_origins(key, batch: PackedBatch, size: int, count: int):
+    """Latent frame, row and column of each crop's first cell: B M count 3 int32.
+
+    The crop lies inside of the frame, or starts at its edge if the frame is the smaller one.
+    """
+    draw = lambda k: jax.random.uniform(k, (count, 3))
+    chance = per_sample(key, batch.sample_ids, draw)
+    room = jnp.maximum(batch.grids - jnp.array([0, size - 1, size - 1]), 1)
+    return jnp.floor(chance * room[:, :, None]).astype(jnp.int32)
+
+
+def _wanted_cells(origins, size: int):
+    """B M count 3 -> B N 3: latent frame, row and column of every cell, in reading order."""
+    rows, columns = np.indices((size, size)).reshape(2, -1)
+    offsets = np.stack([np.zeros_like(rows), rows, columns], axis=-1)
+    wanted = origins[:, :, :, None] + offsets
+    return wanted.reshape(wanted.shape[0], -1, 3, out_sharding=spec("batch", None, None))
+
+
+def crop(one_hot, values):
+    """Token values B L P of the cells of the crops, B N P float32; 0 where there is none.
+
+    On an accelerator the product may round values to bfloat16, which all bytes survive.
+    """
+    out = spec("batch", None, None)
+    return jnp.einsum("bnl,blp->bnp", one_hot, values, out_sharding=out)
+
+
+def pictures(cells, patch, size: int):
+    """Cells of crops N P (one row) as pictures: crops frames, size * height, size * width, 3."""
+    frames, height, width = patch
+    count = math.prod(cells.shape) // (size**2 * frames * height * width * 3)
+    x = cells.reshape(count, size, size, frames, height, width, 3)
+    x = x.transpose(0, 3, 1, 4, 2, 5, 6)
+    return x.reshape(count, frames, size * height, size * width, 3)

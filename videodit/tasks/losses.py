@@ -1,0 +1,186 @@
+"""The terms of the autoencoder's loss.
+
+  pixels        squared and absolute error of the pixels that exist
+  pictures      distances of features and of their Gram matrices, of crops (models/perceptual.py)
+  adversarial   hinge loss of a discriminator of spacetime patches (models/discriminator.py)
+
+Each is a sum over tokens or clips whose weights add up to 1 over the global batch, and what it
+says of a clip follows from this clip alone: the loss is the same in any pack, under gradient
+accumulation and on any mesh.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from videodit.config import ComputeConfig, LossConfig, check
+from videodit.data.packing import PackedBatch
+from videodit.diffusion.flow import token_noise
+from videodit.models.autoencoder import Cells, patch_values
+from videodit.models.discriminator import hinge, make_discriminator
+from videodit.models.perceptual import MIN_SIDE, distances, read_features
+from videodit.nn.layers import to_slots, to_tokens
+from videodit.sharding import spec
+from videodit.tasks.crops import crop, crop_one_hot, pictures
+from videodit.tasks.views import segment_one_hot
+
+MOST = 1e4  # times that a clip's adversarial gradient is enlarged at most (VQGAN)
+
+
+class Target(NamedTuple):
+    """A batch that has been reconstructed, and what its reconstruction is compared with."""
+
+    batch: PackedBatch
+    cells: Cells
+    pixels: jax.Array  # B L P in [-1, 1]
+    mask: jax.Array  # B L P: 1 where a pixel exists
+    weights: jax.Array  # B L
+
+
+class Losses:
+    """The configured terms. Raises ConfigError for pictures too small, and for a bad file."""
+
+    def __init__(self, cfg: LossConfig, patch: tuple[int, int, int], compute: ComputeConfig):
+        self.cfg, self.patch, self.features = cfg, patch, {}
+        self.of_pictures = cfg.perceptual + cfg.gram > 0
+        if self.of_pictures:
+            side = cfg.crop * min(patch[1:])
+            check(side >= MIN_SIDE, "losses.crop", cfg.crop, f"{MIN_SIDE} pixels, not {side}")
+            self.features_name, self.features = read_features(cfg.perceptual_features)
+        if cfg.network:
+            self.init_discriminator, self.judge = make_discriminator(
+                cfg.network, patch_values(patch), compute
+            )
+
+    def reconstruction(self, output, target: Target, features, key):
+        """The sum of the pixels' and the pictures' terms, and each of them by name."""
+        cfg, difference = self.cfg, output - target.pixels
+        parts = {"squared_error": _pixel_mean(jnp.square(difference), target)}
+        total = cfg.squared * parts["squared_error"]
+        if cfg.l1:
+            parts["absolute_error"] = _pixel_mean(jnp.abs(difference), target)
+            total += cfg.l1 * parts["absolute_error"]
+        if self.of_pictures:
+            perceptual, gram = self._picture_distances(output, target, features, key)
+            parts[f"perceptual_{self.features_name}"] = perceptual
+            parts[f"gram_{self.features_name}"] = gram
+            total += cfg.perceptual * perceptual + cfg.gram * gram
+        return total, parts
+
+    def adversary(self, params, output, gradient, target: Target, key, step):
+        """What the discriminator with `params` makes of a reconstruction.
+
+        `gradient`: B L P, of the terms above at the reconstruction `output`. Returns the
+        discriminator's loss, the adversarial gradient B L P at the reconstruction, which is that
+        of -D(output) with a norm of cfg.adversarial times that of `gradient` at each clip, and
+        what to report. All are 0 before cfg.discriminator_start.
+        """
+
+        def learn():
+            loss, report = self._discriminator_loss(params, output, target, key, step)
+            judge = jax.lax.stop_gradient(params)
+            fool = lambda x: -(target.weights * self._logits(judge, x, target)).sum()
+            report["adversarial"], pull = jax.value_and_grad(fool)(output)
+            started = (step >= self.cfg.adversarial_start).astype(jnp.float32)
+            return loss, started * self.cfg.adversarial * balance(pull, gradient, target), report
+
+        def rest():
+            none = jnp.zeros(())
+            return none, jnp.zeros_like(output), {"discriminator": none, "adversarial": none}
+
+        return jax.lax.cond(step >= self.cfg.discriminator_start, learn, rest)
+
+    def _picture_distances(self, output, target, features, key):
+        cfg, batch = self.cfg, target.batch
+        one_hot = crop_one_hot(key, batch, target.cells, cfg.crop, cfg.crops)
+        later = (batch.positions[..., 0] > 0).astype(jnp.float32)
+        exists = crop(one_hot, jnp.stack([jnp.ones_like(later), later], axis=-1))
+        real, fake = (crop(one_hot, x * target.mask) for x in (target.pixels, output))
+        clips = _by_rows(self._clip_distances, features, real, fake, exists)
+        weights = to_slots(segment_one_hot(batch), target.weights[..., None])
+        return (weights * clips).sum((0, 1))
+
+    def _clip_distances(self, features, real, fake, exists):
+        """Of one row: cells N P of crops, N 2 whether they exist and have all of their frames.
+
+        Returns M 2, means over the pixels that exist.
+        """
+        cfg, frames = self.cfg, self.patch[0]
+        images = [pictures(x, self.patch, cfg.crop) for x in (real, fake)]
+        crops = len(images[0])
+        flat = [x.reshape(-1, *x.shape[2:]) for x in images]
+        values = jnp.stack(distances(features, *flat), axis=-1).reshape(crops, frames, 2).mean(1)
+        share = (exists[:, :1] + (frames - 1) * exists[:, 1:]) / frames
+        share = share.reshape(crops, -1).mean(1, keepdims=True)
+        values = values / jnp.where(share > 0, share, 1)
+        return values.reshape(-1, cfg.crops, 2).mean(1)
+
+    def _logits(self, params, pixels, target):
+        return self.judge(params, pixels * target.mask, target.cells)
+
+    def _discriminator_loss(self, params, output, target, key, step):
+        """Hinge loss, and now and then the approximate R1 of arXiv:2501.08316 (section 3.3)."""
+        cfg, batch = self.cfg, target.batch
+        real = self._logits(params, target.pixels, target)
+        fake = self._logits(params, output, target)
+        loss = (target.weights * hinge(real, fake)).sum()
+
+        def roughness():
+            values = target.pixels.shape[-1]
+            noise = token_noise(key, batch.sample_ids, batch.segment_ids, batch.positions, values)
+            near = target.pixels + cfg.regularisation_noise * noise
+            change = jnp.square(real - self._logits(params, near, target))
+            return (target.weights * change).sum()
+
+        now = step % cfg.regularise_every == 0
+        rough = jax.lax.cond(now, roughness, lambda: jnp.zeros_like(loss))
+        total = loss + cfg.regularise_every * cfg.regularisation * rough
+        return total, {"discriminator": loss}
+
+
+def balance(pull, gradient, target: Target):
+    """`pull` (B L P) with the norm of `gradient` at each clip: EnCodec's balancer by clips.
+
+    Of a clip and not of the batch (arXiv:2210.13438, equation 4), so that packing and gradient
+    accumulation do not matter.
+    """
+    one_hot = segment_one_hot(target.batch)
+    norms = [
+        jnp.sqrt(to_slots(one_hot, jnp.square(x).sum(-1, keepdims=True))) for x in (gradient, pull)
+    ]
+    scale = jnp.minimum(norms[0] / jnp.maximum(norms[1], 1e-30), MOST)
+    return pull * to_tokens(one_hot, scale)
+
+
+def with_gradient(value, x, gradient):
+    """`value` as it is, whose gradient at x is the one given."""
+    return value + only_gradient((x * jax.lax.stop_gradient(gradient)).sum())
+
+
+def only_gradient(value):
+    """0, with the gradient of `value`."""
+    return value - jax.lax.stop_gradient(value)
+
+
+def _pixel_mean(error, target: Target):
+    """Weighted sum over the tokens of the means over their pixels."""
+    means = (error * target.mask).sum(-1) / target.mask.sum(-1)
+    return (target.weights * means).sum()
+
+
+def _by_rows(function, shared, *arrays):
+    """function(shared, *rows of the arrays), one row after the other on each device: B ...
+
+    Recomputed in the backward pass, so that the pictures of one row are in memory at one time.
+    """
+
+    def local(shared, *arrays):
+        row = jax.checkpoint(lambda row: function(shared, *row))
+        return jax.lax.map(row, arrays)
+
+    if spec() is None:
+        return local(shared, *arrays)
+    rows = spec("batch")
+    specs = (spec(), *(rows for _ in arrays))
+    return jax.shard_map(local, in_specs=specs, out_specs=rows)(shared, *arrays)
