@@ -58,7 +58,14 @@ class Bench:
         self.tokenizer = open_tokenizer(cfg.text.workdir)
         self.source = open_source(cfg.data, self.tokenizer)
         opened = time.perf_counter()
-        self.plan = Plan(self.source.catalog, cfg.data, cfg.seed, self.patch, self.source.parts)
+        self.plan = Plan(
+            self.source.catalog,
+            cfg.data,
+            cfg.seed,
+            self.patch,
+            self.source.parts,
+            chunk=cfg.autoencoder.chunk,
+        )
         self.cfg = self.plan.cfg
         how = f"{self.cfg.workers} processes" if self.cfg.workers else f"{self.cfg.threads} threads"
         print(

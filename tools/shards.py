@@ -1,6 +1,6 @@
 """How the tools write a dataset: shards of encoded clips, what was made of them, the catalog.
 
-    OUT/NAME.array_record    encoded clips
+    OUT/NAME.array_record    encoded clips (of tools/encode_latents.py: their latents)
     OUT/parts/NAME.json      their rows of the catalog; a shard is done when this is there
     OUT/catalog.parquet      the rows of all shards, captions counted with
     OUT/tokenizer.model
@@ -72,16 +72,24 @@ def write_shard(out: Path, name: str, clips: Iterable[tuple[np.ndarray, dict]]) 
     A row has id, shape (width, height, frames, fps or None), fps, captions and split; what is
     measured, the place in the shard and the bytes are added to it.
     """
+    records = ((encode(frames, row["fps"]), row | _measured(frames)) for frames, row in clips)
+    return write_records(out, name, records)
+
+
+def write_records(out: Path, name: str, records: Iterable[tuple[bytes, dict]]) -> list[dict]:
+    """Writes records, each with its row, into a shard; returns the rows.
+
+    The place in the shard and the bytes are added to a row.
+    """
     _part(out, name).parent.mkdir(parents=True, exist_ok=True)
     rows = []
     with replacing(out / f"{name}{SUFFIX}") as temporary:
         writer = ArrayRecordWriter(str(temporary), WRITER_OPTIONS)
         try:
-            for frames, row in clips:
-                clip = encode(frames, row["fps"])
-                writer.write(clip)
-                place = {"shard": f"{name}{SUFFIX}", "index": len(rows), "bytes": len(clip)}
-                rows.append(row | _measured(frames) | place)
+            for record, row in records:
+                writer.write(record)
+                place = {"shard": f"{name}{SUFFIX}", "index": len(rows), "bytes": len(record)}
+                rows.append(row | place)
         finally:
             writer.close()
     with replacing(_part(out, name)) as temporary:

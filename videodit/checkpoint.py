@@ -16,6 +16,7 @@ from videodit.config import Config, ConfigError, differences, from_json, to_dict
 from videodit.data.tokenizer import Tokenizer
 
 DATA_FILE = "data.digest"  # in the workdir: what the batches followed from
+AUTOENCODER_FILE = "autoencoder.digest"  # in the workdir: in whose latents it was trained
 MODEL_PARTS = ("task", "autoencoder", "text", "dit")  # fields that decide what parameters there are
 
 logger = logging.getLogger(__name__)
@@ -122,6 +123,25 @@ def check_data(workdir: str | os.PathLike, digest: str, *, resumed: bool) -> Non
         )
     if jax.process_index() == 0:
         path.write_text(digest + "\n")
+
+
+def check_autoencoder(workdir: str | os.PathLike, digest: str, cfg: Config) -> None:
+    """Refuses (ConfigError) weights that were trained on another encoder than cfg's is now.
+
+    Nothing is said of a run that has not begun, or (`digest` is "") has none.
+    """
+    path = Path(workdir) / AUTOENCODER_FILE
+    if digest and path.is_file() and (known := path.read_text().strip()) != digest:
+        raise ConfigError(
+            f"autoencoder.workdir={cfg.autoencoder.workdir!r}: its encoder ({digest}) is not the "
+            f"one in whose latents {workdir} was trained ({known})"
+        )
+
+
+def write_autoencoder(workdir: str | os.PathLike, digest: str) -> None:
+    """Writes the digest of the encoder of a run, if it has one."""
+    if digest and jax.process_index() == 0:
+        (Path(workdir) / AUTOENCODER_FILE).write_text(digest + "\n")
 
 
 def write_run(workdir: str | os.PathLike, cfg: Config, tokenizer: Tokenizer) -> None:

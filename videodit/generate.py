@@ -13,7 +13,7 @@ import jax
 from absl import app, flags
 from absl import logging as absl_logging
 
-from videodit.checkpoint import read_config, restore_ema
+from videodit.checkpoint import check_autoencoder, read_config, restore_ema
 from videodit.config import ConfigError, MeshConfig, SampleConfig, nearest
 from videodit.data.tokenizer import Tokenizer
 from videodit.data.video import write_video
@@ -55,6 +55,7 @@ def generate(workdir: str, requests: dict[Path, Request], **changes) -> None:
         pack_requests(list(requests.values()), tokenizer, cfg)  # refuse before anything is loaded
         task = DiffusionTask(cfg, tokenizer)
         frozen = task.make_frozen(())
+        check_autoencoder(workdir, task.digest(frozen), cfg)
         target = abstract(task.init, jax.random.key(0), frozen)
         params = restore_ema(workdir, target, "--workdir")
         clips = sample_requests(

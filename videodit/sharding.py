@@ -50,6 +50,13 @@ def make_mesh(cfg: MeshConfig) -> jax.sharding.Mesh:
     return jax.make_mesh(shape, AXES, (AxisType.Explicit,) * len(AXES), devices=devices)
 
 
+def local_mesh() -> jax.sharding.Mesh:
+    """A mesh of this process's own devices, which share out the rows of a batch."""
+    devices = jax.local_devices()
+    shape, types = (len(devices), 1, 1, 1), (AxisType.Explicit,) * len(AXES)
+    return jax.make_mesh(shape, AXES, types, devices=devices)
+
+
 def mesh_shape(cfg: MeshConfig, available: int) -> tuple[int, ...]:
     """Devices along each of AXES, the one -1 filled in. Raises ConfigError as `make_mesh`."""
     shape = [getattr(cfg, axis) for axis in AXES]

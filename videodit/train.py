@@ -15,11 +15,13 @@ from clu import parameter_overview
 
 from videodit.checkpoint import (
     Checkpointer,
+    check_autoencoder,
     check_data,
     check_discriminator,
     check_run,
     read_config,
     restore_ema,
+    write_autoencoder,
     write_run,
 )
 from videodit.config import RANDOM, Config, ConfigError, check
@@ -62,7 +64,8 @@ class Data:
 
     def __init__(self, cfg: Config, tokenizer: Tokenizer):
         source = first_alone(lambda: open_source(cfg.data, tokenizer))  # it may have to be indexed
-        self.plan = Plan(source.catalog, cfg.data, cfg.seed, cfg.autoencoder.patch, source.parts)
+        patch, chunk = cfg.autoencoder.patch, cfg.autoencoder.chunk
+        self.plan = Plan(source.catalog, cfg.data, cfg.seed, patch, source.parts, chunk=chunk)
         check_same(self.plan.digest(), "data.catalog")
         self.tokenizer = tokenizer
         self._parts = (source, self.plan, tokenizer, cfg.autoencoder.patch)
@@ -79,6 +82,11 @@ class Data:
         with closing(self.train_batches(0)) as batches:
             yield from batches
 
+    def check_encoder(self, digest: str, cfg: Config) -> None:
+        """Raises ConfigError if data.latents are of another encoder than the one with `digest`."""
+        if cfg.data.latents:
+            self._parts[0].check_encoder(digest, cfg.autoencoder.workdir)
+
     def close(self) -> None:
         """Ends the decoding processes."""
         if self._pool:
@@ -94,6 +102,10 @@ def _train(cfg: Config, workdir: Path, data: Data) -> dict:
     schedule = make_schedule(cfg.optim, cfg.steps)
     optimizer = make_optimizer(cfg.optim, schedule)
     frozen = task.make_frozen(data.from_the_start())
+    digest = task.digest(frozen)
+    data.check_encoder(digest, cfg)
+    for folder in filter(None, (workdir, cfg.init_from)):
+        check_autoencoder(folder, digest, cfg)
     init, key = make_init(task, optimizer), jax.random.key(cfg.seed)
     make_folder(workdir)
     checkpoints = Checkpointer(workdir, keep=cfg.keep)
@@ -111,6 +123,7 @@ def _train(cfg: Config, workdir: Path, data: Data) -> dict:
             state["params"] |= jax.tree.map(jnp.copy, weights)
             state["ema"] = weights
     write_run(workdir, cfg, tokenizer)
+    write_autoencoder(workdir, digest)
     check_data(workdir, plan.digest(), resumed=first > 0)
     parameters = parameter_overview.count_parameters(state["params"])
     logger.info(

@@ -2,9 +2,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from packs import clip, pack, perturb, tiny_config
+from packs import PATCH, clip, pack, perturb, tiny_config
 
 from videodit.config import ConfigError
+from videodit.data import patches
+from videodit.data.given import TASKS, draw
+from videodit.data.packing import segment
 from videodit.data.sources import open_tokenizer
 from videodit.tasks.diffusion import DiffusionTask
 from videodit.tasks.sampling import (
@@ -51,19 +54,58 @@ def test_clip_means():
     np.testing.assert_allclose(clip_means(batch, values)[0, :2], [2, 5], rtol=1e-6)
 
 
-def test_nothing_of_what_is_to_be_generated_reaches_the_given_latents(model):
+def long_clip(given, seed=0):
+    """A clip of 5 latent frames (the chunks of two are 0, 1 2, 3 4) of 3 x 2 cells."""
+    frames = np.random.default_rng(seed).integers(0, 256, (17, 24, 16, 3), np.uint8)
+    return segment(frames, patch=PATCH, fps=8.0, text_tokens=[1, 5, 2], given=given, sample_id=7)
+
+
+def encoded(model, segments):
     task, _, frozen = model
-    given = np.zeros((3, 3, 2), bool)
-    given[0] = True
-    whole = clip(0, given=given)
-    frames = whole.frames.copy()
-    frames[1:] = 0  # black, as when sampling
-    known, unknown = (
-        np.asarray(task.encode(frozen, pack([[s, clip(1)]])))
-        for s in (whole, whole._replace(frames=frames))
+    return np.asarray(
+        task.encode({**frozen, "autoencoder": perturb(frozen["autoencoder"])}, segments)
     )
-    np.testing.assert_array_equal(known[0, :6], unknown[0, :6])
-    assert (known[0, 6:18] != unknown[0, 6:18]).all()
+
+
+@pytest.mark.parametrize("name, chunk", [
+    ("animate", 2), ("extend", 2), ("extend", 1), ("prepend", 2), ("connect", 2), ("inpaint", 2)
+])  # fmt: skip
+def test_nothing_of_what_is_to_be_generated_reaches_the_given_latents(model, name, chunk):
+    _, given = draw(list(TASKS).index(name), (5, 3, 2), np.random.default_rng(1), chunk)
+    known = long_clip(given)
+    cells = patches.patchify(known.frames, PATCH)
+    cells[~given.ravel()] = 0  # black, as when sampling
+    frames = patches.unpatchify(cells, (5, 3, 2), PATCH, (17, 24, 16))
+    a, b = (
+        encoded(model, pack([[clip(1), s, clip(2)]]))[0, 16:46]
+        for s in (known, known._replace(frames=frames))
+    )
+    given = given.ravel()
+    np.testing.assert_array_equal(a[given], b[given])
+    assert (a[~given] != b[~given]).all()
+
+
+def test_a_clip_whose_beginning_is_given_is_encoded_whole(model):
+    nothing, beginning, split = (np.zeros((5, 3, 2), bool) for _ in range(3))
+    beginning[:3], split[:2] = True, True  # up to the border of a chunk; through a chunk
+    whole, same, apart = (
+        encoded(model, pack([[long_clip(given)]]))[0, :30] for given in (nothing, beginning, split)
+    )
+    np.testing.assert_allclose(same, whole, rtol=0, atol=1e-5)
+    assert (np.abs(apart - whole)[6:].max(-1) > 1e-3).all()
+
+
+def test_stored_latents_are_standardised_and_nothing_else(model):
+    task, _, frozen = model
+    batch = pack([[clip(0), clip(1)]])
+    latents = np.random.default_rng(0).normal(size=(1, 96, task.channels)).astype(np.float32)
+    frozen = {
+        **frozen,
+        "mean": jnp.full(task.channels, 3.0),
+        "deviation": jnp.full(task.channels, 2.0),
+    }
+    encoded = task.encode(frozen, batch._replace(tokens=jnp.asarray(latents)))
+    np.testing.assert_allclose(encoded, (latents - 3) / 2, rtol=1e-6)
 
 
 def test_untrained_it_is_the_linear_predictor_of_white_latents():

@@ -142,8 +142,11 @@ class LatentSource:
 
 
 def encode(latents: np.ndarray, dtype: str) -> bytes:
-    """Latents t h w C as a record."""
-    return np.ascontiguousarray(latents.astype(DTYPES[dtype])).tobytes()
+    """Latents t h w C as a record. Raises ConfigError if they are not finite in that dtype."""
+    values = latents.astype(DTYPES[dtype])
+    if not np.isfinite(values).all():
+        raise ConfigError(f"its latents are not finite in {dtype}")
+    return values.tobytes()
 
 
 def _decode(record: bytes, dtype: str, shape: tuple[int, ...]) -> np.ndarray:

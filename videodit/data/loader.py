@@ -78,10 +78,19 @@ def validation_batches(
 
     A clip that is broken is left out.
     """
-    batches = plan.validation_rows()
-    rows, put = _placement(plan.cfg)
-    work = _Work(batches.__getitem__, range(len(batches)), rows, lambda *_: None)
-    return _batches(make_reader(source, plan, tokenizer, patch), work, put, pool)
+    batches, reader = plan.validation_rows(), make_reader(source, plan, tokenizer, patch)
+    return listed_batches(reader, batches.__getitem__, len(batches), pool=pool)
+
+
+def listed_batches(
+    reader: Reader, rows_of: Callable[[int], list[Row]], count: int, *, pool: Pool | None = None
+) -> Iterator[PackedBatch]:
+    """An iterator like that of `train_batches` over batches 0 .. count - 1, whose rows are given.
+
+    A clip that is broken is left out.
+    """
+    rows, put = _placement(reader.cfg)
+    return _batches(reader, _Work(rows_of, range(count), rows, lambda *_: None), put, pool)
 
 
 def host_batches(

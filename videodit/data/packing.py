@@ -71,8 +71,9 @@ def segment(
     """The segment of a clip of frames T H W C; `fps` is theirs.
 
     Of latents t h w C, `grid` is (t, h, w), `patch` and `fps` are those of the pixels, and the row
-    is packed with a patch of (1, 1, 1). `given` and `kept` are masks bool over the grid t h w (flat or not); by default nothing is given
-    and no token dropped. A clip that is yet to be generated is one of black frames.
+    is packed with a patch of (1, 1, 1). `given` and `kept` are masks bool over the grid t h w (flat
+    or not); by default nothing is given and no token dropped. A clip that is yet to be generated is
+    one of black frames.
     """
     grid = grid or patches.grid(*frames.shape[:3], patch)
     positions = patches.positions(grid, fps, patch)

@@ -7,6 +7,7 @@ With --steps=K the K steps from N on are drawn, each into a folder of its own.
 
 import base64
 import contextlib
+import dataclasses
 import io
 import math
 import sys
@@ -51,8 +52,9 @@ def steps(cfg: Config, first: int, count: int, most_rows: int) -> Iterator[Step]
     from videodit.data.sources import open_source, open_tokenizer
 
     tokenizer, patch = open_tokenizer(cfg.text.workdir), cfg.autoencoder.patch
-    source = open_source(cfg.data, tokenizer)
-    plan = Plan(source.catalog, cfg.data, cfg.seed, patch, source.parts)
+    source = open_source(dataclasses.replace(cfg.data, latents=""), tokenizer)  # pixels
+    chunk = cfg.autoencoder.chunk
+    plan = Plan(source.catalog, cfg.data, cfg.seed, patch, source.parts, chunk=chunk)
     which = range(first, first + count)
     batches = host_batches(
         source,

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from videodit.config import AutoencoderConfig, ComputeConfig
+from videodit.digest import digest
 from videodit.models.sizes import lookup
 from videodit.nn.block import Conditions, KeysValues, Stack, StackShape
 from videodit.nn.functional import functional
@@ -147,6 +148,11 @@ def make_autoencoder(cfg: AutoencoderConfig, compute: ComputeConfig):
     """`functional` (init, apply) of the configured autoencoder; methods as of `Autoencoder`."""
     shape = lookup("autoencoder.size", cfg.size, SIZES)
     return functional(lambda rngs: Autoencoder(cfg, shape, compute, rngs=rngs), compute.dtype)
+
+
+def encoder_digest(params) -> str:
+    """A digest of the encoder's parameters: which latents it makes, whatever the decoder is."""
+    return digest(params["encoder"])
 
 
 def to_pixels(tokens):

@@ -56,6 +56,9 @@ class AutoencoderTask:
         components = pca.principal_components(mean, covariance, self.channels)
         return replicate({"pca": components, "features": self.losses.features})
 
+    def digest(self, frozen):
+        return ""
+
     def init(self, key, frozen):
         params = self.init_params(key)
         if self.cfg.pca_batches:

@@ -16,7 +16,7 @@ from videodit.eval.linear import best_linear_velocity
 from videodit.flops import BACKWARD, stack_flops
 from videodit.models import autoencoder, dit
 from videodit.models import text as text_encoder
-from videodit.models.autoencoder import make_autoencoder, to_pixels
+from videodit.models.autoencoder import encoder_digest, make_autoencoder, to_pixels
 from videodit.models.dit import make_dit
 from videodit.models.text import make_text_encoder, text_width
 from videodit.nn.layers import to_tokens
@@ -34,6 +34,7 @@ from videodit.tasks.views import (
     cells,
     clip_means,
     clip_tokens,
+    encoder_segment_ids,
     segment_one_hot,
     shuffle_captions,
     token_levels,
@@ -93,6 +94,12 @@ class DiffusionTask:
         arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
         return {"autoencoder": params, **replicate(arrays)}
 
+    def digest(self, frozen):
+        """Of the encoder, in whose latents the DiT is trained; another decoder may follow."""
+        if self.cfg.autoencoder.workdir == RANDOM:
+            return ""
+        return encoder_digest(frozen["autoencoder"])
+
     def init(self, key, frozen):
         text_key, dit_key = jax.random.split(key)
         return {"text": self.init_text(text_key), "dit": self.init_dit(dit_key)}
@@ -107,7 +114,7 @@ class DiffusionTask:
         trained = stack_flops(dit.SIZES[cfg.dit.size], tokens, text, width)
         trained += stack_flops(text_encoder.SIZES[cfg.text.size], text)
         encoder = stack_flops(autoencoder.SIZES[cfg.autoencoder.size], tokens)
-        return (1 + BACKWARD) * trained + encoder
+        return (1 + BACKWARD) * trained + (0 if cfg.data.latents else encoder)
 
     def loss(self, params, frozen, batch, weights, key, step, draws: Draws | None = None):
         """Weighted squared error of the velocity; level and noise from `key` unless given."""
@@ -127,17 +134,20 @@ class DiffusionTask:
         )
 
     def encode(self, frozen, batch):
-        """Standardised latents B L C of the packed pixels (posterior means).
+        """Standardised latents B L C of the packed pixels (posterior means), or of stored latents.
 
-        The given tokens of a clip are encoded apart from the others, as when there are no others
-        yet: nothing of what is to be generated reaches them. A noise slot serves as segment.
+        Nothing of what is to be generated reaches the given tokens of a clip. Those that come
+        first, in whole chunks, are safe from it by causality; any others are encoded apart.
         """
-        mean, _ = self.apply_autoencoder(
-            frozen["autoencoder"],
-            to_pixels(batch.tokens),
-            cells(batch, self.cfg.autoencoder, batch.noise_slot_ids + 1),
-            method="encode",
-        )
+        mean = batch.tokens
+        if mean.dtype == jnp.uint8:
+            segment_ids = encoder_segment_ids(batch, self.cfg.autoencoder)
+            mean, _ = self.apply_autoencoder(
+                frozen["autoencoder"],
+                to_pixels(batch.tokens),
+                cells(batch, self.cfg.autoencoder, segment_ids),
+                method="encode",
+            )
         return (mean - frozen["mean"]) / frozen["deviation"]
 
     def decode(self, frozen, latents, batch):

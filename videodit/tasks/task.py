@@ -29,6 +29,9 @@ class Task(Protocol):
     def make_frozen(self, batches: Iterable[PackedBatch]):
         """Arrays that the loss needs and that are not trained; may look at training batches."""
 
+    def digest(self, frozen) -> str:
+        """Of the frozen arrays that trained weights are of no use without; "": of none."""
+
     def init(self, key, frozen):
         """float32 parameters as nested dicts, sharded from birth."""
 

@@ -7,6 +7,7 @@ from videodit.config import AutoencoderConfig
 from videodit.data.packing import PackedBatch
 from videodit.models.autoencoder import Cells
 from videodit.nn.layers import to_slots, to_tokens
+from videodit.nn.windows import chunk_of
 
 
 def segment_one_hot(batch: PackedBatch):
@@ -22,6 +23,22 @@ def cells(batch: PackedBatch, cfg: AutoencoderConfig, segment_ids=None) -> Cells
     frames = jnp.rint(batch.positions[..., 0] * values[..., 0]).astype(jnp.int32)
     segment_ids = batch.segment_ids if segment_ids is None else segment_ids
     return Cells(batch.positions, segment_ids, frames, values[..., 1] < 0.5)
+
+
+def encoder_segment_ids(batch: PackedBatch, cfg: AutoencoderConfig):
+    """B L int32, 0 is padding: segments of the encoder that keep given tokens from the others.
+
+    A clip is one segment if every given token is of an earlier chunk than all others: the encoder
+    is causal. Else its given tokens are a segment of their own, as when there are no others yet.
+    """
+    chunks = chunk_of(cells(batch, cfg).frames, cfg.chunk)[..., None]
+    one_hot = segment_one_hot(batch)
+    here, given = one_hot > 0, batch.given[..., None]
+    last_given = jnp.where(here & given, chunks, -1).max(1)  # B M
+    first_other = jnp.where(here & ~given, chunks, jnp.iinfo(jnp.int32).max).min(1)
+    apart = (last_given >= first_other)[..., None].astype(jnp.float32)
+    apart = to_tokens(one_hot, apart)[..., 0] > 0.5
+    return jnp.where(apart, batch.noise_slot_ids + 1, 2 * batch.segment_ids)
 
 
 def token_levels(batch: PackedBatch, levels):
