@@ -22,7 +22,7 @@ SIDE = 96  # columns and rows of the pictures in which motion is looked for
 STILL = 1.0  # levels: mean difference of pictures that show the same
 ZOOMS = (0.94, 0.97, 1.0, 1 / 0.97, 1 / 0.94)
 CHANGED = 14.0  # levels: more than this is not the empty hall
-NOISE = 1.5  # times as much as in most columns, too
+NOISE = 2.0  # times as much as in most columns, too
 GAP = 0.04  # in units of 45 degrees: as far as parts of one thing are apart
 SIZES = ((320, 240), (96, 72), (64, 48))  # of pictures of known things
 FAR = 40  # columns at most by which a picture is seen to shift
@@ -133,7 +133,7 @@ def _empty(frame: np.ndarray, wall: str, floor: str) -> np.ndarray:
     return min(pictures, key=lambda empty: np.minimum(_change(frame, empty), CHANGED).sum())
 
 
-@functools.lru_cache(maxsize=2)  # each of 26 MB
+@functools.lru_cache(maxsize=2)  # each of 36 MB
 def _halls(wall: str, floor: str, wide: bool) -> list[np.ndarray]:
     return maze_game.empty_halls(wall, floor, 16 / 9 if wide else 4 / 3)
 
