@@ -149,7 +149,7 @@ class _Tiles:
     """Streams of overlapping tiles of a clip, blended linearly where they overlap."""
 
     def __init__(self, codec, method, grid, tile, overlap, fps):
-        axes = [_spans(*sizes) for sizes in zip(grid, tile, overlap)]
+        axes = [spans(*sizes) for sizes in zip(grid, tile, overlap)]
         self.tiles = [
             (rows, columns, _Stream(codec, method, (len(rows), len(columns)), fps))
             for rows in axes[0]
@@ -175,7 +175,7 @@ class _Tiles:
         return total / weights
 
 
-def _spans(size: int, tile: int, overlap: int) -> list[range]:
+def spans(size: int, tile: int, overlap: int) -> list[range]:
     """Tiles of one axis, evenly spread, that share at least `overlap` cells."""
     if size <= tile:
         return [range(size)]

@@ -1,8 +1,8 @@
 """The Frechet distance of features of clips, and features that need no trained network.
 
 The usual distance (FVD, arXiv:1812.01717) compares features of a trained video network. Where none
-is to be had, RANDOM_FEATURES stand in: they see texture, edges and motion of a few pixels, and neither
-content nor brightness. Distances of different features cannot be compared: say which were used.
+is to be had, RANDOM_FEATURES stand in: they see texture, edges and motion of a few pixels, and
+neither content nor brightness. Distances of different features cannot be compared: say which were used.
 """
 
 import jax

@@ -1,0 +1,134 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+from alike import AlikeSource
+from packs import perturb, tiny_config
+
+from tools import evaluate_autoencoder as tool
+from tools.autoencoder_streaming import MEMORY_FRAMES
+from videodit.codec import Codec
+from videodit.config import ConfigError
+from videodit.models.autoencoder import make_autoencoder
+
+ROOT = Path(__file__).parents[2]
+
+
+def refuse(constant):
+    raise AssertionError(f"{constant} is no JSON")
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """(folder, report) of a tiny untrained autoencoder on clips that are alike."""
+    cfg = tiny_config("autoencoder")
+    init, _ = make_autoencoder(cfg.autoencoder, cfg.compute)
+    codec = Codec(cfg.autoencoder, cfg.compute, perturb(init(jax.random.key(0))))
+    out = tmp_path_factory.mktemp("report")
+    found = tool.evaluate(
+        codec,
+        AlikeSource(),
+        out,
+        clips=4,
+        fit_clips=4,
+        shapes="32x32x5,32x32x9",
+        shape_clips=1,
+    )
+    about = {
+        "workdir": "runs/tiny",
+        "size": "smoke",
+        "patch": cfg.autoencoder.patch,
+        "channels": 16,
+    }
+    streaming = {"size": "64x64", "seconds_per_frame": {17: 0.01, 33: 0.012}}
+    streaming["peak_memory"] = {n: {"host": (i + 4) << 20} for i, n in enumerate(MEMORY_FRAMES)}
+    found |= {"autoencoder": about, "data": "synthetic", "streaming": streaming}
+    tool.write(out, found)
+    return out, found
+
+
+def test_a_report_counts_what_it_is_about(report):
+    out, found = report
+    written = json.loads((out / "report.json").read_text(), parse_constant=refuse)
+    assert written["counts"] == found["counts"] and found["counts"]["fitted_clips"] == 4
+    assert len(written["clips"]) == written["counts"]["clips"] == 4
+    assert sum(clip["frames"] for clip in written["clips"]) == written["counts"]["frames"]
+    assert sum(one["clips"] for one in written["bins"]) == 4
+    assert sum(c["latent_values"] for c in written["clips"]) == written["counts"]["latent_values"]
+    assert [one["shape"] for one in written["shapes"]] == ["32x32x5", "32x32x9"]
+
+
+def test_a_report_names_the_features_it_measures_with(report):
+    out, found = report
+    page = (out / "report.html").read_text()
+    assert (
+        "not LPIPS" in found["features"]["perceptual"] and found["features"]["perceptual"] in page
+    )
+    assert (
+        "untrained network" in found["features"]["frechet"] and found["features"]["frechet"] in page
+    )
+
+
+def test_a_page_shows_all_figures_and_needs_no_other_file(report):
+    out, found = report
+    page = (out / "report.html").read_text()
+    for row in found["coders"].values():
+        assert f"<td>{row['psnr']:.2f}</td>" in page and f"<td>{row['ssim']:.4f}</td>" in page
+    for one in (*found["bins"], *found["shapes"]):
+        assert one.get("bin", one.get("shape")) in page
+    assert "5 MiB" in page and "<td>1.250</td>" in page and "<td>12.00</td>" in page
+    assert 'src="clip' not in page and "http" not in page
+    assert page.count("<img") == len(found["pictures"]) == len(list(out.glob("*.png")))
+    assert page.count("<video") == len(list(out.glob("*.mp4"))) > 0
+
+
+def test_a_report_without_streaming_and_shapes_has_no_such_parts(report, tmp_path):
+    out, found = report
+    page = tool.page(
+        out, {k: v for k, v in found.items() if k not in ("streaming", "shapes", "seams")}
+    )
+    assert "Other shapes" not in page and "Streaming" not in page and "Tiles" not in page
+
+
+def test_data_that_cannot_be_had_are_refused():
+    with pytest.raises(ConfigError, match=r"/absent/tokenizer.model: no such file"):
+        tool.open_data("/absent")
+
+
+def test_a_mistake_is_one_line():
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.evaluate_autoencoder", "--data=synthetic", "--clips=0"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr == "error: --clips=0: expected at least 1\n"
+
+
+@pytest.mark.slow
+def test_the_command_line_evaluates_a_run(tmp_path):
+    train = [
+        "videodit.main",
+        "--config=configs/autoencoder_b.py:smoke",
+        f"--workdir={tmp_path / 'run'}",
+    ]
+    evaluate = ["tools.evaluate_autoencoder", f"--workdir={tmp_path / 'run'}", "--data=synthetic"]
+    evaluate += [
+        f"--out={tmp_path / 'report'}",
+        "--clips=2",
+        "--fit_clips=4",
+        "--stream_size=16x16",
+    ]
+    for command in (train, evaluate):
+        done = subprocess.run(
+            [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "report" / "report.json").read_text(), parse_constant=refuse)
+    few, many = (report["streaming"]["peak_memory"][str(n)]["host"] for n in MEMORY_FRAMES)
+    assert many < 1.1 * few
+    assert (tmp_path / "report" / "report.html").is_file()
