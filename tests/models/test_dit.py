@@ -71,3 +71,7 @@ def test_a_pooled_caption_is_the_softmax_of_its_own_tokens():
         expected = np.einsum("sn,snh->nh", scores / scores.sum(0), values).reshape(-1)
         np.testing.assert_allclose(pooled[0, m - 1], expected, atol=1e-4)
     assert (pooled[0, 2:] == 0).all()  # segments without a caption
+    gradient = jax.grad(lambda params: apply(params, TEXT, jax.nn.one_hot(ids - 1, 6)).sum())(
+        params
+    )
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))

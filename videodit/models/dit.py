@@ -46,7 +46,8 @@ class AttentionPool(nnx.Module):
         weights = jnp.exp(jnp.clip(logits, -MAX_LOGIT, MAX_LOGIT))[..., None]  # B S heads 1
         values = self.value(text, "batch", "length", None).astype(jnp.float32)
         values = weights * values.reshape(*logits.shape, -1)
-        sums = to_slots(one_hot, values) / jnp.maximum(to_slots(one_hot, weights), 1e-20)
+        # A slot without a caption gives 0; the square of its divisor must not (the gradient's).
+        sums = to_slots(one_hot, values) / jnp.maximum(to_slots(one_hot, weights), 1e-15)
         return sums.reshape(*sums.shape[:2], -1)
 
 
