@@ -22,12 +22,13 @@ def test_bytes_of_a_chip_are_those_that_a_device_holds(figures):
     with jax.set_mesh(make_mesh(cfg.mesh)):
         task = AutoencoderTask(cfg)
         optimizer = make_optimizer(cfg.optim, make_schedule(cfg.optim, cfg.steps))
-        zeros = {
+        pca = {
             "mean": np.zeros(768, np.float32),
             "components": np.zeros((768, 16), np.float32),
             "deviations": np.ones(16, np.float32),
         }
-        state = jax.jit(make_init(task, optimizer))(jax.random.key(0), zeros)
+        frozen = {"pca": pca, "features": {}}
+        state = jax.jit(make_init(task, optimizer))(jax.random.key(0), frozen)
     held = lambda tree: sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(tree))
     assert found["bytes"]["parameters"] == held(state["params"]) == found["bytes"]["average"]
     assert found["bytes"]["optimizer"] == held(state["opt"])

@@ -71,11 +71,13 @@ def shard_bytes(tree) -> int:
 def _abstract_frozen(cfg: Config, task, key):
     if cfg.task == "autoencoder":
         values, channels = patch_values(cfg.autoencoder.patch), cfg.autoencoder.channels
-        return {
+        pca = {
             "mean": _whole(values),
             "components": _whole(values, channels),
             "deviations": _whole(channels),
         }
+        features = {name: _whole(*x.shape) for name, x in task.losses.features.items()}
+        return {"pca": pca, "features": features}
     channels = task.channels
     return {
         "autoencoder": abstract(task.init_autoencoder, key),
