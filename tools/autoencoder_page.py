@@ -27,7 +27,7 @@ th:first-child { text-align: left; padding-left: 0; } td + td { padding-left: 16
 tr.ours td { font-weight: 600; color: #1d4ed8; }
 .scroll { overflow-x: auto; } img { max-width: 100%; display: block; border-radius: 8px; }
 .group + .group { margin-top: 12px; } .shown { display: flex; flex-wrap: wrap; gap: 20px; }
-.shown img { max-width: min(100%, 880px); object-fit: contain; align-self: flex-start; }
+.shown img { max-width: min(100%, 640px); object-fit: contain; align-self: flex-start; }
 .shown .clip video { height: auto; max-width: min(100%, 582px); }
 """
 MEASURES = {  # names in the report: what the table calls them, digits
@@ -255,7 +255,8 @@ def _streaming_section(streaming: dict | None) -> str:
     table_memory = _table(["most memory of a process", *places], lines)
     return (
         f"<h2>Streaming</h2><p>Frames of {streaming['size']} pixels, encoded and decoded one chunk "
-        f'after the other.</p><div class="charts">{chart}<div>{table}<br>{table_memory}</div></div>'
+        "after the other; the first frame takes a chunk of its own.</p>"
+        f'<div class="charts">{chart}<div>{table}<br>{table_memory}</div></div>'
     )
 
 

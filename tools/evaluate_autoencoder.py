@@ -21,15 +21,12 @@ from tools.autoencoder_scores import (
     Scorer,
     bin_name,
     bin_of,
-    clips_of_source,
-    clips_of_video,
     fit_codes,
     held_out,
     means,
     read,
-    score_seams,
-    score_shapes,
 )
+from tools.autoencoder_shapes import clips_of_source, clips_of_video, score_seams, score_shapes
 from tools.autoencoder_streaming import MEMORY_FRAMES, parse_size, peak_memory, seconds_per_frame
 from tools.cuts import parse_shapes
 from videodit.codec import Codec
@@ -114,7 +111,7 @@ def clip_report(one: Scored) -> dict:
 
 
 def seams(codec: Codec, clip: Clip, tile: int) -> dict | None:
-    """`score_seams` with tiles of about half the longer side, unless one is given.
+    """`score_seams` with two tiles along the longer side, unless a tile is given.
 
     None if the frame is too small for tiles.
     """
@@ -122,8 +119,12 @@ def seams(codec: Codec, clip: Clip, tile: int) -> dict | None:
     patch, side = max(codec.cfg.patch[1:]), max(height, width)
     if not tile and side < SMALLEST_TILED * patch:
         return None
-    tile = tile or (-(-side // (2 * patch)) + 1) * patch
-    overlap = max(tile // 4 // patch, 1) * patch
+    if tile:
+        overlap = max(tile // 4 // patch, 1) * patch
+    else:
+        cells = -(-side // patch)
+        overlap = max(cells // 8, 1)
+        tile, overlap = -(-(cells + overlap) // 2) * patch, overlap * patch
     name = f"{clip.name}: {width}×{height}, {len(clip.frames)} frames"
     return {"clip": name} | score_seams(codec, clip, tile, overlap)
 
@@ -234,7 +235,7 @@ if __name__ == "__main__":
     )
     flags.DEFINE_string("video", "", "where clips of these shapes come from; else from --data")
     flags.DEFINE_integer("shape_clips", 4, "clips of each shape")
-    flags.DEFINE_integer("tile", 0, "side of tiles in pixels; 0: about half a frame")
+    flags.DEFINE_integer("tile", 0, "side of tiles in pixels; 0: two along the longer side")
     flags.DEFINE_string("lpips", "", "weights of LPIPS (videodit/models/perceptual.py:read_lpips)")
     flags.DEFINE_bool("streaming", True, "measure memory and time of streaming")
     flags.DEFINE_string("stream_size", "64x64", "WIDTHxHEIGHT of streamed frames")
