@@ -143,7 +143,8 @@ class LatentSource:
 
 def encode(latents: np.ndarray, dtype: str) -> bytes:
     """Latents t h w C as a record. Raises ConfigError if they are not finite in that dtype."""
-    values = latents.astype(DTYPES[dtype])
+    with np.errstate(over="ignore"):
+        values = latents.astype(DTYPES[dtype])
     if not np.isfinite(values).all():
         raise ConfigError(f"its latents are not finite in {dtype}")
     return values.tobytes()

@@ -19,6 +19,7 @@ from jax.sharding import NamedSharding
 from videodit.config import DataConfig, check
 from videodit.data import packing
 from videodit.data.broken import Broken
+from videodit.data.latents import LatentSource
 from videodit.data.packing import PackedBatch
 from videodit.data.patches import Size
 from videodit.data.plan import Placed, Plan, Row
@@ -122,7 +123,8 @@ def make_reader(source: Source, plan: Plan, tokenizer: Tokenizer, patch: Size) -
     """What fills the plan's rows. Raises ConfigError for the wrong tokenizer and for bad texts."""
     check_tokenizer(source.catalog, tokenizer)
     source.catalog.open_texts()  # copied once a machine, which may take a minute for millions
-    return Reader(source, tokenizer, plan.cfg, patch, plan.seed, plan.chunk)
+    channels = source.channels if isinstance(source, LatentSource) else 0
+    return Reader(source, tokenizer, plan.cfg, patch, plan.seed, plan.chunk, channels)
 
 
 def place(batch: PackedBatch) -> PackedBatch:

@@ -21,10 +21,7 @@ Replace = Callable[[int, Placed, str], Placed | None]
 
 @dataclass(frozen=True)
 class Reader:
-    """Fills rows; picklable, and free of jax, so that worker processes can have one.
-
-    Tokens are uint8 pixels, or float32 latents if the source is a LatentSource.
-    """
+    """Fills rows; picklable, and free of jax, so that worker processes can have one."""
 
     source: Source | LatentSource
     tokenizer: Tokenizer
@@ -32,13 +29,14 @@ class Reader:
     patch: Size
     seed: int
     chunk: int = 1  # latent frames, see data/given.py
+    channels: int = 0  # of the float32 latents that the source reads; 0: it reads uint8 pixels
 
     def empty_batch(self, rows: int) -> PackedBatch:
         """Rows of padding, to be filled."""
         names = ("row_tokens", "text_tokens", "max_segments")
         capacity = {name: getattr(self.cfg, name) for name in names}
-        if isinstance(self.source, LatentSource):
-            return packing.empty_batch(rows, self.source.channels, **capacity, dtype=np.float32)
+        if self.channels:
+            return packing.empty_batch(rows, self.channels, **capacity, dtype=np.float32)
         return packing.empty_batch(rows, 3 * math.prod(self.patch), **capacity)
 
     def fill(self, row: Row, out: PackedBatch, replace: Replace) -> None:
@@ -53,7 +51,7 @@ class Reader:
     @property
     def _cell(self) -> Size:
         """What of a clip as it is read makes up a token."""
-        return (1, 1, 1) if isinstance(self.source, LatentSource) else self.patch
+        return (1, 1, 1) if self.channels else self.patch
 
     def _read_any(
         self, slot: int, placed: Placed | None, replace: Replace
@@ -79,13 +77,14 @@ class Reader:
             raise ConfigError(f"{which}, the catalog says {expected}")
 
     def _read(self, placed: Placed) -> np.ndarray:
-        """Raises what the source raises, and ConfigError for frames that are not as planned."""
+        """Frames T H W 3, or latents t h w C.
+
+        Raises what the source raises, and ConfigError for frames that are not as planned.
+        """
         frames, view = self.source.read(placed.clip, placed.view), placed.view
-        if isinstance(self.source, LatentSource):
-            grid = patches.grid(view.frames, view.height, view.width, self.patch)
-            expected = (*grid, self.source.channels)
-        else:
-            expected = (view.frames, view.height, view.width, 3)
+        expected = (view.frames, view.height, view.width, 3)
+        if self.channels:
+            expected = (*patches.grid(*expected[:3], self.patch), self.channels)
         if frames.shape != expected:
             raise ConfigError(f"T H W C is {frames.shape}, the plan says {expected}")
         return frames
