@@ -2,18 +2,20 @@
 
 import base64
 import html
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from tools.autoencoder_scores import OURS, Scored
+from tools.autoencoder_scores import OURS, Clip, Scored
 from tools.charts import Series, line_chart
 from tools.page import STYLE
 from tools.report import BLUE, video
 from videodit.data.video import write_video
+from videodit.eval import quality
 
 ERROR_SCALE = 4  # by how much the pictures brighten errors
 PICTURE_SIDE = 288  # pixels: small frames are enlarged by a whole number up to this longer side
@@ -52,15 +54,13 @@ NOTES = (
 
 
 def choose(scored: Sequence[Scored]) -> list[Scored]:
-    """SHOWN clips of many shapes: the largest of each shape's first, then the longest others."""
-    volume = lambda one: math.prod(one.clip.frames.shape[:3])
-    by_shape = {}
+    """SHOWN clips: the first one of every size, the largest first, then the second ones."""
+    by_size = {}
     for one in scored:
-        by_shape.setdefault(one.clip.frames.shape, []).append(one)
-    turns = sorted(by_shape.values(), key=lambda same: -volume(same[0]))
-    longest = max(map(len, turns))
-    mixed = [same[turn] for turn in range(longest) for same in turns if turn < len(same)]
-    return mixed[:SHOWN]
+        by_size.setdefault(one.size, []).append(one)
+    largest_first = sorted(by_size, key=math.prod, reverse=True)
+    turns = itertools.zip_longest(*(by_size[size] for size in largest_first))
+    return [one for turn in turns for one in turn if one][:SHOWN]
 
 
 def enlarge(frames: np.ndarray) -> np.ndarray:
@@ -95,18 +95,20 @@ def halves(original: np.ndarray, output: np.ndarray) -> np.ndarray:
     return np.concatenate([left, gap, right], axis=2)
 
 
-def write_pictures(out: Path, scored: Sequence[Scored]) -> list[dict]:
-    """clip_N.png of each clip, clip_N.mp4 of what moves; what they are, for the page."""
+def write_pictures(out: Path, coded: Iterable[tuple[Clip, np.ndarray]]) -> list[dict]:
+    """clip_N.png of each clip and its reconstruction, clip_N.mp4 of what moves.
+
+    Returns what they are, for the page.
+    """
     items = []
-    for i, one in enumerate(scored):
-        frames, output = one.clip.frames, one.outputs[OURS]
-        count, height, width, _ = frames.shape
-        item = {"picture": f"clip_{i}.png", "psnr": one.scores[OURS]["psnr"]}
-        item["caption"] = f"{one.clip.name}: {width}×{height}, {count} frames"
-        picture(frames, output).save(out / item["picture"])
+    for i, (clip, output) in enumerate(coded):
+        count, height, width, _ = clip.frames.shape
+        item = {"picture": f"clip_{i}.png", "psnr": quality.psnr(clip.frames, output)}
+        item["caption"] = f"{clip.name}: {width}×{height}, {count} frames"
+        picture(clip.frames, output).save(out / item["picture"])
         if count > 1:
             item["video"] = f"clip_{i}.mp4"
-            write_video(out / item["video"], halves(frames, output), one.clip.fps)
+            write_video(out / item["video"], halves(clip.frames, output), clip.fps)
         items.append(item)
     return items
 

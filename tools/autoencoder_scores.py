@@ -34,11 +34,11 @@ class Clip(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """A clip, what became of it and how good that is."""
+    """How good the outputs of all coders for a clip are."""
 
-    clip: Clip
+    name: str
+    size: patches.Size  # frames, height, width
     latent_values: int
-    outputs: dict[str, np.ndarray]  # by coder
     scores: dict[str, dict[str, float]]  # by coder and measure
 
 
@@ -68,7 +68,7 @@ class Scorer:
         for name, output in ({ORIGINAL: frames} | outputs).items():
             features = random_features(output)
             self._gaussians.setdefault(name, Gaussian(features.shape[1])).add(features)
-        return Scored(clip, values, outputs, scores)
+        return Scored(clip.name, frames.shape[:3], values, scores)
 
     def frechet(self) -> dict[str, float]:
         """Frechet distance to the originals of all clips that were scored, by coder."""
@@ -125,17 +125,20 @@ def spread(rows: np.ndarray, count: int) -> list[int]:
 
 def read(source: Source, rows: Sequence[int], what: str) -> Iterator[Clip]:
     """The clips of these rows, whole; a broken one is named and left out."""
-    progress, catalog = Progress(len(rows), what), source.catalog
+    progress = Progress(len(rows), what)
     for row in rows:
         try:
-            yield Clip(
-                catalog.ids[row],
-                source.read(row, whole(*size_of(catalog, row))),
-                float(catalog.fps[row]),
-            )
+            yield read_one(source, row)
         except ConfigError as error:
             print(f"left out: {error}", flush=True)
         progress.advance()
+
+
+def read_one(source: Source, row: int) -> Clip:
+    """The clip of a row, whole. Raises ConfigError."""
+    catalog = source.catalog
+    frames = source.read(row, whole(*size_of(catalog, row)))
+    return Clip(catalog.ids[row], frames, float(catalog.fps[row]))
 
 
 def bin_of(size: patches.Size) -> tuple[int, int]:

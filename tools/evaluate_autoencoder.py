@@ -25,6 +25,7 @@ from tools.autoencoder_scores import (
     held_out,
     means,
     read,
+    read_one,
 )
 from tools.autoencoder_shapes import clips_of_source, clips_of_video, score_seams, score_shapes
 from tools.autoencoder_streaming import MEMORY_FRAMES, parse_size, peak_memory, seconds_per_frame
@@ -57,11 +58,14 @@ def evaluate(
     """The report but for streaming; writes the pictures. Raises ConfigError, see the flags."""
     asked = parse_shapes(shapes) if shapes else []
     of_shape = clips_of_video(video, shape_clips) if video else clips_of_source(source, shape_clips)
-    longest = [of_shape(shape) for shape in asked][-1:]  # fails early
+    for shape in asked:
+        of_shape(shape)  # fails early
     rows = held_out(source, clips)
     scorer = Scorer(codec, fit_codes(source, codec, fit_clips), lpips)
     scored = [scorer.score(clip) for clip in read(source, rows, "held-out clips scored")]
     check(bool(scored), "--data", "", "at least one held-out clip that can be read")
+    by_name = {source.catalog.ids[row]: row for row in rows}
+    shown = (read_one(source, by_name[one.name]) for one in choose(scored))
     out.mkdir(parents=True, exist_ok=True)
     frechet = scorer.frechet()
     coders = {name: row | {"frechet": frechet[name]} for name, row in means(scored).items()}
@@ -71,23 +75,27 @@ def evaluate(
         "coders": coders,
         "bins": bins(scored),
         "clips": [clip_report(one) for one in scored],
-        "pictures": write_pictures(out, choose(scored)),
+        "pictures": write_pictures(out, ((x, codec.reconstruct(x.frames, x.fps)) for x in shown)),
     }
     pca = scorer.linear_codes["PCA"]
     report["shapes"] = [
         one._asdict() | {"shape": str(one.shape)}
         for one in (score_shapes(codec, pca, asked, of_shape) if asked else [])
     ]
-    largest = longest[0][0] if longest else max((one.clip for one in scored), key=_pixels)
-    report["seams"] = seams(codec, largest, tile)
+    if asked:
+        tiled = of_shape(asked[-1])[0]
+    else:
+        largest = max(scored, key=lambda one: math.prod(one.size))
+        tiled = read_one(source, by_name[largest.name])
+    report["seams"] = seams(codec, tiled, tile)
     return report
 
 
 def counts(scored: list[Scored], fitted: int) -> dict[str, int]:
     return {
         "clips": len(scored),
-        "frames": sum(len(one.clip.frames) for one in scored),
-        "pixels": sum(_pixels(one.clip) for one in scored),
+        "frames": sum(one.size[0] for one in scored),
+        "pixels": sum(math.prod(one.size) for one in scored),
         "latent_values": sum(one.latent_values for one in scored),
         "fitted_clips": fitted,
     }
@@ -97,7 +105,7 @@ def bins(scored: list[Scored]) -> list[dict]:
     """The means of the clips of each resolution and duration, small and short ones first."""
     found = {}
     for one in scored:
-        found.setdefault(bin_of(one.clip.frames.shape[:3]), []).append(one)
+        found.setdefault(bin_of(one.size), []).append(one)
     return [
         {"bin": bin_name(number), "clips": len(found[number]), "coders": means(found[number])}
         for number in sorted(found)
@@ -105,8 +113,8 @@ def bins(scored: list[Scored]) -> list[dict]:
 
 
 def clip_report(one: Scored) -> dict:
-    frames, height, width, _ = one.clip.frames.shape
-    about = {"id": one.clip.name, "width": width, "height": height, "frames": frames}
+    frames, height, width = one.size
+    about = {"id": one.name, "width": width, "height": height, "frames": frames}
     return about | {"latent_values": one.latent_values, "coders": one.scores}
 
 
@@ -167,10 +175,6 @@ def _without_nan(value):
     if isinstance(value, list):
         return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _pixels(clip: Clip) -> int:
-    return math.prod(clip.frames.shape[:3])
 
 
 def run(args) -> None:

@@ -6,20 +6,16 @@ from tools.autoencoder_scores import Clip, Scored
 from videodit.data.video import read_frames
 
 
-def scored(name, frames, height, width, error=10):
+def coded(name, frames, height, width, error=10):
+    """A grey clip and a brighter one."""
     original = np.full((frames, height, width, 3), 100, np.uint8)
-    scores = {"autoencoder": {"psnr": 20.0}}
-    output = original + np.uint8(error)
-    return Scored(Clip(name, original, 8.0), 1, {"autoencoder": output}, scores)
+    return Clip(name, original, 8.0), original + np.uint8(error)
 
 
 def test_shown_are_clips_of_every_shape_before_a_second_one_of_any():
-    names = ["a", "b", "c", "d", "e", "f", "g", "h"]
-    clips = [scored(name, 1, 8, 8) for name in names[:6]] + [
-        scored("g", 5, 8, 8),
-        scored("h", 1, 16, 16),
-    ]
-    assert [one.clip.name for one in tool.choose(clips)] == ["g", "h", "a", "b", "c", "d"]
+    sizes = {name: (1, 8, 8) for name in "abcdef"} | {"g": (5, 8, 8), "h": (1, 16, 16)}
+    clips = [Scored(name, size, 1, {}) for name, size in sizes.items()]
+    assert [one.name for one in tool.choose(clips)] == ["g", "h", "a", "b", "c", "d"]
 
 
 @pytest.mark.parametrize(
@@ -33,9 +29,9 @@ def test_small_frames_are_enlarged_by_a_whole_number(size, factor):
 
 
 def test_a_picture_shows_the_error_brightened():
-    one = scored("a", 5, 144, 288)
-    one.outputs["autoencoder"][2, :, :, 0] = 250
-    picture = np.asarray(tool.picture(one.clip.frames, one.outputs["autoencoder"]))
+    clip, output = coded("a", 5, 144, 288)
+    output[2, :, :, 0] = 250
+    picture = np.asarray(tool.picture(clip.frames, output))
     step_x, step_y = 288 + tool.GAP, 144 + tool.GAP
     assert picture.shape == (tool.TITLE + 3 * step_y - tool.GAP, 3 * step_x - tool.GAP, 3)
     for row, expected in enumerate(([40, 40, 40], [255, 40, 40], [40, 40, 40])):
@@ -46,12 +42,13 @@ def test_a_picture_shows_the_error_brightened():
 
 
 def test_pictures_and_videos_are_written(tmp_path):
-    clips = [scored("moves", 5, 32, 48, error=60), scored("image", 1, 16, 16)]
+    clips = [coded("moves", 5, 32, 48, error=60), coded("image", 1, 16, 16)]
     items = tool.write_pictures(tmp_path, clips)
     assert [sorted(item) for item in items] == [
         ["caption", "picture", "psnr", "video"],
         ["caption", "picture", "psnr"],
     ]
+    assert items[0]["psnr"] == pytest.approx(20 * np.log10(255 / 60))
     assert items[0]["caption"] == "moves: 48×32, 5 frames"
     video = read_frames(tmp_path / items[0]["video"])
     assert video.shape == (5, 192, 2 * 288 + tool.GAP, 3)
