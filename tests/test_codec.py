@@ -54,6 +54,14 @@ def test_streaming_equals_the_whole_clip(model, frames):
     np.testing.assert_allclose(decoded, pixels, atol=1e-5 * np.abs(pixels).max())
 
 
+def test_two_programs_code_a_video_of_any_duration(model):
+    cfg, params, _ = model
+    codec = Codec(cfg.autoencoder, cfg.compute, params)
+    for frames in (1, 5, 9, 14, 33):
+        list(codec.encode_stream(video(frames), FPS))
+    assert codec._steps["encode"]._cache_size() == 2
+
+
 def test_later_frames_do_not_change_earlier_chunks(model):
     cfg, params, _ = model
     codec = Codec(cfg.autoencoder, cfg.compute, params)

@@ -107,13 +107,18 @@ class Codec:
     def _make_step(self, method):
         def step(params, values, cells, past):
             values = to_pixels(values) if values.dtype == jnp.uint8 else values
-            return self._apply(params, values, cells, past, method=f"stream_{method}")
+            method_name, room = f"stream_{method}", past.cells.segment_ids.shape[1]
+            output, new = self._apply(params, values, cells, past, method=method_name)
+            return output, _padded(new, room)
 
         return jax.jit(step)
 
 
 class _Stream:
-    """One half of the codec over one clip, or over one tile of it. The chunks have one shape."""
+    """One half of the codec over one clip, or over one tile of it.
+
+    Two programs for each size: of the first latent frame, and of chunks, the last of them padded.
+    """
 
     def __init__(self, codec: Codec, method: str, grid: tuple[int, int], fps: float):
         self.codec, self.method, self.grid, self.fps = codec, method, grid, fps
@@ -122,27 +127,40 @@ class _Stream:
         keys = jnp.zeros(
             (shape.depth, 1, tokens, shape.heads, shape.head_size), codec.compute.dtype
         )
-        self.past = Past(self._cells(0), KeysValues(keys, keys))
+        self.past = Past(self._cells(codec.cfg.chunk, frames=0), KeysValues(keys, keys))
 
     def step(self, values: np.ndarray) -> np.ndarray:
         """Values t h w P of the next latent frames, at most a chunk, to those of the output."""
         t, h, w, size = values.shape
-        tokens = np.zeros((1, self.codec.cfg.chunk * h * w, size), values.dtype)
+        room = self.codec.cfg.chunk if self.frame else 1
+        tokens = np.zeros((1, room * h * w, size), values.dtype)
         tokens[0, : t * h * w] = values.reshape(-1, size)
-        run = self.codec._steps[self.method]
-        output, self.past = run(self.codec.params, tokens, self._cells(t), self.past)
+        run, cells = self.codec._steps[self.method], self._cells(room, frames=t)
+        output, self.past = run(self.codec.params, tokens, cells, self.past)
         self.frame += t
         return np.asarray(output)[0, : t * h * w].reshape(t, h, w, -1)
 
-    def _cells(self, frames: int) -> Cells:
-        """Of a chunk whose first `frames` latent frames are there, the others being padding."""
+    def _cells(self, room: int, *, frames: int) -> Cells:
+        """Of `room` latent frames, the first `frames` of which are there, the others padding."""
         cfg, (height, width) = self.codec.cfg, self.grid
-        t, h, w = np.indices((cfg.chunk, height, width)).reshape(3, 1, -1)
+        t, h, w = np.indices((room, height, width)).reshape(3, 1, -1)
         latent_frame = (self.frame + t).astype(np.int32)
         seconds = latent_frame * (cfg.patch[0] / self.fps)
         positions = np.stack([seconds, h, w], axis=-1).astype(np.float32)
         whole = np.full(t.shape, height * width <= cfg.window**2)
         return Cells(positions, (t < frames).astype(np.int32), latent_frame, whole)
+
+
+def _padded(past: Past, room: int) -> Past:
+    """The past of `room` tokens, those that are not there being padding (segment 0)."""
+
+    def pad(x, axis):
+        widths = [(0, 0)] * x.ndim
+        widths[axis] = (0, room - x.shape[axis])
+        return jnp.pad(x, widths)
+
+    cells = (pad(jnp.asarray(x), 1) for x in past.cells)
+    return Past(Cells(*cells), KeysValues(*(pad(x, 2) for x in past.keys_values)))
 
 
 class _Tiles:
