@@ -6,10 +6,12 @@ from packs import tiny_config
 
 from videodit.checkpoint import (
     Checkpointer,
+    check_autoencoder,
     check_data,
     check_run,
     read_config,
     restore_ema,
+    write_autoencoder,
     write_run,
 )
 from videodit.config import ConfigError
@@ -72,6 +74,16 @@ def test_a_run_is_known_by_its_model_and_tokenizer_wherever_its_inputs_lie(tmp_p
         check_run(tmp_path, tiny_config(dit__size="B"), tokenizer)
     with pytest.raises(ConfigError, match=r"text.workdir=.*another tokenizer"):
         check_run(tmp_path, moved, train_tokenizer(["other words", "altogether"], 300))
+
+
+def test_weights_trained_in_the_latents_of_another_encoder_are_refused(tmp_path):
+    cfg = tiny_config(autoencoder__workdir="there")
+    check_autoencoder(tmp_path, "one", cfg)  # a run that has not begun
+    write_autoencoder(tmp_path, "one")
+    check_autoencoder(tmp_path, "one", cfg)
+    check_autoencoder(tmp_path, "", cfg)
+    with pytest.raises(ConfigError, match=r"autoencoder.workdir='there': .*\(two\).*\(one\)"):
+        check_autoencoder(tmp_path, "two", cfg)
 
 
 def test_other_data_on_resume_are_said(tmp_path, caplog):
