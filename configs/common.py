@@ -22,6 +22,7 @@ def smoke(config: ConfigDict) -> ConfigDict:
         catalog=SYNTHETIC,
         mixture=(),
         where="",
+        latents="",
         row_tokens=320,
         text_tokens=128,
         max_segments=8,
