@@ -1,9 +1,11 @@
-"""Video autoencoder of size B, 4x8x8 patches to 16 channels.
+"""Video autoencoder of size B, 4x16x16 patches to 48 channels, with an adversary late on.
 
   python -m videodit.main --config=configs/autoencoder_b.py --workdir=runs/autoencoder_b \
     --config.data.catalog=DATA --config.text.workdir=DATA
 
 Hardware: 8 to 64 accelerators of 32 GB or more. DATA is a folder made by tools/curate.py.
+With --config.losses.perceptual_features=LPIPS.npz (models/perceptual.py:read_lpips says how to make
+it) and --config.losses.perceptual=0.2 the perceptual term is LPIPS.
 Expectation: not trained yet; --config=configs/autoencoder_b.py:smoke runs two steps on a CPU.
 """
 
@@ -14,15 +16,26 @@ from videodit.config import defaults
 def get_config(arg: str | None = None):
     config = defaults()
     config.task, config.steps = "autoencoder", 200_000
-    config.autoencoder.size = "B"
+    config.autoencoder.update(size="B", patch=(4, 16, 16), channels=48)
+    config.losses.update(
+        l1=0.2,
+        perceptual=0.1,
+        gram=1.0,
+        crop=4,
+        adversarial=0.2,
+        discriminator="S",
+        discriminator_start=95_000,
+        adversarial_start=100_000,
+    )
     config.data.update(
         row_tokens=16384,
-        text_tokens=8192,
+        text_tokens=0,
         max_segments=64,
         batch_rows=64,
         rows_per_window=256,
-        threads=16,
+        workers=16,
     )
+    config.data.sampling.update(sides=((0, 96, 256),), seconds=((0, 0.2, 2.5),))
     config.optim.update(learning_rate=3e-4, warmup_steps=1000, ema_decay=0.9995)
     config.mesh.update(data=-1, fsdp=8)
     config.log_every, config.eval_every, config.save_every = 50, 5000, 1000

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from videodit.config import RANDOM, SYNTHETIC, ConfigError, defaults, nearest
+from videodit.config import MULTISCALE, RANDOM, SYNTHETIC, ConfigError, defaults, nearest
 
 
 def variant(config: ConfigDict, arg: str | None) -> ConfigDict:
@@ -31,7 +31,14 @@ def smoke(config: ConfigDict) -> ConfigDict:
         workers=0,
         sampling=defaults().data.sampling,
     )
-    config.autoencoder.update(size="smoke", pca_batches=1)
+    config.autoencoder.update(size="smoke", patch=(4, 8, 8), channels=16, pca_batches=1)
+    config.losses.update(
+        perceptual_features=MULTISCALE,
+        crop=2,
+        discriminator="smoke",
+        discriminator_start=0,
+        adversarial_start=1,
+    )
     if config.task == "diffusion":
         config.autoencoder.workdir = RANDOM
     config.text.update(workdir=SYNTHETIC, size="smoke")

@@ -14,10 +14,10 @@ SHAPES = ((9, 24, 16), (1, 32, 32), (5, 16, 40), (5, 8, 8), (1, 16, 24))  # fram
 
 
 def tiny_config(task="diffusion", **changes) -> Config:
-    """The smoke configuration in float32, with `changes` to its ConfigDict as a.b=value."""
-    from configs import autoencoder_b, dit_xl
+    """A smoke configuration in float32, with `changes` to its ConfigDict as a__b=value."""
+    from configs import demo_autoencoder, dit_xl
 
-    config = (dit_xl if task == "diffusion" else autoencoder_b).get_config("smoke")
+    config = (dit_xl if task == "diffusion" else demo_autoencoder).get_config("smoke")
     for name, value in changes.items():
         config.update_from_flattened_dict({name.replace("__", "."): value})
     return from_config_dict(config)

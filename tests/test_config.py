@@ -41,6 +41,11 @@ def test_overrides_reach_the_typed_config():
     ({"data": {"rows_per_window": 12}}, "a multiple of data.batch_rows=8"),
     ({"optim": {"accumulate": 3}}, "optim.accumulate=3: expected a divisor"),
     ({"task": "dit"}, "task='dit'"),
+    ({"losses": {"l1": -1.0}}, "losses.l1=-1.0: expected 0 or more"),
+    ({"losses": {"squared": 0.0}}, "losses.squared=0.0: expected squared or l1 above 0"),
+    ({"losses": {"crop": 0}}, "losses.crop=0: expected at least 1"),
+    ({"losses": {"perceptual_features": "vgg"}}, "expected 'multiscale' or the path of an .npz"),
+    ({"losses": {"discriminator_start": 9}}, "discriminator_start=9: expected 0 to .*=0"),
 ])  # fmt: skip
 def test_a_wrong_field_or_value_is_named(values, message):
     with pytest.raises(ConfigError, match=message):

@@ -49,8 +49,9 @@ def test_real_sizes_have_the_parameters_of_their_class(name, millions):
     assert millions < count < 1.5 * millions
 
 
-def test_smoke_runs_two_steps_without_any_file(tmp_path):
-    cfg = from_config_dict(load("dit_xl").get_config("smoke"))
+@pytest.mark.parametrize("name", ["dit_xl", "autoencoder_b"])
+def test_smoke_runs_two_steps_without_any_file(tmp_path, name):
+    cfg = from_config_dict(load(name).get_config("smoke"))
     state = train(cfg, tmp_path)
     assert int(state["step"]) == 2
     assert list((tmp_path / "draws").rglob("*.mp4"))

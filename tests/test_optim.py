@@ -1,11 +1,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from packs import tiny_config
 
 from videodit.config import OptimConfig
 from videodit.models.dit import make_dit
-from videodit.optim import decay_mask, make_optimizer, make_schedule
+from videodit.optim import clip_players, decay_mask, make_optimizer, make_schedule
 
 
 def test_schedule_warms_up_and_decays_to_its_fraction():
@@ -35,3 +36,16 @@ def test_first_step_is_adam_on_clipped_gradients_with_decay():
     updates, _ = optimizer.update(grads, optimizer.init(params), params)
     np.testing.assert_allclose(updates["bias"], [-0.1], rtol=1e-2)
     np.testing.assert_allclose(updates["kernel"], [[-0.1 - 0.1, 0.1 + 0.15]], rtol=1e-2)
+
+
+def test_a_discriminators_gradients_are_clipped_on_their_own():
+    clip = clip_players(1.0)
+    gradients = {
+        "encoder": jnp.array([3.0, 4.0]),
+        "discriminator": {"head": jnp.array([0.0, 60.0])},
+    }
+    got, _ = clip.update(gradients, clip.init(gradients))
+    np.testing.assert_allclose(got["encoder"], [0.6, 0.8], rtol=1e-6)
+    np.testing.assert_allclose(got["discriminator"]["head"], [0, 1], rtol=1e-6)
+    alone, _ = clip.update({"dit": jnp.array([0.3, 0.4])}, optax.EmptyState())
+    np.testing.assert_allclose(alone["dit"], [0.3, 0.4], rtol=1e-6)

@@ -186,7 +186,7 @@ class LossConfig:
     discriminator_start: int = 0  # the step from which on the discriminator learns
     adversarial_start: int = 0  # and from which on the autoencoder learns from it
     regularise_every: int = 16  # steps
-    regularisation: float = 100.0  # weight of (D(x) - D(x + regularisation_noise e))^2
+    regularisation: float = 1.0  # weight of (D(x) - D(x + regularisation_noise e))^2
     regularisation_noise: float = 0.1
 
     def __post_init__(self):

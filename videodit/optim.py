@@ -4,8 +4,7 @@ import jax
 import optax
 
 from videodit.config import OptimConfig
-
-ADVERSARY = "discriminator"  # parameters of a game's other player: clipped on their own
+from videodit.models.discriminator import NAME, without_discriminator
 
 
 def make_schedule(cfg: OptimConfig, steps: int) -> optax.Schedule:
@@ -35,13 +34,13 @@ def make_optimizer(cfg: OptimConfig, schedule: optax.Schedule) -> optax.Gradient
 
 
 def clip_players(clip_norm: float) -> optax.GradientTransformation:
-    """Clips the norm of all gradients, but that of an adversary apart from that of the others."""
+    """Clips the norm of all gradients, but those of a discriminator on their own."""
     clip = optax.clip_by_global_norm(clip_norm)
 
     def update(gradients, params=None):
-        adversary = {name: g for name, g in gradients.items() if name == ADVERSARY}
-        others = {name: g for name, g in gradients.items() if name != ADVERSARY}
-        parts = [clip.update(part, optax.EmptyState())[0] for part in (adversary, others)]
+        others = without_discriminator(gradients)
+        adversary = {NAME: gradients[NAME]} if NAME in gradients else {}
+        parts = [clip.update(part, optax.EmptyState())[0] for part in (others, adversary)]
         return parts[0] | parts[1]
 
     return optax.stateless(update)

@@ -104,20 +104,16 @@ def vgg_features(weights: Weights, images):
 
 
 def _cosines(images):
-    n, height, width, colours = images.shape
-    flat = images.transpose(0, 3, 1, 2).reshape(n * colours, height, width, 1)
-    x = _convolve(flat, _cosine_kernels(), "VALID")
-    x = x.reshape(n, colours, *x.shape[1:]).transpose(0, 2, 3, 1, 4)
-    return x.reshape(*x.shape[:3], -1)
-
-
-def _cosine_kernels() -> np.ndarray:
-    """4 4 1 15: the orthonormal two-dimensional cosine transform (DCT-II) but its mean."""
+    """N H W 3 -> N h w 45: the orthonormal DCT-II of every window, but its mean."""
     k, x = np.arange(WINDOW)[:, None], np.arange(WINDOW)
     basis = np.cos(np.pi * (2 * x + 1) * k / (2 * WINDOW)) * (2 / WINDOW) ** 0.5
     basis[0] *= 0.5**0.5
-    kernels = np.einsum("ka,lb->abkl", basis, basis).reshape(WINDOW, WINDOW, 1, -1)
-    return kernels[..., 1:].astype(np.float32)
+    x = images
+    for axis in (1, 2):
+        places = x.shape[axis] - WINDOW + 1
+        parts = [jax.lax.slice_in_dim(x, j, j + places, axis=axis) for j in range(WINDOW)]
+        x = jnp.stack(parts, axis=-1) @ basis.T.astype(np.float32)
+    return x.reshape(*x.shape[:4], -1)[..., 1:].reshape(*x.shape[:3], -1)
 
 
 def _convolve(x, kernel, padding: str):

@@ -82,8 +82,8 @@ class Losses:
             judge = jax.lax.stop_gradient(params)
             fool = lambda x: -(target.weights * self._logits(judge, x, target)).sum()
             report["adversarial"], pull = jax.value_and_grad(fool)(output)
-            started = (step >= self.cfg.adversarial_start).astype(jnp.float32)
-            return loss, started * self.cfg.adversarial * balance(pull, gradient, target), report
+            pull = self.cfg.adversarial * balance(pull, gradient, target)
+            return loss, jnp.where(step >= self.cfg.adversarial_start, pull, 0), report
 
         def rest():
             none = jnp.zeros(())

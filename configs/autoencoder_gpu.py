@@ -1,0 +1,52 @@
+"""Video autoencoder of size S on one H100 in at most 10 minutes: the film and the worlds.
+
+  python -m tools.film --out=runs/film
+  python -m tools.curate --input=runs/film --out=runs/data/film --val_fraction=0.1 \
+    --shapes=168x96x33@24,128x128x33@24,96x168x33@24,168x96x1
+  for world in sprites stage rooms survival maze; do
+    python -m tools.make_worlds --world=$world --clips=4000 --out=runs/data/$world \
+      --sides=64,128 --frames=17,33 --fps=12,24 --tokens=2304
+  done
+  python -m videodit.main --config=configs/autoencoder_gpu.py --workdir=runs/autoencoder_gpu
+
+Hardware: one H100 with 16 CPU cores (`pip install -e .[cuda,worlds]`).
+Expectation: not run on a GPU yet; --config=configs/autoencoder_gpu.py:smoke runs two steps of it
+on a CPU.
+
+How long it takes, by arithmetic. Clips of at most 17 frames at 128 pixels are 1280 tokens of 4x8x8,
+two in a row; a step has 16 rows of 2560, 41k tokens. A token needs, forward and backward,
+  products   6 x 2 stacks x 6 layers x (4 x 384 x 512 + 2 x 384 x 1536) = 142 MFLOP
+  attention  4 x 512 x 2560 keys (the whole row) x 12 layers x 3, and a third more as it is
+             computed twice = 252 MFLOP,
+so a step 16 TFLOP: 65 ms at 25 % of the 989 TFLOP/s of bfloat16, and 4,000 steps 4.4 minutes. The
+other half is for compilation, evaluations, and for decoding, which must bring 32 clips a step: 270
+a second are enough for 8 minutes.
+"""
+
+from configs.common import variant
+from videodit.config import defaults
+
+WORLDS = ("sprites", "stage", "rooms", "survival", "maze")
+
+
+def get_config(arg: str | None = None):
+    config = defaults()
+    config.task, config.steps = "autoencoder", 4000
+    config.autoencoder.update(size="S", patch=(4, 8, 8), channels=16)
+    config.losses.perceptual = 0.02
+    config.data.update(
+        mixture=(("runs/data/film", 0.5), *((f"runs/data/{name}", 0.1) for name in WORLDS)),
+        row_tokens=2560,
+        text_tokens=0,
+        max_segments=16,
+        batch_rows=16,
+        rows_per_window=256,
+        workers=14,
+    )
+    config.data.sampling.update(sides=((0, 96, 128),), seconds=((0, 0.6, 0.71),))
+    config.text.workdir = "runs/data/film"
+    config.optim.update(learning_rate=1e-3, warmup_steps=200, ema_decay=0.998)
+    config.compute.remat = "dots"
+    config.log_every, config.eval_every, config.save_every = 20, 1000, 2000
+    config.eval_batches = 8
+    return variant(config, arg)
