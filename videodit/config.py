@@ -43,7 +43,7 @@ class TaskWeights:
 
     generate: float = 1.0  # nothing given: text to video, text to image
     animate: float = 0.0  # the first latent frame is given
-    extend: float = 0.0  # the first half is given
+    extend: float = 0.0  # about the first half is given, in whole chunks of the autoencoder
     prepend: float = 0.0  # the last half is given
     connect: float = 0.0  # the first and the last latent frame are given
     inpaint: float = 0.0  # all but a box is given
