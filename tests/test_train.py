@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from packs import tiny_config
 
+from videodit.codec import Codec
 from videodit.config import ConfigError
 from videodit.metrics import read_metrics
 from videodit.train import train
@@ -154,6 +155,23 @@ def test_a_stage_starts_from_the_weights_of_the_one_before(tmp_path):
     other = dataclasses.replace(longer, dit=dataclasses.replace(longer.dit, modulation="shared"))
     with pytest.raises(ConfigError, match=r"another config.*dit.modulation"):
         train(other, tmp_path / "third")
+
+
+def test_a_discriminator_is_its_runs_own(tmp_path):
+    changes = {"losses__adversarial": 1.0, "steps": 1}
+    first = train(short("autoencoder", **changes), tmp_path / "first")
+    assert "discriminator" in first["params"] and "discriminator" not in first["ema"]
+    frames = np.zeros((5, 16, 16, 3), np.uint8)
+    assert Codec.read(tmp_path / "first").reconstruct(frames, 8.0).shape == frames.shape
+    line = losses(tmp_path / "first")[1]
+    assert {"squared_error", "kl", "adversarial", "discriminator"} < set(line)
+
+    with pytest.raises(ConfigError, match=r"of discriminator 'smoke', not 'none'"):
+        train(short("autoencoder", steps=2), tmp_path / "first")
+    second = train(
+        short("autoencoder", init_from=str(tmp_path / "first"), **changes), tmp_path / "second"
+    )
+    assert int(second["step"]) == 1 and "discriminator" in second["params"]
 
 
 def test_a_checkpoint_of_another_config_is_refused_and_kept(tmp_path):

@@ -27,7 +27,7 @@ from videodit.models.autoencoder import (
 )
 from videodit.models.discriminator import NAME, without_discriminator
 from videodit.sharding import replicate
-from videodit.tasks.losses import Losses, Target, only_gradient, with_gradient
+from videodit.tasks.losses import Losses, Target, with_gradients
 from videodit.tasks.task import Drawing
 from videodit.tasks.views import cells, segment_one_hot
 
@@ -92,16 +92,19 @@ class AutoencoderTask:
         target = Target(batch, place, pixels, mask, weights)
         output, kl = self._reconstruct_noisily(coders, target, key)
 
+        # The terms are differentiated here, once: the adversary is to be balanced with them.
         still = jax.lax.stop_gradient(output)
         terms = jax.value_and_grad(self.losses.reconstruction, has_aux=True)
         (value, parts), gradient = terms(still, target, frozen["features"], crop_key)
         parts["kl"] = (weights * kl).sum()
         if self.losses.cfg.network:
-            judged, pull, report = self.losses.adversary(
-                params[NAME], still, gradient, target, judge_key, step
+            judge = jax.lax.stop_gradient(params[NAME])
+            grads, pull, report = self.losses.adversary(
+                judge, still, gradient, target, judge_key, step
             )
-            value, gradient, parts = value + only_gradient(judged), gradient + pull, parts | report
-        return with_gradient(value, output, gradient) + self.losses.cfg.kl * parts["kl"], parts
+            value = with_gradients(value, params[NAME], grads)
+            gradient, parts = gradient + pull, parts | report
+        return with_gradients(value, output, gradient) + self.losses.cfg.kl * parts["kl"], parts
 
     def _reconstruct_noisily(self, coders, target: Target, key):
         """Pixels B L P decoded from a sample of the posterior, and its KL B L."""

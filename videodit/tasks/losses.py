@@ -69,25 +69,26 @@ class Losses:
         return total, parts
 
     def adversary(self, params, output, gradient, target: Target, key, step):
-        """What the discriminator with `params` makes of a reconstruction.
+        """What follows from a reconstruction `output` for the discriminator with `params`.
 
-        `gradient`: B L P, of the terms above at the reconstruction `output`. Returns the
-        discriminator's loss, the adversarial gradient B L P at the reconstruction, which is that
-        of -D(output) with a norm of cfg.adversarial times that of `gradient` at each clip, and
-        what to report. All are 0 before cfg.discriminator_start.
+        `gradient`: B L P, of the terms above at the reconstruction. Returns the gradients of the
+        discriminator's loss at `params`; the adversarial gradient B L P at the reconstruction,
+        which is that of -D(output) with a norm of cfg.adversarial times that of `gradient` at each
+        clip; and what to report. All are 0 before cfg.discriminator_start.
         """
 
         def learn():
-            loss, report = self._discriminator_loss(params, output, target, key, step)
-            judge = jax.lax.stop_gradient(params)
-            fool = lambda x: -(target.weights * self._logits(judge, x, target)).sum()
-            report["adversarial"], pull = jax.value_and_grad(fool)(output)
+            grads, loss = self._discriminator_gradients(params, output, target, key, step)
+            fool = lambda x: -(target.weights * self._logits(params, x, target)).sum()
+            fooled, pull = jax.value_and_grad(fool)(output)
             pull = self.cfg.adversarial * balance(pull, gradient, target)
-            return loss, jnp.where(step >= self.cfg.adversarial_start, pull, 0), report
+            pull = jnp.where(step >= self.cfg.adversarial_start, pull, 0)
+            return grads, pull, {"discriminator": loss, "adversarial": fooled}
 
         def rest():
             none = jnp.zeros(())
-            return none, jnp.zeros_like(output), {"discriminator": none, "adversarial": none}
+            zeros = jax.tree.map(jnp.zeros_like, (params, output))
+            return *zeros, {"discriminator": none, "adversarial": none}
 
         return jax.lax.cond(step >= self.cfg.discriminator_start, learn, rest)
 
@@ -119,24 +120,34 @@ class Losses:
     def _logits(self, params, pixels, target):
         return self.judge(params, pixels * target.mask, target.cells)
 
-    def _discriminator_loss(self, params, output, target, key, step):
-        """Hinge loss, and now and then the approximate R1 of arXiv:2501.08316 (section 3.3)."""
-        cfg, batch = self.cfg, target.batch
-        real = self._logits(params, target.pixels, target)
-        fake = self._logits(params, output, target)
-        loss = (target.weights * hinge(real, fake)).sum()
+    def _discriminator_gradients(self, params, output, target, key, step):
+        """Of the hinge loss, which is returned too, and now and then of the roughness."""
+        cfg = self.cfg
 
-        def roughness():
-            values = target.pixels.shape[-1]
-            noise = token_noise(key, batch.sample_ids, batch.segment_ids, batch.positions, values)
-            near = target.pixels + cfg.regularisation_noise * noise
-            change = jnp.square(real - self._logits(params, near, target))
-            return (target.weights * change).sum()
+        def loss(params):
+            real = self._logits(params, target.pixels, target)
+            fake = self._logits(params, output, target)
+            return (target.weights * hinge(real, fake)).sum()
 
-        now = step % cfg.regularise_every == 0
-        rough = jax.lax.cond(now, roughness, lambda: jnp.zeros_like(loss))
-        total = loss + cfg.regularise_every * cfg.regularisation * rough
-        return total, {"discriminator": loss}
+        def roughness(params):
+            return self._roughness(params, target, key)
+
+        value, grads = jax.value_and_grad(loss)(params)
+        rough = jax.lax.cond(
+            step % cfg.regularise_every == 0,
+            lambda: jax.grad(roughness)(params),
+            lambda: jax.tree.map(jnp.zeros_like, params),
+        )
+        scale = cfg.regularise_every * cfg.regularisation
+        return jax.tree.map(lambda a, b: a + scale * b, grads, rough), value
+
+    def _roughness(self, params, target, key):
+        """The approximate R1 of arXiv:2501.08316: (D(x) - D(x + s e))^2 at original pixels x."""
+        batch, values = target.batch, target.pixels.shape[-1]
+        noise = token_noise(key, batch.sample_ids, batch.segment_ids, batch.positions, values)
+        near = target.pixels + self.cfg.regularisation_noise * noise
+        change = self._logits(params, target.pixels, target) - self._logits(params, near, target)
+        return (target.weights * jnp.square(change)).sum()
 
 
 def balance(pull, gradient, target: Target):
@@ -153,14 +164,11 @@ def balance(pull, gradient, target: Target):
     return pull * to_tokens(one_hot, scale)
 
 
-def with_gradient(value, x, gradient):
-    """`value` as it is, whose gradient at x is the one given."""
-    return value + only_gradient((x * jax.lax.stop_gradient(gradient)).sum())
-
-
-def only_gradient(value):
-    """0, with the gradient of `value`."""
-    return value - jax.lax.stop_gradient(value)
+def with_gradients(value, at, gradients):
+    """`value` as it is, whose gradients at the arrays of the tree `at` are the ones given."""
+    pairs = zip(jax.tree.leaves(at), jax.tree.leaves(jax.lax.stop_gradient(gradients)))
+    product = sum((x * gradient).sum() for x, gradient in pairs)
+    return value + product - jax.lax.stop_gradient(product)
 
 
 def _pixel_mean(error, target: Target):
