@@ -18,7 +18,7 @@ import numpy as np
 from absl import app, flags
 
 from videodit.codec import Codec
-from videodit.config import ConfigError
+from videodit.config import ConfigError, refuse
 
 FPS = 24.0
 MEMORY_FRAMES = (200, 2000)
@@ -84,8 +84,7 @@ def main(_) -> None:
     try:
         stream(Codec.read(args.workdir), args.frames, parse_size(args.size))
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        refuse(error)
     print(json.dumps(own_peak()))
 
 

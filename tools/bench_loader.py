@@ -12,7 +12,6 @@ import dataclasses
 import hashlib
 import itertools
 import multiprocessing
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +25,7 @@ from absl import logging as absl_logging
 from array_record.python.array_record_module import ArrayRecordReader
 
 from videodit.command_line import CONFIG, parse_flags, read_config
-from videodit.config import Config, ConfigError, DataConfig, TextConfig
+from videodit.config import Config, ConfigError, DataConfig, TextConfig, refuse
 from videodit.data.loader import host_batches, make_reader, train_batches
 from videodit.data.packing import PackedBatch, row_of
 from videodit.data.plan import Plan, Row
@@ -309,8 +308,7 @@ def main(argv):
             raise ConfigError(f"unexpected argument {argv[1]!r}")
         run(config_of_flags())
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        refuse(error)
 
 
 if __name__ == "__main__":

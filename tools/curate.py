@@ -16,7 +16,6 @@ the films that are done are not cut again.
 
 import hashlib
 import os
-import sys
 from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +33,7 @@ from tools.shards import (
     write_catalog,
     write_shard,
 )
-from videodit.config import ConfigError, check
+from videodit.config import ConfigError, check, refuse
 from videodit.data.catalog import Catalog
 from videodit.data.cropping import cropper
 from videodit.data.video import CLIP_OPTIONS, decode
@@ -158,8 +157,7 @@ def main(_) -> None:
             max_clips=args.max_clips,
         )
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        refuse(error)
 
 
 if __name__ == "__main__":

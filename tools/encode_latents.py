@@ -19,7 +19,6 @@ import itertools
 import json
 import logging
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -35,7 +34,15 @@ from jax.experimental import multihost_utils
 
 from tools.shards import Progress, is_finished, read_rows, replacing, write_records
 from videodit.checkpoint import read_config, restore_ema
-from videodit.config import SYNTHETIC, Config, ConfigError, MeshConfig, SamplingConfig, check
+from videodit.config import (
+    SYNTHETIC,
+    Config,
+    ConfigError,
+    MeshConfig,
+    SamplingConfig,
+    check,
+    refuse,
+)
 from videodit.data import patches, storage
 from videodit.data.catalog import Catalog
 from videodit.data.draws import Sampler
@@ -341,8 +348,7 @@ def main(argv: list[str]) -> None:
         if jax.process_count() > 1:  # or the first to end would take the others down
             multihost_utils.sync_global_devices("encode_latents")
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        refuse(error)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from videodit.config import ConfigError
+from videodit.config import ConfigError, refuse
 
 FILM = "big_buck_bunny.mp4"
 CAPTIONS = Path(__file__).parent / "data" / "big_buck_bunny_captions.jsonl"
@@ -90,8 +90,7 @@ def main(_) -> None:
     try:
         film = fetch(flags.FLAGS.out)
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        refuse(error)
     print(f"{film}\n{ATTRIBUTION}")
 
 

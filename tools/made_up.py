@@ -8,7 +8,6 @@ hundred is held out. Its tokenizer and its shards do not exist.
 """
 
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from absl import app, flags
 
-from videodit.config import ConfigError, check
+from videodit.config import ConfigError, check, refuse
 from videodit.data.catalog import FILE, SCHEMA, TOKENIZER_KEY
 
 CHUNK = 1 << 18  # clips written at a time
@@ -89,8 +88,7 @@ def main(_) -> None:
     try:
         write(flags.FLAGS.out, flags.FLAGS.clips)
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        refuse(error)
 
 
 if __name__ == "__main__":

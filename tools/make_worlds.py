@@ -14,7 +14,6 @@ with a common FOLDER, give each --hosts=N --host=0, 1, ...; the last to finish w
 import functools
 import hashlib
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -34,7 +33,7 @@ from tools.shards import (
     write_catalog,
     write_shard,
 )
-from videodit.config import ConfigError, check
+from videodit.config import ConfigError, check, refuse
 from videodit.data.catalog import SPLITS, Catalog
 from videodit.data.video import CLIP_OPTIONS
 from videodit.worlds.truth import Truth, truth_file, write_truth
@@ -203,11 +202,9 @@ def main(argv: list[str]) -> None:
             hosts=args.hosts,
         )
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        refuse(error)
     except OSError as error:
-        print(f"error: out={args.out!r}: {error}", file=sys.stderr)
-        sys.exit(2)
+        refuse(f"out={args.out!r}: {error}")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ import collections
 import functools
 import json
 import re
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +26,7 @@ from absl import app, flags
 from tools.clip_shapes import Shapes, clip_seed, define_flags, shapes_from_flags
 from tools.processes import in_processes
 from tools.shards import Progress
-from videodit.config import ConfigError, check
+from videodit.config import ConfigError, check, refuse
 from videodit.data.video import encode, read_frames
 from videodit.worlds.matching import match
 from videodit.worlds.world import WORLDS, Detection, Shape, Slots, open_world
@@ -165,8 +164,7 @@ def main(argv: list[str]) -> None:
             args.world, args.clips, shapes_from_flags(), seed=args.seed, workers=args.workers
         )
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        refuse(error)
     print(format_report(measured))
     if args.out:
         Path(args.out).write_text(json.dumps(measured, indent=2) + "\n")

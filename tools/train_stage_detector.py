@@ -5,7 +5,6 @@
 Writes videodit/worlds/stage_detector.npz. A few minutes; numpy only.
 """
 
-import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from absl import app, flags
 
 from tools.processes import in_processes
 from tools.shards import Progress
-from videodit.config import ConfigError, check
+from videodit.config import ConfigError, check, refuse
 from videodit.worlds import stage_detector as detector
 from videodit.worlds.world import COMBINATIONS, Shape, Slots, open_world
 
@@ -162,8 +161,7 @@ def main(argv: list[str]) -> None:
     try:
         np.savez_compressed(FILE, **train_detector(args.clips, args.workers))
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        refuse(error)
 
 
 if __name__ == "__main__":

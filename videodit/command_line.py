@@ -1,22 +1,22 @@
 """The flag --config of the entries that take one: a file in configs/ and changes of its fields."""
 
-import sys
-
-from absl import app
+from absl import flags
 from ml_collections import config_flags
 
-from videodit.config import ConfigError, from_config_dict
+from videodit.config import ConfigError, from_config_dict, refuse
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="A file in configs/.")
 
 
 def parse_flags(argv):
-    """absl's parser; a mistyped field or file of --config is one line, not a traceback."""
+    """absl's parser; a mistyped flag, field or file of --config is one line, exit status 2."""
     try:
-        return app.parse_flags_with_usage(argv)
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        refuse(" ".join(str(error).split()))
     except (ConfigError, AttributeError) as error:
         message = str(error).encode().decode("unicode_escape")  # ml_collections quotes twice
-        sys.exit("error: --config: " + " ".join(message.split()))
+        refuse("--config: " + " ".join(message.split()))
 
 
 def read_config():

@@ -9,6 +9,7 @@ Functions of the project take the piece they need (`cfg.optim`), never the root.
 import dataclasses
 import difflib
 import json
+import sys
 import typing
 from dataclasses import dataclass, field
 
@@ -20,7 +21,13 @@ RANDOM = "random"  # value of autoencoder.workdir: an untrained autoencoder, for
 
 
 class ConfigError(Exception):
-    """A user's configuration error; entry points print it without a traceback."""
+    """What a user can mend; entry points end with it (`refuse`), without a traceback."""
+
+
+def refuse(error: object) -> typing.NoReturn:
+    """Ends an entry point for what its user can mend: one line, exit status 2."""
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
 
 
 def check(condition: bool, name: str, value: object, expected: str) -> None:

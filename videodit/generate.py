@@ -6,7 +6,6 @@ Many clips at a time: --requests=FILE.jsonl --out=FOLDER, each line {"prompt", "
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 
 import jax
@@ -14,7 +13,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from videodit.checkpoint import check_autoencoder, read_config, restore_ema
-from videodit.config import ConfigError, MeshConfig, SampleConfig, nearest
+from videodit.config import ConfigError, MeshConfig, SampleConfig, nearest, refuse
 from videodit.data.tokenizer import Tokenizer
 from videodit.data.video import write_video
 from videodit.sharding import abstract, join_processes, make_mesh
@@ -125,7 +124,7 @@ def main(argv):
         changes = {name: FLAGS[name].value for name in names if FLAGS[name].value is not None}
         generate(FLAGS.workdir, requests, **changes)
     except ConfigError as error:
-        sys.exit(f"error: {error}")
+        refuse(error)
 
 
 if __name__ == "__main__":

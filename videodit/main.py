@@ -7,7 +7,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from videodit.command_line import parse_flags, read_config
-from videodit.config import ConfigError
+from videodit.config import ConfigError, refuse
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, samples.")
 
@@ -26,7 +26,7 @@ def main(argv):
 
         train(cfg, WORKDIR.value)
     except ConfigError as error:
-        sys.exit(f"error: {error}")
+        refuse(error)
     except KeyboardInterrupt:
         sys.exit("stopped; the same command goes on from the newest checkpoint")
 

@@ -9,7 +9,6 @@ import dataclasses
 import json
 import logging
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from videodit.command_line import parse_flags, read_config
-from videodit.config import SYNTHETIC, Config, ConfigError
+from videodit.config import SYNTHETIC, Config, ConfigError, refuse
 
 TOPOLOGY = flags.DEFINE_string("topology", None, "Such as v5p:8x8x8, v6e:16x16 or h100:64x8.")
 OUT = flags.DEFINE_string("out", "", "A .json file for the figures.")
@@ -81,7 +80,7 @@ def main(argv):
         if OUT.value:
             Path(OUT.value).write_text(json.dumps(figures, indent=2) + "\n")
     except ConfigError as error:
-        sys.exit(f"error: {error}")
+        refuse(error)
 
 
 if __name__ == "__main__":

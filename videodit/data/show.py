@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import io
 import math
-import sys
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
@@ -22,7 +21,7 @@ from absl import logging as absl_logging
 from PIL import Image
 
 from videodit.command_line import parse_flags, read_config
-from videodit.config import Config, ConfigError
+from videodit.config import Config, ConfigError, refuse
 from videodit.data import packing, patches, pictures
 from videodit.data.catalog import Catalog
 from videodit.data.given import TASKS
@@ -260,8 +259,7 @@ def main(argv: list[str]) -> None:
             write(step, cfg.autoencoder.patch, folder)
             print(f"Wrote {folder}/index.html, {folder}/pack.png and {len(step.rows)} rows")
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        refuse(error)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 The usual distance (FVD, arXiv:1812.01717) compares features of a trained video network. Where none
 is to be had, RANDOM_FEATURES stand in: they see texture, edges and motion of a few pixels, and
-neither content nor brightness. Distances of different features cannot be compared: say which were used.
+neither content nor brightness. Distances of different features cannot be compared: say which.
 """
 
 import jax
