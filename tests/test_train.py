@@ -11,7 +11,8 @@ from packs import tiny_config
 
 from videodit.codec import Codec
 from videodit.config import ConfigError
-from videodit.metrics import read_metrics
+from videodit.metrics import has_line, read_metrics
+from videodit.preemption import Preempted, Preemption
 from videodit.train import train
 
 LEAVE_OUT = {"time", "step_seconds", "tokens_per_second", "seconds_left"}
@@ -38,6 +39,19 @@ def short(task="diffusion", steps=5, **changes):
 
 def losses(workdir):
     return [{k: v for k, v in line.items() if k not in LEAVE_OUT} for line in read_metrics(workdir)]
+
+
+def test_a_run_that_is_asked_to_leave_saves_and_goes_on_as_if_it_had_not(tmp_path, monkeypatch):
+    cfg = short("autoencoder", steps=5, save_every=5, eval_every=3)
+    whole = train(cfg, tmp_path / "whole")
+    monkeypatch.setattr(Preemption, "reached", lambda self, step: step == 3)  # evaluation is due
+    with pytest.raises(Preempted, match="saved after step 3"):
+        train(cfg, tmp_path / "left")
+    assert not has_line(tmp_path / "left", 3, "eval")
+    monkeypatch.setattr(Preemption, "reached", lambda self, step: False)
+    went_on = train(cfg, tmp_path / "left")
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(whole), jax.device_get(went_on))
+    assert losses(tmp_path / "left") == losses(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("task", ["autoencoder", "diffusion"])

@@ -22,9 +22,14 @@ def main(argv):
         from videodit.sharding import join_processes  # after the flags: jax takes a second
 
         join_processes(cfg.mesh)
+        from videodit.preemption import STATUS, Preempted
         from videodit.train import train
 
-        train(cfg, WORKDIR.value)
+        try:
+            train(cfg, WORKDIR.value)
+        except Preempted as stop:
+            print(stop, file=sys.stderr)
+            sys.exit(STATUS)
     except ConfigError as error:
         refuse(error)
     except KeyboardInterrupt:

@@ -93,6 +93,12 @@ def read_metrics(workdir: str | os.PathLike) -> list[dict]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
+def has_line(workdir: str | os.PathLike, step: int, kind: str) -> bool:
+    """Whether metrics of this kind were written after `step` steps."""
+    lines = read_metrics(workdir)
+    return any(line["step"] == step and line["kind"] == kind for line in lines)
+
+
 def _drop_after(path: Path, step: int) -> None:
     old = read_metrics(path.parent) if step else []
     kept = [record for record in old if record["step"] <= step]

@@ -29,8 +29,9 @@ from videodit.data.loader import make_pool, train_batches, validation_batches
 from videodit.data.plan import Plan
 from videodit.data.sources import open_source, open_tokenizer
 from videodit.data.tokenizer import Tokenizer
-from videodit.metrics import MetricWriter, StepTimer, format_count
+from videodit.metrics import MetricWriter, StepTimer, format_count, has_line
 from videodit.optim import make_optimizer, make_schedule
+from videodit.preemption import Preempted, Preemption
 from videodit.sharding import abstract, axis_size, check_same, first_alone, make_mesh
 from videodit.step import make_eval_step, make_init, make_train_step, merge, summarize
 from videodit.tasks.autoencoder import AutoencoderTask
@@ -46,7 +47,8 @@ def train(cfg: Config, workdir: str) -> dict:
     """Trains `cfg` in `workdir` from its newest checkpoint or from the start; returns the state.
 
     Writes config.json, metrics.jsonl, tensorboard/, draws/, checkpoints/ and at the end
-    summary.json. Raises ConfigError for what a user can mend.
+    summary.json. Raises ConfigError for what a user can mend, and Preempted after SIGTERM, when
+    it has saved.
     """
     mesh = make_mesh(cfg.mesh)
     logger.info("mesh %s: %d of %d devices", dict(mesh.shape), mesh.size, jax.device_count())
@@ -55,8 +57,8 @@ def train(cfg: Config, workdir: str) -> dict:
         tokenizer = open_tokenizer(cfg.text.workdir)
         check_run(workdir, cfg, tokenizer)
         check_rows(cfg)
-        with closing(Data(cfg, tokenizer)) as data:
-            return _train(cfg, Path(workdir), data)
+        with closing(Data(cfg, tokenizer)) as data, closing(Preemption()) as preemption:
+            return _train(cfg, Path(workdir), data, preemption)
 
 
 class Data:
@@ -93,7 +95,7 @@ class Data:
             self._pool.close()
 
 
-def _train(cfg: Config, workdir: Path, data: Data) -> dict:
+def _train(cfg: Config, workdir: Path, data: Data, preemption: Preemption) -> dict:
     plan, tokenizer = data.plan, data.tokenizer
     cfg = dataclasses.replace(cfg, data=plan.cfg)
 
@@ -136,6 +138,7 @@ def _train(cfg: Config, workdir: Path, data: Data) -> dict:
     eval_step = make_eval_step(task)
     writer = MetricWriter(workdir, cfg.steps, resume_step=first)
     timer = StepTimer(first, cfg.steps)
+    owed = not has_line(workdir, first, "eval")  # a run that was asked to leave did not evaluate
     pending = deque()  # metrics on the device, of steps that may still be running
 
     def evaluate(step):
@@ -164,16 +167,21 @@ def _train(cfg: Config, workdir: Path, data: Data) -> dict:
     with closing(data.train_batches(first)) as batches:
         for step in range(first, cfg.steps + 1):
             last, new = step == cfg.steps, step != first
-            evaluates = step == 0 or (new and (last or step % cfg.eval_every == 0))
-            saves = new and (last or step % cfg.save_every == 0)
+            evaluates = step == 0 or ((new or owed) and (last or step % cfg.eval_every == 0))
+            leaves = preemption.reached(step) and not last
+            saves = new and (last or leaves or step % cfg.save_every == 0)
             while pending and (evaluates or saves):  # a resumed run will not report them again
                 report(*pending.popleft())
             began = time.perf_counter()
-            if evaluates:
+            if evaluates and not leaves:
                 evaluate(step)
             if saves:
                 checkpoints.save(step, state, step)
             timer.pause(time.perf_counter() - began)
+            if leaves:
+                checkpoints.close()
+                writer.close()
+                raise Preempted(f"asked to leave; saved after step {step} of {workdir}")
             if last:
                 break
             batch = next(batches)
