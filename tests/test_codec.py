@@ -96,8 +96,13 @@ def test_tiles_of_a_model_without_attention_are_the_whole_frame(model):
 
 def test_a_tile_is_larger_than_its_overlaps(model):
     cfg, params, _ = model
-    with pytest.raises(ConfigError, match="tile=64: expected 0 or more than twice overlap=32"):
-        Codec(cfg.autoencoder, cfg.compute, params, tile=64)
+    for tile, overlap, message in (
+        (64, 32, "tile=64: expected 0 or more than twice overlap=32"),
+        (8, 2, "tile=8: expected more patches than overlap=2 has"),  # each is one of 8 pixels
+        (-8, -40, "overlap=-40: expected 0 or more"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            Codec(cfg.autoencoder, cfg.compute, params, tile=tile, overlap=overlap)
 
 
 def test_frames_of_two_sizes_are_refused(model):

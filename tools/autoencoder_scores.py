@@ -50,7 +50,8 @@ class Scorer:
 
     def __init__(self, codec: Codec, linear_codes: dict[str, LinearCode], lpips: str = ""):
         self.codec, self.linear_codes = codec, linear_codes
-        self.perceptual, self._weights = read_features(lpips or MULTISCALE)
+        self.perceptual, weights = read_features(lpips or MULTISCALE, "--lpips")
+        self._weights = jax.device_put(weights)
         self.coders = [OURS, *linear_codes, H264]
         self._gaussians = {}
 

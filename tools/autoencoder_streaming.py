@@ -67,7 +67,8 @@ def peak_memory(workdir: str, frames: int, size: str) -> dict[str, int]:
         [*command, f"--frames={frames}", f"--size={size}"], capture_output=True, text=True
     )
     if done.returncode:
-        raise ConfigError(f"streaming {frames} frames: {done.stderr.strip().splitlines()[-1]}")
+        said = done.stderr.strip().splitlines() or [f"its process ended with {done.returncode}"]
+        raise ConfigError(f"streaming {frames} frames: {said[-1]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -36,14 +36,19 @@ class Codec:
     """encode_stream and decode_stream of one autoencoder, on one device.
 
     `tile` and `overlap` are sides in pixels, rounded up to whole patches; tile 0 codes every frame
-    in one piece. Raises ConfigError if a tile is not larger than twice the overlap.
+    in one piece. Raises ConfigError if a tile is not larger than twice the overlap, or not larger
+    than the overlap once both are rounded.
     """
 
     def __init__(
         self, cfg: AutoencoderConfig, compute: ComputeConfig, params, *, tile=0, overlap=32
     ):
+        check(overlap >= 0, "overlap", overlap, "0 or more")
         check(tile == 0 or tile > 2 * overlap, "tile", tile, f"0 or more than twice {overlap=}")
-        self.cfg, self.compute, self.params = cfg, compute, params
+        sizes = [(_up(tile, side), _up(overlap, side)) for side in cfg.patch[1:]]
+        larger = all(cells > shared for cells, shared in sizes)
+        check(tile == 0 or larger, "tile", tile, f"more patches than {overlap=} has")
+        self.cfg, self.compute, self.params = cfg, compute, jax.device_put(params)
         self.tile, self.overlap = tile, overlap
         _, self._apply = make_autoencoder(cfg, compute)
         self._steps = {method: self._make_step(method) for method in ("encode", "decode")}
@@ -101,8 +106,8 @@ class Codec:
 
     def _tiles(self, method, grid, fps) -> "_Tiles":
         sides = self.cfg.patch[1:]
-        tile = [-(-self.tile // side) for side in sides] if self.tile else grid
-        return _Tiles(self, method, grid, tile, [-(-self.overlap // side) for side in sides], fps)
+        tile = [_up(self.tile, side) for side in sides] if self.tile else grid
+        return _Tiles(self, method, grid, tile, [_up(self.overlap, side) for side in sides], fps)
 
     def _make_step(self, method):
         def step(params, values, cells, past):
@@ -200,6 +205,11 @@ def spans(size: int, tile: int, overlap: int) -> list[range]:
     count = -(-(size - overlap) // (tile - overlap))
     starts = np.rint(np.linspace(0, size - tile, count)).astype(int).tolist()
     return [range(start, start + tile) for start in starts]
+
+
+def _up(pixels: int, side: int) -> int:
+    """The patches with this side that hold so many pixels."""
+    return -(-pixels // side)
 
 
 def _slice(span: range, scale: int = 1) -> slice:

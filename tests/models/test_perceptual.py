@@ -5,7 +5,6 @@ from scipy.fft import dctn
 from scipy.signal import correlate2d
 
 from videodit.config import ConfigError
-from videodit.models import perceptual
 from videodit.models.perceptual import (
     VGG_BLOCKS,
     distances,
@@ -118,6 +117,7 @@ def test_features_are_named_and_a_bad_file_is_refused(tmp_path):
     np.savez(path, **arrays)
     with pytest.raises(ConfigError, match=r"expected arrays features.7.bias, lin3.model.1.weight"):
         read_lpips(path)
-    (tmp_path / "text.npz").write_text("text")
-    with pytest.raises(ConfigError, match=r"losses.perceptual_features=.*text.npz"):
-        perceptual.read_lpips(tmp_path / "text.npz")
+    for content in (b"", b"text", b"PK\x03\x04", b"\x93NUMPY"):
+        (tmp_path / "bad.npz").write_bytes(content)
+        with pytest.raises(ConfigError, match=r"--lpips='.*bad.npz': File is not a zip file"):
+            read_features(str(tmp_path / "bad.npz"), "--lpips")

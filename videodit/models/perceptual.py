@@ -6,6 +6,7 @@ VGG-16 network that the user brings, compared as LPIPS does (arXiv:1801.03924). 
 matrices (arXiv:1508.06576) compares which features go together, wherever they are: textures.
 """
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from videodit.config import MULTISCALE, ConfigError
 
+FIELD = "losses.perceptual_features"  # of the config
 SCALES = 3
 WINDOW = 4  # pixels of a cosine transform
 MIN_SIDE = 16  # pixels: both kinds of features halve a picture several times
@@ -28,12 +30,15 @@ LPIPS_SCALE = np.array([0.458, 0.448, 0.450], np.float32)
 Weights = Mapping[str, jax.Array]  # empty for the multiscale features
 
 
-def read_features(name: str) -> tuple[str, dict[str, np.ndarray]]:
-    """What reports call the features, and their weights: of "multiscale", or of an .npz file."""
-    return (MULTISCALE, {}) if name == MULTISCALE else ("lpips", read_lpips(name))
+def read_features(name: str, field: str = FIELD) -> tuple[str, dict[str, np.ndarray]]:
+    """What reports call the features, and their weights: of "multiscale", or of an .npz file.
+
+    `field`: what errors call it.
+    """
+    return (MULTISCALE, {}) if name == MULTISCALE else ("lpips", read_lpips(name, field))
 
 
-def read_lpips(path: str | Path) -> dict[str, np.ndarray]:
+def read_lpips(path: str | Path, field: str = FIELD) -> dict[str, np.ndarray]:
     """The weights of LPIPS with VGG-16: float32 arrays under the names that PyTorch gives them.
 
     features.I.weight (out, in, 3, 3) and features.I.bias of torchvision's vgg16, for the I of
@@ -42,13 +47,13 @@ def read_lpips(path: str | Path) -> dict[str, np.ndarray]:
       state = {**torchvision.models.vgg16(weights="DEFAULT").state_dict(), **torch.load(lpips_vgg)}
       np.savez("lpips.npz", **{k: v.numpy() for k, v in state.items() if k[:3] in ("fea", "lin")})
 
-    Raises ConfigError if the file cannot be read or lacks one.
+    Raises ConfigError naming `field` if the file cannot be read or lacks one.
     """
-    field = f"losses.perceptual_features={str(path)!r}"
+    field = f"{field}={str(path)!r}"
     try:
-        with np.load(path) as file:
+        with zipfile.ZipFile(path), np.load(path) as file:
             arrays = dict(file)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise ConfigError(f"{field}: {error}") from None
     convolutions = [index for block in VGG_BLOCKS for index in block]
     names = [f"features.{i}.{part}" for i in convolutions for part in ("weight", "bias")]
