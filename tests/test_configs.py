@@ -38,7 +38,7 @@ def test_an_unknown_variant_is_named(name):
     "name, millions", [("dit_s", 33), ("dit_b", 130), ("dit_l", 458), ("dit_xl", 675)]
 )
 def test_real_sizes_have_the_parameters_of_their_class(name, millions):
-    """DiT's table 1 (arXiv:2212.09748), to which cross-attention and captions add a sixth to a half."""
+    """DiT's table 1 (arXiv:2212.09748), to which the text adds a sixth to a half."""
     config = load(name).get_config()
     config.data.text_tokens = 4096  # which the plan chooses, from captions
     cfg = from_config_dict(config)

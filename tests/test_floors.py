@@ -10,7 +10,7 @@ FLOORS = (
     {"config", "sharding", "command_line"},
     {"nn/", "diffusion/", "data/", "worlds/", "flops", "digest"},
     {"models/", "eval/"},
-    {"tasks/", "optim", "checkpoint", "codec", "metrics", "preemption"},
+    {"tasks/", "optim", "checkpoint", "codec", "metrics", "preemption", "goodput"},
     {"step"},
     {"train", "scaling/"},
     {"main", "generate", "plan", "sweep", "app", "data/show"},

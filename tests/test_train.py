@@ -15,7 +15,10 @@ from videodit.metrics import has_line, read_metrics
 from videodit.preemption import Preempted, Preemption
 from videodit.train import train
 
-LEAVE_OUT = {"time", "step_seconds", "tokens_per_second", "seconds_left"}
+LEAVE_OUT = {
+    "time", "step_seconds", "tokens_per_second", "seconds_left",
+    "tflops", "data_wait", "compiles",
+}  # fmt: skip
 
 SCHEDULES = {
     "data__sampling__sides": ((0.0, 16.0, 40.0), (2.0, 24.0, 64.0)),

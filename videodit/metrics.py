@@ -13,8 +13,9 @@ import jax
 from tensorboardX import SummaryWriter
 
 FILE = "metrics.jsonl"
-# What is worth a line only where there is any of it.
+# What is worth a line only where there is any of it, and what only programs read.
 QUIET = ("replaced", "tokens_dropped", "flops_saved")
+HIDDEN = ("compiles",)
 WINDOW_SECONDS = 30.0  # speed is the mean over this long
 
 
@@ -99,6 +100,12 @@ def has_line(workdir: str | os.PathLike, step: int, kind: str) -> bool:
     return any(line["step"] == step and line["kind"] == kind for line in lines)
 
 
+def last_step(workdir: str | os.PathLike, kind: str) -> int:
+    """The last step with metrics of this kind; 0 if there is none."""
+    lines = read_metrics(workdir)
+    return max((line["step"] for line in lines if line["kind"] == kind), default=0)
+
+
 def _drop_after(path: Path, step: int) -> None:
     old = read_metrics(path.parent) if step else []
     kept = [record for record in old if record["step"] <= step]
@@ -110,9 +117,9 @@ def _drop_after(path: Path, step: int) -> None:
 def format_line(step: int, total_steps: int, kind: str, values: dict[str, float]) -> str:
     """One line for people, the loss first; `x_stderr` stands behind x, units behind figures.
 
-    Of QUIET, only what is not 0.
+    Of QUIET, only what is not 0; of HIDDEN, nothing.
     """
-    quiet = {name for name in QUIET if not values.get(name)}
+    quiet = {name for name in QUIET if not values.get(name)} | set(HIDDEN)
     names = [name for name in values if not name.endswith("_stderr") and name not in quiet]
     parts = [f"{kind:5} {step:{len(str(total_steps))}}/{total_steps}"]
     for name in sorted(names, key=lambda name: name != "loss"):
@@ -129,8 +136,8 @@ def _format_value(name: str, value: float) -> str:
         return f"{format_count(value)} tokens/s"
     if name == "step_seconds":
         return f"{value * 1000:.0f} ms/step" if value < 10 else f"{value:.1f} s/step"
-    if name == "padding":
-        return f"padding {100 * value:.1f} %"
+    if name in ("padding", "data_wait", "mfu"):
+        return f"{name} {100 * value:.1f} %"
     return f"{name} {value:.4g}"
 
 

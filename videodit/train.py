@@ -29,7 +29,8 @@ from videodit.data.loader import make_pool, train_batches, validation_batches
 from videodit.data.plan import Plan
 from videodit.data.sources import open_source, open_tokenizer
 from videodit.data.tokenizer import Tokenizer
-from videodit.metrics import MetricWriter, StepTimer, format_count, has_line
+from videodit.goodput import Goodput, device_metrics
+from videodit.metrics import MetricWriter, StepTimer, format_count, has_line, last_step
 from videodit.optim import make_optimizer, make_schedule
 from videodit.preemption import Preempted, Preemption
 from videodit.sharding import abstract, axis_size, check_same, first_alone, make_mesh
@@ -98,6 +99,7 @@ class Data:
 def _train(cfg: Config, workdir: Path, data: Data, preemption: Preemption) -> dict:
     plan, tokenizer = data.plan, data.tokenizer
     cfg = dataclasses.replace(cfg, data=plan.cfg)
+    goodput = Goodput()
 
     # State: from the newest checkpoint onto whatever mesh this is, or from the start.
     task = make_task(cfg, tokenizer)
@@ -136,6 +138,7 @@ def _train(cfg: Config, workdir: Path, data: Data, preemption: Preemption) -> di
 
     train_step = make_train_step(task, optimizer, schedule, cfg.optim)
     eval_step = make_eval_step(task)
+    lost = max(last_step(workdir, "train") - first, 0)  # steps that have to be done again
     writer = MetricWriter(workdir, cfg.steps, resume_step=first)
     timer = StepTimer(first, cfg.steps)
     owed = not has_line(workdir, first, "eval")  # a run that was asked to leave did not evaluate
@@ -160,8 +163,11 @@ def _train(cfg: Config, workdir: Path, data: Data, preemption: Preemption) -> di
         speed = timer.update(step, int(values.pop("tokens")))
         if step % cfg.log_every == 0 or step == cfg.steps:
             planned = plan_metrics(plan, task, step - 1)
-            writer.write(step, "train", {**values, **planned, **speed})
+            device = device_metrics(planned.pop("flops"), speed["step_seconds"])
+            wait = {"data_wait": goodput.data_wait()}
+            writer.write(step, "train", {**values, **planned, **device, **wait, **speed})
 
+    goodput.started()
     # The order is a contract: evaluate and save the old state, then fetch the next batch, so that
     # a resumed run sees the very batches, states and evaluations of one that never stopped.
     with closing(data.train_batches(first)) as batches:
@@ -174,9 +180,12 @@ def _train(cfg: Config, workdir: Path, data: Data, preemption: Preemption) -> di
                 report(*pending.popleft())
             began = time.perf_counter()
             if evaluates and not leaves:
-                evaluate(step)
+                with goodput.spent_on("evaluate"):
+                    evaluate(step)
             if saves:
-                checkpoints.save(step, state, step)
+                with goodput.spent_on("save"):
+                    checkpoints.save(step, state, step)
+                goodput.write(workdir, first, step, lost)
             timer.pause(time.perf_counter() - began)
             if leaves:
                 checkpoints.close()
@@ -184,7 +193,8 @@ def _train(cfg: Config, workdir: Path, data: Data, preemption: Preemption) -> di
                 raise Preempted(f"asked to leave; saved after step {step} of {workdir}")
             if last:
                 break
-            batch = next(batches)
+            with goodput.spent_on("data"):
+                batch = next(batches)
             with jax.transfer_guard("disallow"):
                 state, metrics = train_step(state, frozen, batch, key)
             pending.append((step + 1, metrics))
@@ -205,10 +215,13 @@ def _train(cfg: Config, workdir: Path, data: Data, preemption: Preemption) -> di
 
 
 def plan_metrics(plan: Plan, task: Task, step: int) -> dict[str, float]:
-    """What the plan says of a step (data/plan.py), and the share of FLOPs that dropping saves."""
+    """What the plan says of a step (data/plan.py), its useful FLOPs, and the share of them that
+    dropping saves.
+    """
     tokens, whole, text = np.array(plan.lengths(step)).T
-    saved = 1 - task.flops(tokens, text) / task.flops(whole, text)
-    return {**plan.metrics(step, axis_size("batch")), "flops_saved": saved}
+    flops = task.flops(tokens, text)
+    saved = 1 - flops / task.flops(whole, text)
+    return {**plan.metrics(step, axis_size("batch")), "flops": flops, "flops_saved": saved}
 
 
 def read_stage(cfg: Config, tokenizer: Tokenizer, target) -> dict:

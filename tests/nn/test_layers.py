@@ -31,6 +31,12 @@ def test_slots_to_tokens_is_a_lookup_and_back_its_transpose():
     np.testing.assert_allclose(to_slots(one_hot, tokens), sums, rtol=1e-6)
 
 
+def test_slots_are_looked_up_in_full_precision_on_accelerators():
+    one_hot, values = jnp.ones((1, 3, 2)), jnp.ones((1, 2, 4))
+    for product, x in ((to_tokens, values), (to_slots, jnp.ones((1, 3, 4)))):
+        assert "HIGHEST" in jax.jit(product).lower(one_hot, x).as_text()
+
+
 def test_near_levels_have_near_embeddings_and_far_ones_do_not():
     embed = LevelEmbedding(32, rngs=nnx.Rngs(0))
     base, near, far = embed(jnp.array([[0.5, 0.5005, 0.9]]))[0]

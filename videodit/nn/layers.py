@@ -53,18 +53,20 @@ def to_tokens(slot_one_hot, values):
     """Values of slots (B K ...) at the tokens (B L ...) whose one-hot (B L K) is given.
 
     A matrix product and not a gather: the transpose of a gather is a scatter-add whose
-    contention costs several times the whole training step on a GPU.
+    contention costs several times the whole training step on a GPU. In full precision, or
+    accelerators would round float32 values to bfloat16.
     """
     flat = values.reshape(*values.shape[:2], -1)
-    tokens = jnp.einsum("blk,bkd->bld", slot_one_hot.astype(flat.dtype), flat)
+    one_hot = slot_one_hot.astype(flat.dtype)
+    tokens = jnp.einsum("blk,bkd->bld", one_hot, flat, precision="highest")
     return tokens.reshape(*tokens.shape[:2], *values.shape[2:])
 
 
 def to_slots(slot_one_hot, values):
     """Sums of token values (B L ...) over the tokens of each slot: B K ...; transpose of above."""
     flat = values.reshape(*values.shape[:2], -1)
-    out = spec("batch", None, None)
-    sums = jnp.einsum("blk,bld->bkd", slot_one_hot.astype(flat.dtype), flat, out_sharding=out)
+    one_hot, out = slot_one_hot.astype(flat.dtype), spec("batch", None, None)
+    sums = jnp.einsum("blk,bld->bkd", one_hot, flat, precision="highest", out_sharding=out)
     return sums.reshape(*sums.shape[:2], *values.shape[2:])
 
 

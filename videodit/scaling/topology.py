@@ -15,18 +15,17 @@ GIB = 2**30
 
 
 class Chip(NamedTuple):
-    """One accelerator: memory that a program may use in bytes, peak bf16 FLOP/s."""
+    """One accelerator: memory that a program may use, in bytes."""
 
     platform: str
     memory: float
-    flops: float
 
 
 CHIPS = {  # vendors' data sheets
-    "v5e": Chip("tpu", 15.75 * GIB, 197e12),
-    "v5p": Chip("tpu", 95 * GIB, 459e12),
-    "v6e": Chip("tpu", 31.25 * GIB, 918e12),
-    "h100": Chip("cuda", 80e9, 989e12),
+    "v5e": Chip("tpu", 15.75 * GIB),
+    "v5p": Chip("tpu", 95 * GIB),
+    "v6e": Chip("tpu", 31.25 * GIB),
+    "h100": Chip("cuda", 80e9),
 }
 # What XLA asks of a GPU in order to compile for it (a GpuTargetConfigProto).
 H100 = """
@@ -87,7 +86,7 @@ def _cpu(name: str, count: str) -> Topology:
     if not (count.isdigit() and 1 <= int(count) <= available):
         raise ConfigError(f"--topology={name!r}: expected 1 to {available} devices")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / int(count)
-    return Topology(name, Chip("cpu", memory, float("nan")), jax.devices()[: int(count)])
+    return Topology(name, Chip("cpu", memory), jax.devices()[: int(count)])
 
 
 def topology_mesh(cfg: MeshConfig, topology: Topology) -> Mesh:
