@@ -79,6 +79,7 @@ def pretrain_dit(config: ConfigDict, size: str) -> ConfigDict:
     """
     config.task = "diffusion"
     config.dit.size, config.text.size = size, "B"
+    config.autoencoder.update(size="B", patch=(4, 16, 16), channels=48)  # configs/autoencoder_b.py
     config.data.update(row_tokens=16384, text_tokens=0, max_segments=64, workers=16)
     config.data.sampling.update(
         sides=((0, 96, 256),),

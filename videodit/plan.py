@@ -32,7 +32,9 @@ def plan(cfg: Config, topology: str) -> dict:
     from videodit.data.sources import open_tokenizer
     from videodit.scaling.ahead import chip_memory, lower_step
     from videodit.scaling.topology import open_topology, topology_mesh
+    from videodit.train import adopt_autoencoder
 
+    cfg = adopt_autoencoder(cfg)
     text_tokens = cfg.data.text_tokens or cfg.data.row_tokens // TEXT_SHARE
     cfg = dataclasses.replace(cfg, data=dataclasses.replace(cfg.data, text_tokens=text_tokens))
     tokenizer = open_tokenizer(cfg.text.workdir or SYNTHETIC)

@@ -135,14 +135,15 @@ def place(batch: PackedBatch) -> PackedBatch:
     return jax.device_put(batch, _shardings(mesh))
 
 
-def abstract_batch(cfg: DataConfig, values: int) -> PackedBatch:
-    """Shapes, dtypes and shardings of a global batch of tokens of `values` uint8 numbers."""
+def abstract_batch(cfg: DataConfig, values: int, dtype: type = np.uint8) -> PackedBatch:
+    """Shapes, dtypes and shardings of a global batch of tokens of `values` numbers."""
     row = packing.empty_batch(
         1,
         values,
         row_tokens=cfg.row_tokens,
         text_tokens=cfg.text_tokens,
         max_segments=cfg.max_segments,
+        dtype=dtype,
     )
 
     def leaf(x, sharding):

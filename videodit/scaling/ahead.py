@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from videodit.config import Config
@@ -42,7 +43,7 @@ def lower_step(cfg: Config, mesh: Mesh, tokenizer: Tokenizer):
         key = jax.eval_shape(lambda: jax.random.key(cfg.seed))
         frozen = _abstract_frozen(cfg, task, key)
         state = abstract(make_init(task, optimizer), key, frozen)
-        batch = abstract_batch(cfg.data, patch_values(cfg.autoencoder.patch))
+        batch = _abstract_batch(cfg)
         step = make_train_step(task, optimizer, schedule, cfg.optim)
         return step.lower(state, frozen, batch, key), (state, frozen, batch)
 
@@ -66,6 +67,12 @@ def shard_bytes(tree) -> int:
         math.prod(x.sharding.shard_shape(x.shape)) * jnp.dtype(x.dtype).itemsize
         for x in jax.tree.leaves(tree)
     )
+
+
+def _abstract_batch(cfg: Config):
+    if cfg.data.latents:
+        return abstract_batch(cfg.data, cfg.autoencoder.channels, np.float32)
+    return abstract_batch(cfg.data, patch_values(cfg.autoencoder.patch))
 
 
 def _abstract_frozen(cfg: Config, task, key):
