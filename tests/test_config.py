@@ -41,6 +41,7 @@ def test_overrides_reach_the_typed_config():
     ({"data": {"rows_per_window": 12}}, "a multiple of data.batch_rows=8"),
     ({"optim": {"accumulate": 3}}, "optim.accumulate=3: expected a divisor"),
     ({"task": "dit"}, "task='dit'"),
+    ({"autoencoder": {"channels": 769}}, "channels=769: expected at most the 768 numbers"),
     ({"losses": {"l1": -1.0}}, "losses.l1=-1.0: expected 0 or more"),
     ({"losses": {"squared": 0.0}}, "losses.squared=0.0: expected squared or l1 above 0"),
     ({"losses": {"crop": 0}}, "losses.crop=0: expected at least 1"),

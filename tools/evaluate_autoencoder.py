@@ -60,6 +60,8 @@ def evaluate(
     of_shape = clips_of_video(video, shape_clips) if video else clips_of_source(source, shape_clips)
     for shape in asked:
         of_shape(shape)  # fails early
+    if tile:
+        Codec(codec.cfg, codec.compute, codec.params, tile=tile, overlap=overlap_of(codec, tile))
     rows = held_out(source, clips)
     scorer = Scorer(codec, fit_codes(source, codec, fit_clips), lpips)
     scored = [scorer.score(clip) for clip in read(source, rows, "held-out clips scored")]
@@ -128,13 +130,19 @@ def seams(codec: Codec, clip: Clip, tile: int) -> dict | None:
     if not tile and side < SMALLEST_TILED * patch:
         return None
     if tile:
-        overlap = max(tile // 4 // patch, 1) * patch
+        overlap = overlap_of(codec, tile)
     else:
         cells = -(-side // patch)
         overlap = max(cells // 8, 1)
         tile, overlap = -(-(cells + overlap) // 2) * patch, overlap * patch
     name = f"{clip.name}: {width}×{height}, {len(clip.frames)} frames"
     return {"clip": name} | score_seams(codec, clip, tile, overlap)
+
+
+def overlap_of(codec: Codec, tile: int) -> int:
+    """The pixels that tiles of this side share: about a quarter, in whole patches."""
+    patch = max(codec.cfg.patch[1:])
+    return max(tile // 4 // patch, 1) * patch
 
 
 def measure_streaming(codec: Codec, size: str, memory: dict) -> dict:

@@ -9,6 +9,7 @@ Functions of the project take the piece they need (`cfg.optim`), never the root.
 import dataclasses
 import difflib
 import json
+import math
 import sys
 import typing
 from dataclasses import dataclass, field
@@ -171,6 +172,9 @@ class AutoencoderConfig:
         check_positive(self, "autoencoder", ("channels", "chunk", "window"))
         right = len(self.patch) == 3 and min(self.patch) >= 1
         check(right, "autoencoder.patch", self.patch, "frames, height and width, at least 1 each")
+        most = 3 * math.prod(self.patch)
+        expected = f"at most the {most} numbers of a patch"
+        check(self.channels <= most, "autoencoder.channels", self.channels, expected)
         check(self.pca_batches >= 0, "autoencoder.pca_batches", self.pca_batches, "0 or more")
 
 
