@@ -99,6 +99,9 @@ def encode_latents(
     latents are stored in, one of DTYPES. Raises ConfigError.
     """
     check(bool(str(out)), "out", out, "a folder")
+    for name in (*data.split(","), autoencoder):  # whose files have the same names
+        same = os.path.realpath(name) == os.path.realpath(out)
+        check(not same, "out", str(out), f"another folder than {name!r}")
     check(0 <= host < hosts, "host", host, f"from 0 to hosts - 1, which is {hosts - 1}")
     check(dtype in DTYPES, "dtype", dtype, f"one of {', '.join(DTYPES)}")
     with jax.set_mesh(local_mesh()):

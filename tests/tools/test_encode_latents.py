@@ -199,6 +199,13 @@ def test_what_is_wrong_is_said(made, tmp_path, changes, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_the_clips_and_the_autoencoder_are_not_written_over(made):
+    autoencoder, data, _ = made
+    for name in (data, autoencoder):
+        with pytest.raises(ConfigError, match=rf"out='{name}/\.': expected another .*'{name}'"):
+            encode_latents(autoencoder, f"{data},synthetic", f"{name}/.")
+
+
 def test_two_clips_of_one_name_are_refused(made, tmp_path):
     with pytest.raises(ConfigError, match=r"24 ids .*synthetic-0-0"):
         encode_latents(made[0], f"{made[1]},{made[1]}", tmp_path)
