@@ -5,7 +5,7 @@
     --shapes=168x96x33@24,128x128x33@24,96x168x33@24,168x96x1
   for world in sprites stage rooms survival maze; do
     python -m tools.make_worlds --world=$world --clips=4000 --out=runs/data/$world \
-      --sides=64,128 --frames=17,33 --fps=12,24 --tokens=2304
+      --sides=64,128 --frames=17,33 --fps=12,24 --tokens=2304 --tokenizer=runs/data/film
   done
   python -m videodit.main --config=configs/autoencoder_gpu.py --workdir=runs/autoencoder_gpu
 
@@ -19,8 +19,9 @@ two in a row; a step has 16 rows of 2560, 41k tokens. A token needs, forward and
   attention  4 x 512 x 2560 keys (the whole row) x 12 layers x 3, and a third more as it is
              computed twice = 252 MFLOP,
 so a step 16 TFLOP: 65 ms at 25 % of the 989 TFLOP/s of bfloat16, and 4,000 steps 4.4 minutes. The
-other half is for compilation, evaluations, and for decoding, which must bring 32 clips a step: 270
-a second are enough for 8 minutes.
+other half is for compilation, evaluations, and for decoding. For 8 minutes it must bring 270 clips
+a second at the largest size (32 a step), and more where clips are smaller or images, up to 2,100 a
+second if each of the 256 segments of a step is taken.
 """
 
 from configs.common import variant
