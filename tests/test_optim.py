@@ -27,6 +27,13 @@ def test_only_matrices_decay():
     assert not flat["embed/bias"] and not flat["stack/blocks/attention/query_norm/scale"]
 
 
+def test_a_linear_path_and_a_discriminator_do_not_decay():
+    dense = {"kernel": jnp.ones((2, 2))}
+    mask = decay_mask({"encoder": {"embed": dense, "linear": dense}, "discriminator": dense})
+    keep = {"kernel": False}
+    assert mask == {"encoder": {"embed": {"kernel": True}, "linear": keep}, "discriminator": keep}
+
+
 def test_first_step_is_adam_on_clipped_gradients_with_decay():
     # After one step Adam's update is g / |g| = sign(g), whatever the clipping.
     cfg = OptimConfig(learning_rate=0.1, warmup_steps=0, weight_decay=0.5, clip_norm=1e-3)

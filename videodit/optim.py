@@ -17,12 +17,12 @@ def make_schedule(cfg: OptimConfig, steps: int) -> optax.Schedule:
 
 def decay_mask(params):
     """True for the matrices of dense layers; biases, norms and offsets do not decay, nor does an
-    autoencoder's linear path, which may be fixed to the PCA.
+    autoencoder's linear path, which may be fixed to the PCA, nor a discriminator, which may rest.
     """
 
     def decays(path, _):
         names = [entry.key for entry in path]
-        return names[-1] == "kernel" and "linear" not in names
+        return names[-1] == "kernel" and "linear" not in names and NAME not in names
 
     return jax.tree_util.tree_map_with_path(decays, params)
 
