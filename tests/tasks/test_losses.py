@@ -78,7 +78,7 @@ def test_packed_equals_each_clip_alone_and_terms_start_at_their_steps():
         (optax.tree.norm(g["discriminator"]), optax.tree.norm(without_discriminator(g)))
         for _, g in at
     ]
-    assert norms[0][0] == 0 < norms[1][0] == norms[2][0] or norms[1][0] > 0
+    assert norms[0][0] == 0 < norms[1][0] == norms[2][0]
     assert at[0][0][1]["discriminator"] == 0 < at[1][0][1]["discriminator"]
     assert norms[0][1] == norms[1][1] != norms[2][1]
     assert at[0][0][0] == at[2][0][0]  # the value is that of the other terms
@@ -173,6 +173,7 @@ def test_a_value_gets_another_gradient():
     value, got = jax.value_and_grad(lambda x: with_gradients(2.5, x, gradient))(x)
     assert value == 2.5
     np.testing.assert_array_equal(got, gradient)
+    assert with_gradients(2.5, 1e7 * x, gradient) == 2.5  # no digit is lost beside a large product
 
 
 def test_pictures_too_small_for_their_features_are_refused():

@@ -52,12 +52,9 @@ def _wanted_cells(origins, size: int):
 
 
 def crop(one_hot, values):
-    """Token values B L P of the cells of the crops, B N P float32; 0 where there is none.
-
-    On an accelerator the product may round values to bfloat16, which all bytes survive.
-    """
+    """Token values B L P of the cells of the crops, B N P float32; 0 where there is none."""
     out = spec("batch", None, None)
-    return jnp.einsum("bnl,blp->bnp", one_hot, values, out_sharding=out)
+    return jnp.einsum("bnl,blp->bnp", one_hot, values, precision="highest", out_sharding=out)
 
 
 def pictures(cells, patch, size: int):

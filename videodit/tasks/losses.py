@@ -168,7 +168,7 @@ def with_gradients(value, at, gradients):
     """`value` as it is, whose gradients at the arrays of the tree `at` are the ones given."""
     pairs = zip(jax.tree.leaves(at), jax.tree.leaves(jax.lax.stop_gradient(gradients)))
     product = sum((x * gradient).sum() for x, gradient in pairs)
-    return value + product - jax.lax.stop_gradient(product)
+    return value + (product - jax.lax.stop_gradient(product))
 
 
 def _pixel_mean(error, target: Target):
