@@ -17,6 +17,7 @@ from videodit.data.loader import train_batches
 from videodit.data.plan import Plan
 from videodit.data.sources import open_source, open_tokenizer
 from videodit.data.video import View, whole
+from videodit.tasks.autoencoder import STATISTICS_FILE
 
 PATCH, CHANNELS, LEFT_OUT = (4, 8, 8), 6, 5
 TOKENIZER = open_tokenizer("synthetic")
@@ -151,6 +152,13 @@ def test_what_has_no_latents_is_said(folder, tmp_path):
         open_source(stored, TOKENIZER)
     with pytest.raises(ConfigError, match=r"data\.latents='.*encode_latents"):
         open_source(DataConfig(catalog="synthetic", latents=str(tmp_path / "none")), TOKENIZER)
+
+
+def test_the_folder_of_an_autoencoder_is_not_one_of_latents(tmp_path):
+    (tmp_path / STATISTICS_FILE).write_text('{"mean": [0.0], "covariance": [[1.0]]}')
+    message = f"data.latents='{tmp_path}': expected a folder .* it has no {DESCRIPTION}"
+    with pytest.raises(ConfigError, match=message):
+        open_source(DataConfig(catalog="synthetic", latents=str(tmp_path)), TOKENIZER)
 
 
 def test_latents_of_a_clip_of_another_size_are_refused(tmp_path):

@@ -12,12 +12,14 @@ from tools.encode_latents import Rows, encode_latents
 from tools.shards import write_records
 from videodit.checkpoint import Checkpointer, write_run
 from videodit.config import ConfigError, TaskWeights
+from videodit.data.latents import DESCRIPTION
 from videodit.data.loader import train_batches
 from videodit.data.plan import Plan
 from videodit.data.sources import open_source, open_tokenizer
 from videodit.data.synthetic import SyntheticSource
 from videodit.data.video import encode, whole
 from videodit.models.autoencoder import make_autoencoder
+from videodit.tasks.autoencoder import STATISTICS_FILE
 from videodit.tasks.diffusion import DiffusionTask
 from videodit.train import train
 
@@ -36,7 +38,7 @@ def make_autoencoder_run(folder, seed):
     channels = AUTOENCODER.autoencoder.channels
     covariance = np.diag(np.linspace(0.5, 2, channels)).tolist()
     statistics = {"mean": np.linspace(-1, 1, channels).tolist(), "covariance": covariance}
-    (folder / "latents.json").write_text(json.dumps(statistics))
+    (folder / STATISTICS_FILE).write_text(json.dumps(statistics))
     return str(folder)
 
 
@@ -116,7 +118,7 @@ def test_training_from_latents_is_training_from_pixels(made, mesh):
 
 def test_damaged_clips_are_left_out_and_the_others_counted(made):
     _, data, latents = made
-    description = json.loads((latents / "latents.json").read_text())
+    description = json.loads((latents / DESCRIPTION).read_text())
     assert description["left_out"] == [f"synthetic-0-{DAMAGED}"]
     cfg = diffusion_config(made, data__latents=str(latents))
     source = open_source(cfg.data, open_tokenizer(data))

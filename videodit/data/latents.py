@@ -1,8 +1,8 @@
 """Latents of clips that an autoencoder has made once (tools/encode_latents.py), instead of pixels.
 
-FOLDER/NAME.array_record   a record a clip: its latents t h w C, without a header
-FOLDER/catalog.parquet     which record is whose
-FOLDER/latents.json        `Description`
+FOLDER/NAME.array_record     a record a clip: its latents t h w C, without a header
+FOLDER/catalog.parquet       which record is whose
+FOLDER/stored_latents.json   `Description`
 """
 
 import functools
@@ -23,7 +23,7 @@ from videodit.data.patches import Size
 from videodit.data.records import Records
 from videodit.data.video import View, whole
 
-DESCRIPTION = "latents.json"
+DESCRIPTION = "stored_latents.json"
 DTYPES = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
 MATCHED = ("width", "height", "frames", "fps")  # columns in which both catalogs must agree
 
