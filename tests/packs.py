@@ -5,9 +5,11 @@ import math
 import jax
 import numpy as np
 
+from videodit.codec import Codec
 from videodit.config import Config, from_config_dict
 from videodit.data.loader import place
 from videodit.data.packing import PackedBatch, empty_batch, pack_row, row_of, segment
+from videodit.models.autoencoder import make_autoencoder
 
 PATCH = (4, 8, 8)
 SHAPES = ((9, 24, 16), (1, 32, 32), (5, 16, 40), (5, 8, 8), (1, 16, 24))  # frames, height, width
@@ -60,6 +62,16 @@ def perturb(params, scale=0.1, seed=7):
     noise = [np.asarray(scale * jax.random.normal(k, x.shape)) for k, x in zip(keys, leaves)]
     noise = [jax.device_put(n, x.sharding) for n, x in zip(noise, leaves)]
     return jax.tree.unflatten(tree, [x + n for x, n in zip(leaves, noise)])
+
+
+def linear_codec() -> Codec:
+    """A tiny autoencoder of random weights without its stacks: its linear path."""
+    cfg = tiny_config("autoencoder")
+    init, _ = make_autoencoder(cfg.autoencoder, cfg.compute)
+    params = perturb(init(jax.random.key(0)))
+    zeros = jax.tree.map(np.zeros_like, params)
+    params = {name: zeros[name] | {"linear": params[name]["linear"]} for name in params}
+    return Codec(cfg.autoencoder, cfg.compute, params)
 
 
 def distance(a, b) -> float:

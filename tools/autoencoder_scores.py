@@ -18,7 +18,7 @@ from videodit.eval import quality
 from videodit.eval.baselines import LinearCode, fit_linear_codes, h264
 from videodit.eval.frechet import Gaussian, frechet_distance, random_features
 from videodit.models.autoencoder import to_pixels
-from videodit.models.perceptual import MIN_SIDE, distances, read_features
+from videodit.models.perceptual import MIN_SIDE, Weights, distances
 
 ORIGINAL, OURS, H264 = "original", "autoencoder", "H.264"
 HELD_OUT = ("val", "test")
@@ -45,12 +45,17 @@ class Scored(NamedTuple):
 class Scorer:
     """Codes clips in every way, and scores what comes out.
 
-    `lpips`: the file of weights (models/perceptual.py), or "" for the features "multiscale".
+    `features`: their name and weights, as models/perceptual.py:read_features gives them.
     """
 
-    def __init__(self, codec: Codec, linear_codes: dict[str, LinearCode], lpips: str = ""):
+    def __init__(
+        self,
+        codec: Codec,
+        linear_codes: dict[str, LinearCode],
+        features: tuple[str, Weights] = (MULTISCALE, {}),
+    ):
         self.codec, self.linear_codes = codec, linear_codes
-        self.perceptual, weights = read_features(lpips or MULTISCALE, "--lpips")
+        self.perceptual, weights = features
         self._weights = jax.device_put(weights)
         self.coders = [OURS, *linear_codes, H264]
         self._gaussians = {}

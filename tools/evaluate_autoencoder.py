@@ -9,6 +9,7 @@ Writes OUT/report.html (all in one file), OUT/report.json, and pictures and vide
 import json
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import app, flags
@@ -29,11 +30,12 @@ from tools.autoencoder_scores import (
 )
 from tools.autoencoder_shapes import clips_of_source, clips_of_video, score_seams, score_shapes
 from tools.autoencoder_streaming import MEMORY_FRAMES, parse_size, peak_memory, seconds_per_frame
-from tools.cuts import parse_shapes
+from tools.cuts import Shape, parse_shapes
 from videodit.codec import Codec
-from videodit.config import SYNTHETIC, ConfigError, DataConfig, check
+from videodit.config import MULTISCALE, SYNTHETIC, ConfigError, DataConfig, check
 from videodit.data.sources import Source, open_source, open_tokenizer
 from videodit.eval.frechet import RANDOM_FEATURES
+from videodit.models.perceptual import Weights, read_features
 
 SMALLEST_TILED = 4  # patches
 PERCEPTUAL = {  # by the name of the features, models/perceptual.py
@@ -49,21 +51,20 @@ def evaluate(
     *,
     clips: int,
     fit_clips: int,
-    shapes: str = "",
+    shapes: Sequence[Shape] = (),
     video: str = "",
     shape_clips: int = 4,
     tile: int = 0,
-    lpips: str = "",
+    features: tuple[str, Weights] = (MULTISCALE, {}),
 ) -> dict:
     """The report but for streaming; writes the pictures. Raises ConfigError, see the flags."""
-    asked = parse_shapes(shapes) if shapes else []
     of_shape = clips_of_video(video, shape_clips) if video else clips_of_source(source, shape_clips)
-    for shape in asked:
+    for shape in shapes:
         of_shape(shape)  # fails early
     if tile:
         Codec(codec.cfg, codec.compute, codec.params, tile=tile, overlap=overlap_of(codec, tile))
     rows = held_out(source, clips)
-    scorer = Scorer(codec, fit_codes(source, codec, fit_clips), lpips)
+    scorer = Scorer(codec, fit_codes(source, codec, fit_clips), features)
     scored = [scorer.score(clip) for clip in read(source, rows, "held-out clips scored")]
     check(bool(scored), "--data", "", "at least one held-out clip that can be read")
     by_name = {source.catalog.ids[row]: row for row in rows}
@@ -82,10 +83,10 @@ def evaluate(
     pca = scorer.linear_codes["PCA"]
     report["shapes"] = [
         one._asdict() | {"shape": str(one.shape)}
-        for one in (score_shapes(codec, pca, asked, of_shape) if asked else [])
+        for one in (score_shapes(codec, pca, shapes, of_shape) if shapes else [])
     ]
-    if asked:
-        tiled = of_shape(asked[-1])[0]
+    if shapes:
+        tiled = of_shape(shapes[-1])[0]
     else:
         largest = max(scored, key=lambda one: math.prod(one.size))
         tiled = read_one(source, by_name[largest.name])
@@ -188,7 +189,10 @@ def _without_nan(value):
 def run(args) -> None:
     """Evaluates and writes what the flags ask for. Raises ConfigError."""
     for name in ("clips", "fit_clips", "shape_clips"):
-        check(args[name].value >= 1, f"--{name}", args[name].value, "at least 1")
+        check(getattr(args, name) >= 1, f"--{name}", getattr(args, name), "at least 1")
+    check(bool(args.shapes) or not args.video, "--video", args.video, "--shapes to cut out of it")
+    shapes = parse_shapes(args.shapes) if args.shapes else []
+    features = read_features(args.lpips or MULTISCALE, "--lpips")
     source = open_data(args.data)
     memory = memory_of_streaming(args.workdir, args.stream_size) if args.streaming else {}
     codec, out = Codec.read(args.workdir), Path(args.out)
@@ -205,11 +209,11 @@ def run(args) -> None:
         out,
         clips=args.clips,
         fit_clips=args.fit_clips,
-        shapes=args.shapes,
+        shapes=shapes,
         video=args.video,
         shape_clips=args.shape_clips,
         tile=args.tile,
-        lpips=args.lpips,
+        features=features,
     )
     if args.streaming:
         report["streaming"] = measure_streaming(codec, args.stream_size, memory)
@@ -245,7 +249,7 @@ if __name__ == "__main__":
     flags.DEFINE_string(
         "shapes", "", "further shapes, WIDTHxHEIGHTxFRAMES[@FPS],...: first as trained"
     )
-    flags.DEFINE_string("video", "", "where clips of these shapes come from; else from --data")
+    flags.DEFINE_string("video", "", "where clips of --shapes come from; else from --data")
     flags.DEFINE_integer("shape_clips", 4, "clips of each shape")
     flags.DEFINE_integer("tile", 0, "side of tiles in pixels; 0: two along the longer side")
     flags.DEFINE_string("lpips", "", "weights of LPIPS (videodit/models/perceptual.py:read_lpips)")

@@ -1,30 +1,18 @@
-import jax
 import numpy as np
 import pytest
 from alike import AlikeSource
-from packs import perturb, tiny_config
+from packs import linear_codec
 
 from tools import autoencoder_scores as tool
 from tools.autoencoder_scores import Scored, Scorer
-from videodit.codec import Codec
 from videodit.config import ConfigError
 from videodit.eval import quality
 from videodit.eval.baselines import h264
-from videodit.models.autoencoder import make_autoencoder
 
 
 @pytest.fixture(scope="module")
 def codec():
-    """A tiny autoencoder without attention: its linear path."""
-    cfg = tiny_config("autoencoder")
-    init, _ = make_autoencoder(cfg.autoencoder, cfg.compute)
-    params = perturb(init(jax.random.key(0)))
-    zeros = jax.tree.map(np.zeros_like, params)
-    return Codec(
-        cfg.autoencoder,
-        cfg.compute,
-        {k: zeros[k] | {"linear": params[k]["linear"]} for k in params},
-    )
+    return linear_codec()
 
 
 @pytest.fixture(scope="module")

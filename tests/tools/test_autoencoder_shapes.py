@@ -1,8 +1,7 @@
-import jax
 import numpy as np
 import pytest
 from alike import AlikeSource
-from packs import perturb, tiny_config
+from packs import linear_codec
 
 from tools import autoencoder_shapes as tool
 from tools.autoencoder_scores import Clip, fit_codes
@@ -11,21 +10,11 @@ from videodit.codec import Codec
 from videodit.config import ConfigError
 from videodit.data.video import write_video
 from videodit.eval import quality
-from videodit.models.autoencoder import make_autoencoder
 
 
 @pytest.fixture(scope="module")
 def codec():
-    """A tiny autoencoder without attention: its linear path."""
-    cfg = tiny_config("autoencoder")
-    init, _ = make_autoencoder(cfg.autoencoder, cfg.compute)
-    params = perturb(init(jax.random.key(0)))
-    zeros = jax.tree.map(np.zeros_like, params)
-    return Codec(
-        cfg.autoencoder,
-        cfg.compute,
-        {k: zeros[k] | {"linear": params[k]["linear"]} for k in params},
-    )
+    return linear_codec()
 
 
 @pytest.fixture(scope="module")

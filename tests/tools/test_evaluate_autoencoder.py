@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -10,6 +11,7 @@ from packs import perturb, tiny_config
 
 from tools import evaluate_autoencoder as tool
 from tools.autoencoder_streaming import MEMORY_FRAMES
+from tools.cuts import parse_shapes
 from videodit.codec import Codec
 from videodit.config import ConfigError
 from videodit.models.autoencoder import make_autoencoder
@@ -34,7 +36,7 @@ def report(tmp_path_factory):
         out,
         clips=4,
         fit_clips=4,
-        shapes="32x32x5,32x32x9",
+        shapes=parse_shapes("32x32x5,32x32x9"),
         shape_clips=1,
     )
     about = {
@@ -96,6 +98,18 @@ def test_a_report_without_streaming_and_shapes_has_no_such_parts(report, tmp_pat
 def test_data_that_cannot_be_had_are_refused():
     with pytest.raises(ConfigError, match=r"/absent/tokenizer.model: no such file"):
         tool.open_data("/absent")
+
+
+@pytest.mark.parametrize("flag, message", [
+    ({"shape_clips": 0}, "--shape_clips=0: expected at least 1"),
+    ({"video": "film.mp4"}, "--video='film.mp4': expected --shapes"),
+    ({"shapes": "32x32"}, "shapes.*32x32"),
+    ({"lpips": "/absent.npz"}, "--lpips='/absent.npz': .*No such file"),
+])  # fmt: skip
+def test_bad_flags_are_refused_before_anything_runs(flag, message):
+    good = {"clips": 1, "fit_clips": 1, "shape_clips": 1, "shapes": "", "video": "", "lpips": ""}
+    with pytest.raises(ConfigError, match=message):
+        tool.run(SimpleNamespace(**good | flag))  # which names no data
 
 
 def test_a_mistake_is_one_line():
