@@ -4,8 +4,11 @@ import pytest
 from packs import tiny_config
 
 from videodit import plan
-from videodit.config import ConfigError
+from videodit.checkpoint import write_run
+from videodit.config import ConfigError, TaskWeights
+from videodit.data.sources import open_tokenizer
 from videodit.optim import make_optimizer, make_schedule
+from videodit.scaling.ahead import lower_step
 from videodit.sharding import make_mesh
 from videodit.step import make_init
 from videodit.tasks.autoencoder import AutoencoderTask
@@ -46,6 +49,18 @@ def test_what_does_not_fit_is_said(figures):
     _, found = figures
     small = dict(found, bytes_of_chip=found["bytes_total"] - plan.GIB, fits=False)
     assert "does not fit by 1.00 GiB" in plan.describe(small)
+
+
+def test_a_run_is_planned_with_its_trained_autoencoder_and_stored_latents(tmp_path):
+    tokenizer = open_tokenizer("synthetic")
+    trained = tiny_config("autoencoder", autoencoder__channels=6, autoencoder__patch=(4, 16, 8))
+    write_run(tmp_path, trained, tokenizer)
+    stored = {"data__latents": "latents", "data__tasks": vars(TaskWeights(generate=1))}
+    cfg = plan.settle(tiny_config(autoencoder__workdir=str(tmp_path), **stored))
+    assert (cfg.autoencoder.channels, cfg.autoencoder.patch) == (6, (4, 16, 8))
+    _, (_, frozen, batch) = lower_step(cfg, make_mesh(cfg.mesh), tokenizer)
+    assert batch.tokens.shape == (cfg.data.batch_rows, cfg.data.row_tokens, 6)
+    assert batch.tokens.dtype == np.float32 and frozen["mean"].shape == (6,)
 
 
 @pytest.mark.parametrize(

@@ -32,11 +32,8 @@ def plan(cfg: Config, topology: str) -> dict:
     from videodit.data.sources import open_tokenizer
     from videodit.scaling.ahead import chip_memory, lower_step
     from videodit.scaling.topology import open_topology, topology_mesh
-    from videodit.train import adopt_autoencoder
 
-    cfg = adopt_autoencoder(cfg)
-    text_tokens = cfg.data.text_tokens or cfg.data.row_tokens // TEXT_SHARE
-    cfg = dataclasses.replace(cfg, data=dataclasses.replace(cfg.data, text_tokens=text_tokens))
+    cfg = settle(cfg)
     tokenizer = open_tokenizer(cfg.text.workdir or SYNTHETIC)
     topology = open_topology(topology)
     mesh = topology_mesh(cfg.mesh, topology)
@@ -50,13 +47,25 @@ def plan(cfg: Config, topology: str) -> dict:
         "mesh": dict(mesh.shape),
         "row_tokens": cfg.data.row_tokens,
         "batch_rows": cfg.data.batch_rows,
-        "text_tokens": text_tokens,
+        "text_tokens": cfg.data.text_tokens,
         "bytes": memory._asdict(),
         "bytes_total": memory.total,
         "bytes_of_chip": topology.chip.memory,
         "fits": memory.total <= topology.chip.memory,
         "compile_seconds": time.perf_counter() - began,
     }
+
+
+def settle(cfg: Config) -> Config:
+    """`cfg` with what training finds out: the shape of the trained autoencoder, and text tokens.
+
+    Raises ConfigError for a bad autoencoder.workdir.
+    """
+    from videodit.train import adopt_autoencoder
+
+    cfg = adopt_autoencoder(cfg)
+    text_tokens = cfg.data.text_tokens or cfg.data.row_tokens // TEXT_SHARE
+    return dataclasses.replace(cfg, data=dataclasses.replace(cfg.data, text_tokens=text_tokens))
 
 
 def describe(figures: dict) -> str:
