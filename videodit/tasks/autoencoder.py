@@ -71,8 +71,8 @@ class AutoencoderTask:
         return token_weights(batch.segment_ids > 0, None, "token")
 
     def flops(self, tokens, text):
-        """As `Task` says, but too many: counts all pairs of a clip's tokens, of which a token sees
-        only those of its window in two chunks.
+        """As `Task` says, but too many: counts all pairs of a clip's tokens, of which encoder and
+        decoder see only those in one window of two chunks.
         """
         total = (1 + BACKWARD) * 2 * stack_flops(SIZES[self.cfg.size], tokens)
         if self.losses.cfg.network:
