@@ -24,12 +24,8 @@ def reference(q, k, v, query_ids, key_ids):
         for segment in np.unique(query_ids[b]):
             rows, columns = query_ids[b] == segment, key_ids[b] == segment
             if not columns.any():
-                columns[:] = True  # nothing to see: the mean of everything, finite
-                logits = np.zeros((rows.sum(), len(columns)))
-            else:
-                logits = (
-                    q[b, rows, n].astype(np.float64) @ k[b, columns, n].T / np.sqrt(q.shape[-1])
-                )
+                continue  # nothing to see: 0
+            logits = q[b, rows, n].astype(np.float64) @ k[b, columns, n].T / np.sqrt(q.shape[-1])
             weights = np.exp(logits - logits.max(-1, keepdims=True))
             weights /= weights.sum(-1, keepdims=True)
             out[b, rows, n] = weights @ v[b, columns, n]
@@ -40,7 +36,9 @@ def reference(q, k, v, query_ids, key_ids):
 @pytest.mark.parametrize("block", [8, 64])
 def test_equals_attention_of_each_segment_alone(monkeypatch, implementation, block):
     monkeypatch.setattr(attention_module, "QUERY_BLOCK", block)
+    monkeypatch.setattr(attention_module, "KEY_BLOCK", block)
     q, k, v, query_ids, key_ids = inputs()
+    query_ids[1, :5] = 9  # who see nothing
     with jax.default_matmul_precision("highest"):
         y = attention(
             q,
@@ -55,7 +53,9 @@ def test_equals_attention_of_each_segment_alone(monkeypatch, implementation, blo
 
 def test_gradients_of_blocked_equal_those_of_masked(monkeypatch):
     monkeypatch.setattr(attention_module, "QUERY_BLOCK", 8)
+    monkeypatch.setattr(attention_module, "KEY_BLOCK", 8)
     q, k, v, query_ids, key_ids = inputs()
+    query_ids[1, :5] = 9  # who see nothing
 
     def gradients(implementation):
         loss = lambda q, k, v: jnp.square(
@@ -87,6 +87,16 @@ def test_blocked_never_holds_all_logits():
         return jax.jit(jax.grad(loss)).lower(q, ids).compile().memory_analysis().temp_size_in_bytes
 
     assert temporary_bytes("blocked") < 4 * length * length < temporary_bytes("masked")
+
+
+def test_blocks_that_nobody_sees_are_skipped(monkeypatch):
+    monkeypatch.setattr(attention_module, "QUERY_BLOCK", 8)
+    monkeypatch.setattr(attention_module, "KEY_BLOCK", 8)
+    q, k, v, *_ = inputs(length=32, keys=32)
+    ids = np.repeat([[1, 2, 3, 4]], 8, axis=1).repeat(2, axis=0).astype(np.int32)
+    v[:, 8:16] = np.nan  # would reach every sum in which they have the weight 0
+    y = attention(q, k, v, query_segment_ids=ids, key_segment_ids=ids, implementation="blocked")
+    np.testing.assert_array_equal(np.isnan(y).any((0, 2, 3)), ids[0] == 2)
 
 
 def test_an_unknown_implementation_is_named():

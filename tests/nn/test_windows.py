@@ -17,7 +17,7 @@ def test_a_token_sees_its_own_chunk_and_the_one_before(implementation):
     chunks = np.array([[0, 1, 1, 2, 2, 3, 3, 4, 0, 1, 1, 2, 0]], np.int32)
     segments = np.array([[1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 0]], np.int32)
     q, k, v = rng.normal(size=(3, 1, 13, 2, 8)).astype(np.float32)
-    ids = causal_chunk_ids(segments, chunks)
+    ids = causal_chunk_ids(segments, chunks, np.zeros_like(chunks))
 
     def sees(v):
         return attention(

@@ -65,7 +65,9 @@ class Coder(nnx.Module):
     def __call__(self, x, cells: Cells):
         """x: B L inputs -> (linear path B L linear_outputs, head B L outputs), float32."""
         chunks = chunk_of(cells.frames, self.chunk)
-        windows = tuple(causal_chunk_ids(ids, chunks) for ids in self._window_ids(cells))
+        windows = tuple(
+            causal_chunk_ids(cells.segment_ids, chunks, ids) for ids in self._window_ids(cells)
+        )
         h = self.stack(self._embedded(x), self._conditions(cells, windows))
         return self._outputs(x, h)
 
@@ -73,7 +75,8 @@ class Coder(nnx.Module):
         """The same for the tokens of one chunk, and what the next chunk needs as its past."""
         length = x.shape[1]
         seen = _concatenate(past.cells, cells) if past else cells
-        windows = tuple(Ids(ids[:, -length:], ids) for ids in self._window_ids(seen))
+        joined = (join(seen.segment_ids, ids) for ids in self._window_ids(seen))
+        windows = tuple(Ids(ids[:, -length:], ids) for ids in joined)
         conditions = self._conditions(cells, windows)
         h, new = self.stack.stream(
             self._embedded(x), conditions, past.keys_values if past else None
@@ -81,10 +84,10 @@ class Coder(nnx.Module):
         return self._outputs(x, h), Past(cells, new)
 
     def _window_ids(self, cells: Cells):
-        """Ids B L of clip and window, in even layers and shifted in odd ones."""
+        """The window of each cell, B L, in even layers and shifted in odd ones."""
         rows, columns = cells.positions[..., 1], cells.positions[..., 2]
         return [
-            join(cells.segment_ids, window_ids(rows, columns, cells.whole, self.window, shifted))
+            window_ids(rows, columns, cells.whole, self.window, shifted)
             for shifted in (False, True)
         ]
 

@@ -36,9 +36,13 @@ def window_ids(rows, columns, whole, side: int, shifted: bool):
     return jnp.where(whole, 0, join(row, column))
 
 
-def causal_chunk_ids(segment_ids, chunks) -> Ids:
-    """Ids (C = 2 calls) of attention to the own chunk and the one before; both arguments B L."""
-    keys = [join(segment_ids, (chunks + 1 - parity) // 2 + parity) for parity in (0, 1)]
+def causal_chunk_ids(segment_ids, chunks, windows) -> Ids:
+    """Ids (C = 2 calls) of attention to the own chunk and the one before, in the same window.
+
+    All arguments B L int32, not negative. Where chunks rise along a row, so do the ids.
+    """
+    owners = [join(segment_ids, (chunks + 1 - parity) // 2 + parity) for parity in (0, 1)]
+    keys = [join(owner, windows) for owner in owners]
     queries = [jnp.where(chunks % 2 == parity, key, NOBODY) for parity, key in enumerate(keys)]
     return Ids(jnp.stack(queries, axis=-1), jnp.stack(keys, axis=-1))
 
