@@ -73,7 +73,7 @@ def open_world(name: str) -> World:
     except ImportError as error:
         raise ConfigError(
             f"world={name!r}: its simulator cannot be imported ({error}); "
-            "install it with: pip install videodit[worlds]"
+            "install it with: pip install -e .[worlds]"
         ) from error
     return module.WORLD
 
