@@ -18,10 +18,10 @@ two in a row; a step has 16 rows of 2560, 41k tokens. A token needs, forward and
   products   6 x 2 stacks x 6 layers x (4 x 384 x 512 + 2 x 384 x 1536) = 142 MFLOP
   attention  4 x 512 x 2560 keys x 12 layers x 3, and a third more as it is computed twice
              = 252 MFLOP, were no block of keys of the row skipped,
-so a step at most 16 TFLOP: 65 ms at 25 % of the 989 TFLOP/s of bfloat16, and 4,000 steps 4.4 minutes. The
-other half is for compilation, evaluations, and for decoding. For 8 minutes it must bring 270 clips
-a second at the largest size (32 a step), and more where clips are smaller or images, up to 2,100 a
-second if each of the 256 segments of a step is taken.
+so a step at most 16 TFLOP: 65 ms at 25 % of the 989 TFLOP/s of bfloat16, and 4,000 steps 4.4
+minutes. The other half is for compilation, evaluations, and for decoding. For 8 minutes it must
+bring 270 clips a second at the largest size (32 a step), and more where clips are smaller or
+images, up to 2,100 a second if each of the 256 segments of a step is taken.
 """
 
 from configs.common import variant

@@ -16,7 +16,6 @@ def get_config(arg: str | None = None):
     config.task, config.steps = "diffusion", 300
     config.data.tasks.update(generate=0.8, animate=0.1, extend=0.05, connect=0.05)
     config.autoencoder.workdir = "runs/demo/autoencoder"
-    config.flow.shift_tokens = 16  # mostly high noise, where captions matter and sampling begins
     config.optim.update(learning_rate=2e-3, warmup_steps=40, ema_decay=0.98)
     config.sample.update(size="48x48", frames=9, fps=12.0, steps=10, guidance=2.0)
     config.sample.prompts = (

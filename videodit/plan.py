@@ -18,8 +18,6 @@ from absl import logging as absl_logging
 from videodit.command_line import parse_flags, read_config
 from videodit.config import SYNTHETIC, Config, ConfigError, refuse
 
-TOPOLOGY = flags.DEFINE_string("topology", None, "Such as v5p:8x8x8, v6e:16x16 or h100:64x8.")
-OUT = flags.DEFINE_string("out", "", "A .json file for the figures.")
 TEXT_SHARE = 8  # a row's text tokens where the config leaves them to the data: L / 8
 GIB = 2**30
 
@@ -86,10 +84,10 @@ def main(argv):
     try:
         if len(argv) > 1:
             raise ConfigError(f"unexpected argument {argv[1]!r}: fields are --config.NAME=VALUE")
-        figures = plan(read_config(), TOPOLOGY.value)
+        figures = plan(read_config(), flags.FLAGS.topology)
         print(describe(figures))
-        if OUT.value:
-            Path(OUT.value).write_text(json.dumps(figures, indent=2) + "\n")
+        if flags.FLAGS.out:
+            Path(flags.FLAGS.out).write_text(json.dumps(figures, indent=2) + "\n")
     except ConfigError as error:
         refuse(error)
 
@@ -98,5 +96,7 @@ if __name__ == "__main__":
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # no TPU is asked for its shape
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-    flags.mark_flags_as_required(["config", "topology"])
+    flags.DEFINE_string("topology", None, "such as v5p:8x8x8 or h100:64x8", required=True)
+    flags.DEFINE_string("out", "", "a .json file for the figures")
+    flags.mark_flag_as_required("config")
     app.run(main, flags_parser=parse_flags)
