@@ -14,7 +14,12 @@ from videodit.step import make_eval_step, make_init, make_train_step, merge, sum
 from videodit.tasks.autoencoder import AutoencoderTask
 from videodit.tasks.diffusion import DiffusionTask
 
-MESHES = [(8, 1, 1, 1), (1, 8, 1, 1), (2, 2, 1, 2), (1, 2, 4, 1)]
+MESHES = [
+    (2, 2, 1, 2),
+    (1, 2, 4, 1),
+    pytest.param((8, 1, 1, 1), marks=pytest.mark.slow),
+    pytest.param((1, 8, 1, 1), marks=pytest.mark.slow),
+]
 GIVEN = np.zeros((2, 2, 5), bool)
 GIVEN[0] = True
 

@@ -92,6 +92,7 @@ def test_resumed_equals_unbroken_to_the_bit(tmp_path, task, monkeypatch):
         assert (tmp_path / "broken" / name).is_file()
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_more_steps_and_on_another_mesh(tmp_path):
     train(short(steps=2), tmp_path)
     state = train(short(steps=3, mesh__data=2), tmp_path)
@@ -152,6 +153,7 @@ def test_dropping_is_reported(tmp_path):
             assert line["imbalance"] == 1 and line["replaced"] == 0 and 0 <= line["left_over"] < 1
 
 
+@pytest.mark.slow
 def test_a_stage_starts_from_the_weights_of_the_one_before(tmp_path):
     first = train(short(steps=3), tmp_path / "first")
     longer = short(steps=1, init_from=str(tmp_path / "first"), data__row_tokens=640)
@@ -174,6 +176,7 @@ def test_a_stage_starts_from_the_weights_of_the_one_before(tmp_path):
         train(other, tmp_path / "third")
 
 
+@pytest.mark.slow
 def test_a_discriminator_is_its_runs_own(tmp_path):
     changes = {"losses__adversarial": 1.0, "steps": 1}
     first = train(short("autoencoder", **changes), tmp_path / "first")
@@ -201,6 +204,7 @@ def test_a_checkpoint_of_another_config_is_refused_and_kept(tmp_path):
     assert (tmp_path / "config.json").read_text() == before
 
 
+@pytest.mark.slow
 def test_a_dit_adopts_the_shape_of_its_trained_autoencoder(tmp_path):
     train(short("autoencoder", steps=1, autoencoder__channels=8), tmp_path / "autoencoder")
     cfg = short(steps=1, autoencoder__workdir=str(tmp_path / "autoencoder"), autoencoder__size="L")

@@ -104,6 +104,7 @@ def loss_and_gradients(cfg):
         return batch, jax.jit(jax.value_and_grad(loss))(params, batch)
 
 
+@pytest.mark.slow
 def test_training_from_latents_is_training_from_pixels(made, mesh):
     with mesh():
         pixels, expected = loss_and_gradients(diffusion_config(made))
