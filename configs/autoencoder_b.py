@@ -4,7 +4,8 @@
     --config.data.catalog=DATA --config.text.workdir=DATA
 
 Hardware: 64 accelerators of 80 GB: by videodit.plan 39 GiB a chip on h100:8x8, most of it for the
-losses; on 8 chips these do not fit (176 GiB, 15 without them). DATA is a folder made by tools/curate.py.
+losses; on 8 chips these do not fit (176 GiB, 15 without them).
+DATA is a folder made by tools/curate.py.
 With --config.losses.perceptual_features=LPIPS.npz (models/perceptual.py:read_lpips says how to make
 it) and --config.losses.perceptual=0.2 the perceptual term is LPIPS.
 Expectation: not trained yet; --config=configs/autoencoder_b.py:smoke runs two steps on a CPU.
