@@ -26,6 +26,7 @@ def run(module, *args):
 @pytest.mark.parametrize("args, message", [
     (["--config=configs/dit_xl.py:smok"], "unknown variant 'smok'"),
     (["--config=configs/dit_xl.py:smoke", "--config.optim.learning_rat=1"], "learning_rate"),
+    (["--config=configs/dit_xl.py:smoke", "--config.losses.l=1"], "unknown field l\n"),
     (["--config=configs/dit_xl.py:smoke", "--config.steps=many"], "steps"),
     (["--config=configs/dit_xl.py:smoke", "--config.mesh.fsdp=3"], "needs 3 devices"),
     (["--config=configs/nothing.py"], "configs/nothing.py"),

@@ -14,9 +14,15 @@ def parse_flags(argv):
         return flags.FLAGS(argv)
     except flags.Error as error:
         refuse(" ".join(str(error).split()))
-    except (ConfigError, AttributeError) as error:
-        message = str(error).encode().decode("unicode_escape")  # ml_collections quotes twice
-        refuse("--config: " + " ".join(message.split()))
+    except AttributeError as error:
+        refuse("--config: unknown field " + _plain(error).replace("'", "").strip('"'))
+    except ConfigError as error:
+        refuse("--config: " + _plain(error))
+
+
+def _plain(error: Exception) -> str:
+    """One line; ml_collections quotes twice."""
+    return " ".join(str(error).encode().decode("unicode_escape").split())
 
 
 def read_config():
