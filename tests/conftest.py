@@ -31,9 +31,9 @@ def cache(tmp_path_factory):
 
 @pytest.fixture
 def mesh():
-    """`with mesh(data, fsdp, context, tensor):` an explicit mesh of this shape, the current one."""
+    """`with mesh(data, fsdp, context, tensor, ring):` an explicit mesh, the current one."""
 
-    def use(data: int = 1, fsdp: int = 1, context: int = 1, tensor: int = 1):
-        return jax.set_mesh(make_mesh(MeshConfig(data, fsdp, context, tensor)))
+    def use(data: int = 1, fsdp: int = 1, context: int = 1, tensor: int = 1, ring: int = 1):
+        return jax.set_mesh(make_mesh(MeshConfig(data, fsdp, ring, context, tensor)))
 
     return use

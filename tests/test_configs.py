@@ -7,9 +7,9 @@ from pathlib import Path
 import jax
 import pytest
 
-from videodit.config import ConfigError, from_config_dict
+from videodit.config import ConfigError, MeshConfig, from_config_dict
 from videodit.data.sources import open_tokenizer
-from videodit.sharding import abstract
+from videodit.sharding import abstract, make_mesh
 from videodit.train import make_task, train
 
 FOLDER = Path(__file__).parents[1] / "configs"
@@ -43,7 +43,7 @@ def test_real_sizes_have_the_parameters_of_their_class(name, millions):
     config.data.text_tokens = 4096  # which the plan chooses, from captions
     cfg = from_config_dict(config)
     task = make_task(cfg, open_tokenizer("synthetic"))
-    with jax.set_mesh(jax.make_mesh((1,) * 4, ("data", "fsdp", "context", "tensor"))):
+    with jax.set_mesh(make_mesh(MeshConfig(data=1))):
         params = abstract(task.init, jax.random.key(0), {})["dit"]
     count = sum(leaf.size for leaf in jax.tree.leaves(params)) / 1e6
     assert millions < count < 1.55 * millions

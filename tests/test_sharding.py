@@ -9,14 +9,18 @@ from videodit.sharding import AXES, abstract, axis_size, make_mesh, replicate, s
 def test_logical_names_become_mesh_axes(mesh):
     assert spec("batch", None) is None  # no mesh: no sharding
     with mesh(2, 2, 1, 2):
-        assert tuple(spec("batch", "length", "heads")) == (("data", "fsdp"), "context", "tensor")
+        assert tuple(spec("batch", "length", "heads")) == (
+            ("data", "fsdp"),
+            ("ring", "context"),
+            "tensor",
+        )
         assert axis_size("batch") == 4 and axis_size("attention_heads") == 2
         with pytest.raises(KeyError):
             spec("width")
 
 
 def test_one_axis_takes_the_devices_that_remain():
-    assert dict(make_mesh(MeshConfig(fsdp=2)).shape) == dict(zip(AXES, (4, 2, 1, 1)))
+    assert dict(make_mesh(MeshConfig(fsdp=2)).shape) == dict(zip(AXES, (4, 2, 1, 1, 1)))
 
 
 @pytest.mark.parametrize("cfg, message", [

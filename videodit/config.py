@@ -331,7 +331,8 @@ class MeshConfig:
 
     data: int = -1
     fsdp: int = 1
-    context: int = 1
+    ring: int = 1  # a row's parts whose keys travel (nn/ring.py): beyond what heads allow
+    context: int = 1  # a row's parts, times tensor at most as many as heads
     tensor: int = 1
     cpu_devices: int = 0  # fake CPU devices to make; 0: the machine's own devices
 

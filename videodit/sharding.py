@@ -3,8 +3,9 @@
 Layers name the logical axes of their parameters and activations (`spec("embed", "mlp")`); RULES
 maps each to mesh axes. Parameters are stored sharded over fsdp (`embed`) and gathered where they
 are used; activations are sharded over batch rows, row length (`length`) and, inside a layer,
-over `heads` or `mlp`. In attention the row is whole and the heads are shared out over tensor and
-context together (`attention_heads`): DeepSpeed-Ulysses, arXiv:2309.14509.
+over `heads` or `mlp`. In attention the heads are shared out over tensor and context together
+(`attention_heads`; DeepSpeed-Ulysses, arXiv:2309.14509), and the row over what remains of its own
+axes (`attention_length`), around which keys travel (nn/ring.py).
 """
 
 import math
@@ -17,16 +18,17 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from videodit.config import ConfigError, MeshConfig
 
-AXES = ("data", "fsdp", "context", "tensor")
+AXES = ("data", "fsdp", "ring", "context", "tensor")
 
 RULES = {
     "batch": ("data", "fsdp"),
-    "length": "context",
+    "length": ("ring", "context"),
     "act_embed": None,  # the width of an activation, whole on every device
     "embed": "fsdp",  # the width of a parameter
     "mlp": "tensor",
     "heads": "tensor",
     "attention_heads": ("tensor", "context"),
+    "attention_length": "ring",
     None: None,
 }
 
@@ -53,7 +55,7 @@ def make_mesh(cfg: MeshConfig) -> jax.sharding.Mesh:
 def local_mesh() -> jax.sharding.Mesh:
     """A mesh of this process's own devices, which share out the rows of a batch."""
     devices = jax.local_devices()
-    shape, types = (len(devices), 1, 1, 1), (AxisType.Explicit,) * len(AXES)
+    shape, types = (len(devices), 1, 1, 1, 1), (AxisType.Explicit,) * len(AXES)
     return jax.make_mesh(shape, AXES, types, devices=devices)
 
 

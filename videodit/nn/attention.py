@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from videodit.config import ConfigError, nearest
-from videodit.sharding import spec
+from videodit.nn.ring import Pieces, gather_keys, ring_attention
+from videodit.sharding import axis_size, spec
 
 NOBODY = -1  # id of a query that takes no part in a call; no key carries it
 NO_KEY = -2  # id of a key that is not there
@@ -24,8 +25,9 @@ def attention(q, k, v, *, query_segment_ids, key_segment_ids, implementation="bl
     q: B L N H; k, v: B S N H; query_segment_ids: B L and key_segment_ids: B S int32, or B L C and
     B S C for C calls, in exactly one of which each query has an id other than NOBODY. Returns
     B L N H in q's dtype, 0 for a query that sees no key. On a mesh the rows are gathered along
-    `length` and the heads shared out instead (Ulysses, arXiv:2309.14509), so N must divide by
-    tensor x context.
+    `context` and the heads shared out instead (Ulysses, arXiv:2309.14509), so N must divide by
+    tensor x context. Along `ring` keys travel in blocks, whatever the implementation, or are
+    gathered where they are fewer than the queries.
     Raises ConfigError for an unknown implementation.
     """
     if query_segment_ids.ndim == 2:
@@ -37,7 +39,11 @@ def attention(q, k, v, *, query_segment_ids, key_segment_ids, implementation="bl
     local = IMPLEMENTATIONS[implementation]
     if spec() is None:
         return local(q, k, v, query_segment_ids, key_segment_ids)
-    heads, ids = spec("batch", None, "attention_heads", None), spec("batch", None, None)
+    if axis_size("attention_length") > 1:
+        few = k.shape[1] < q.shape[1]
+        local = gather_keys(local) if few else ring_attention(BLOCKED)
+    heads = spec("batch", "attention_length", "attention_heads", None)
+    ids = spec("batch", "attention_length", None)
     arguments = [jax.reshard(x, heads) for x in (q, k, v)]
     arguments += [jax.reshard(x, ids) for x in (query_segment_ids, key_segment_ids)]
     y = jax.shard_map(local, out_specs=heads, in_specs=(heads,) * 3 + (ids,) * 2)(*arguments)
@@ -62,6 +68,21 @@ def blocked_attention(q, k, v, query_ids, key_ids):
 
 
 def _blocked_forward(q, k, v, query_ids, key_ids):
+    y, log = blocked_sums(q, k, v, query_ids, key_ids)
+    y = y.astype(v.dtype)
+    return y, (q, k, v, query_ids, key_ids, y, log)
+
+
+def _blocked_backward(saved, gradient):
+    gradients = blocked_gradients(*saved, gradient)
+    return *(dx.astype(x.dtype) for dx, x in zip(gradients, saved)), None, None
+
+
+blocked_attention.defvjp(_blocked_forward, _blocked_backward)
+
+
+def blocked_sums(q, k, v, query_ids, key_ids):
+    """Means B L N H of the values and log-sum-exp B L N of the logits, float32."""
     queries, keys = _query_blocks(q, query_ids), _key_blocks(k, v, key_ids)
 
     def one_block(block):
@@ -70,17 +91,16 @@ def _blocked_forward(q, k, v, query_ids, key_ids):
         first = _Softmax(NEVER + zero[..., 0], zero[..., 0], zero)
         add = lambda sums, j: sums.add(q, ids, *(x[j] for x in keys))
         sums = _sum_over_seen(ids, keys[-1], first, add)
-        return sums.mean().astype(v.dtype), sums.log()
+        return sums.mean(), sums.log()
 
-    outputs, logs = jax.lax.map(one_block, queries)
-    return _joined(outputs, q.shape[1]), (q, k, v, query_ids, key_ids, outputs, logs)
+    return tuple(_joined(x, q.shape[1]) for x in jax.lax.map(one_block, queries))
 
 
-def _blocked_backward(saved, gradient):
-    q, k, v, query_ids, key_ids, outputs, logs = saved
-    gradients = _split(gradient, QUERY_BLOCK, 0)
-    deltas = (gradients.astype(jnp.float32) * outputs).sum(-1)
-    queries = (*_query_blocks(q, query_ids), gradients, logs, deltas)
+def blocked_gradients(q, k, v, query_ids, key_ids, y, log, gradient):
+    """Gradients float32 at q, k and v of attention whose output is y; log as of `blocked_sums`."""
+    delta = (gradient.astype(jnp.float32) * y).sum(-1)
+    further = (_split(x, QUERY_BLOCK, 0) for x in (gradient, log, delta))
+    queries = (*_query_blocks(q, query_ids), *further)
     keys, scale = _key_blocks(k, v, key_ids), q.shape[-1] ** -0.5
 
     def weights_and_slopes(query, key):
@@ -112,10 +132,7 @@ def _blocked_backward(saved, gradient):
 
     dq = _joined(jax.lax.map(query_gradient, queries), q.shape[1])
     dk, dv = (_joined(x, k.shape[1]) for x in jax.lax.map(key_gradients, keys))
-    return dq.astype(q.dtype), dk.astype(k.dtype), dv.astype(v.dtype), None, None
-
-
-blocked_attention.defvjp(_blocked_forward, _blocked_backward)
+    return dq, dk, dv
 
 
 class _Softmax(NamedTuple):
@@ -196,4 +213,5 @@ def _overlap(query_ids, key_ids):
     return ((low <= key_high) & (key_low <= high)).any()
 
 
+BLOCKED = Pieces(blocked_sums, blocked_gradients, _overlap)
 IMPLEMENTATIONS = {"masked": masked_attention, "blocked": blocked_attention}

@@ -1,0 +1,105 @@
+"""Segment attention over parts of a row: queries stay, keys travel (arXiv:2310.01889).
+
+Inside a `shard_map` whose axis "ring" holds the parts in order. In each of n steps a device attends
+to the keys it has at hand while these are on their way to the next device. What it gets is merged
+by the log-sum-exp of the logits. In the backward pass the keys travel once more, and their
+gradients with them. Steps in which no query sees a key cost no arithmetic.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+AXIS = "ring"
+
+
+class Pieces(NamedTuple):
+    """Attention to a part of the keys, in arrays of one device: B L N H, B S N H; ids B L C, B S C.
+
+    A query that sees none of them has a mean of 0 and a log-sum-exp near -1e30.
+    """
+
+    forward: Callable  # (q, k, v, query_ids, key_ids) -> means B L N H, log-sum-exp B L N; float32
+    # (q, k, v, query_ids, key_ids, y, log, gradient) -> dq, dk, dv float32, with the output, the
+    # log-sum-exp and the output's gradient of the whole row.
+    backward: Callable
+    seen: Callable  # (query_ids, key_ids) -> a bool: whether any query may see a key
+
+
+def ring_attention(pieces: Pieces):
+    """Attention `(q, k, v, query_ids, key_ids) -> y`, of which each device holds its part.
+
+    y: B L N H in the dtype of v. Sums, and gradients on their way, are float32.
+    """
+
+    @jax.custom_vjp
+    def attend(q, k, v, query_ids, key_ids):
+        return forward(q, k, v, query_ids, key_ids)[0]
+
+    def forward(q, k, v, query_ids, key_ids):
+        def step(carry, _):
+            sums, keys = carry
+            onward = _pass_on(keys)
+            more = lambda: _merge(sums, pieces.forward(q, *keys[:2], query_ids, keys[2]))
+            sums = jax.lax.cond(pieces.seen(query_ids, keys[2]), more, lambda: sums)
+            return (sums, onward), None
+
+        nothing = 0 * q.astype(jnp.float32)  # and not zeros: it varies over the mesh as q does
+        first = (nothing, nothing[..., 0] - 1e30)
+        (y, log), _ = _around(step, (first, (k, v, key_ids)))
+        y = y.astype(v.dtype)
+        return y, (q, k, v, query_ids, key_ids, y, log)
+
+    def backward(saved, gradient):
+        q, k, v, query_ids, key_ids, y, log = saved
+
+        def step(carry, _):
+            dq, dkv, keys = carry
+            dkv, onward = _pass_on((dkv, keys))
+
+            def more():
+                found = pieces.backward(q, *keys[:2], query_ids, keys[2], y, log, gradient)
+                return jax.tree.map(jnp.add, (dq, *dkv), found)
+
+            seen = pieces.seen(query_ids, keys[2])
+            dq, *dkv = jax.lax.cond(seen, more, lambda: (dq, *dkv))
+            return (dq, tuple(dkv), onward), None
+
+        dq, dk, dv = (0 * x.astype(jnp.float32) for x in (q, k, v))
+        dq, dkv, _ = _around(step, (dq, (dk, dv), (k, v, key_ids)))
+        dk, dv = _pass_on(dkv)
+        return dq.astype(q.dtype), dk.astype(k.dtype), dv.astype(v.dtype), None, None
+
+    attend.defvjp(forward, backward)
+    return attend
+
+
+def gather_keys(local):
+    """`local` attention to the keys of all parts: less traffic where keys are few."""
+
+    def attend(q, k, v, query_ids, key_ids):
+        keys = [jax.lax.all_gather(x, AXIS, axis=1, tiled=True) for x in (k, v, key_ids)]
+        return local(q, *keys[:2], query_ids, keys[2])
+
+    return attend
+
+
+def _around(step, carry):
+    """The carry after as many steps as the ring has devices."""
+    return jax.lax.scan(step, carry, length=jax.lax.axis_size(AXIS))[0]
+
+
+def _pass_on(tree):
+    """Every device's arrays at the next one."""
+    n = jax.lax.axis_size(AXIS)
+    return jax.lax.ppermute(tree, AXIS, [(i, (i + 1) % n) for i in range(n)])
+
+
+def _merge(a, b):
+    """Means and log-sum-exp over two sets of keys together."""
+    (y_a, log_a), (y_b, log_b) = a, b
+    log = jnp.logaddexp(log_a, log_b)
+    share_a, share_b = (jnp.exp(x - log)[..., None] for x in (log_a, log_b))
+    return share_a * y_a + share_b * y_b, log
