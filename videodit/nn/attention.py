@@ -68,8 +68,7 @@ def blocked_attention(q, k, v, query_ids, key_ids):
 
 
 def _blocked_forward(q, k, v, query_ids, key_ids):
-    y, log = blocked_sums(q, k, v, query_ids, key_ids)
-    y = y.astype(v.dtype)
+    y, log = blocked_sums(q, k, v, query_ids, key_ids, v.dtype)
     return y, (q, k, v, query_ids, key_ids, y, log)
 
 
@@ -81,8 +80,8 @@ def _blocked_backward(saved, gradient):
 blocked_attention.defvjp(_blocked_forward, _blocked_backward)
 
 
-def blocked_sums(q, k, v, query_ids, key_ids):
-    """Means B L N H of the values and log-sum-exp B L N of the logits, float32."""
+def blocked_sums(q, k, v, query_ids, key_ids, dtype=jnp.float32):
+    """Means B L N H of the values in `dtype`, and log-sum-exp B L N float32 of the logits."""
     queries, keys = _query_blocks(q, query_ids), _key_blocks(k, v, key_ids)
 
     def one_block(block):
@@ -91,7 +90,7 @@ def blocked_sums(q, k, v, query_ids, key_ids):
         first = _Softmax(NEVER + zero[..., 0], zero[..., 0], zero)
         add = lambda sums, j: sums.add(q, ids, *(x[j] for x in keys))
         sums = _sum_over_seen(ids, keys[-1], first, add)
-        return sums.mean(), sums.log()
+        return sums.mean().astype(dtype), sums.log()
 
     return tuple(_joined(x, q.shape[1]) for x in jax.lax.map(one_block, queries))
 
