@@ -1,9 +1,11 @@
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
 
 from videodit.config import ConfigError, MeshConfig
-from videodit.sharding import AXES, abstract, axis_size, make_mesh, replicate, spec
+from videodit.sharding import AXES, abstract, arrange, axis_size, make_mesh, replicate, spec
 
 
 def test_logical_names_become_mesh_axes(mesh):
@@ -28,6 +30,9 @@ def test_one_axis_takes_the_devices_that_remain():
     (MeshConfig(fsdp=3), "8 devices do not divide by 3"),
     (MeshConfig(fsdp=-1), "-1 for one axis"),
     (MeshConfig(tensor=0), "at least 1"),
+    (MeshConfig(slices=2, fsdp=8), "data=1: expected a multiple of 2 slices"),
+    (MeshConfig(slices=3, data=8), "8 devices do not lie evenly in 3 slices"),
+    (MeshConfig(slices=-1), "mesh.slices=-1: expected 1"),
 ])  # fmt: skip
 def test_a_mesh_that_does_not_fit_is_named(cfg, message):
     with pytest.raises(ConfigError, match=message):
@@ -50,3 +55,54 @@ def test_replicated_arrays_are_whole_everywhere(mesh):
     with mesh(2, 2, 2, 1):
         x = replicate({"x": np.arange(6.0)})["x"]
         assert x.sharding.is_fully_replicated and len(x.devices()) == 8
+
+
+def tpu_slices(count, side=4):
+    """Fake chips of slices side x side, the slices mixed."""
+    chips = [
+        SimpleNamespace(
+            platform="tpu",
+            device_kind="TPU v5 lite",
+            process_index=4 * n + x,
+            slice_index=n,
+            coords=(x, y, 0),
+            core_on_chip=0,
+            id=100 * n + side * y + x,
+        )
+        for x, y, n in np.ndindex(side, side, count)
+    ]
+    return chips
+
+
+def test_slices_lie_along_data_and_all_else_inside_of_one():
+    devices = arrange(MeshConfig(data=4, fsdp=4, tensor=2), tpu_slices(2))
+    assert devices.shape == (4, 4, 1, 1, 2) and len({d.id for d in devices.flat}) == 32
+    slices = np.vectorize(lambda d: d.slice_index)(devices)
+    assert [set(part.flat) for part in slices] == [{0}, {0}, {1}, {1}]
+
+
+def test_tensor_neighbours_are_neighbours_in_the_torus():
+    devices = arrange(MeshConfig(data=1, fsdp=4, tensor=4), tpu_slices(1))
+    for row in devices.reshape(4, 4):
+        assert len({d.coords[0] for d in row}) == 1 or len({d.coords[1] for d in row}) == 1
+
+
+def test_gpus_are_grouped_by_process():
+    gpu = lambda i: SimpleNamespace(
+        platform="gpu", device_kind="H100", process_index=i // 2, id=i, slice_index=0
+    )
+    devices = arrange(
+        MeshConfig(data=2, fsdp=4, slices=2), [gpu(i) for i in (4, 5, 0, 1, 6, 7, 2, 3)]
+    )
+    processes = np.vectorize(lambda d: d.process_index)(devices).reshape(2, 4)
+    assert processes.tolist() == [[0, 0, 1, 1], [2, 2, 3, 3]]
+
+
+@pytest.mark.parametrize("cfg, devices, message", [
+    (MeshConfig(slices=1), tpu_slices(2), "mesh.slices=1: expected 2"),
+    (MeshConfig(data=1, fsdp=31), tpu_slices(2), "31 devices do not lie evenly in 2 slices"),
+    (MeshConfig(data=1, fsdp=32), tpu_slices(2), "data=1: expected a multiple of 2"),
+])  # fmt: skip
+def test_slices_that_the_devices_do_not_have_are_refused(cfg, devices, message):
+    with pytest.raises(ConfigError, match=message):
+        arrange(cfg, devices)

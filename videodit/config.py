@@ -334,6 +334,7 @@ class MeshConfig:
     ring: int = 1  # a row's parts whose keys travel (nn/ring.py): beyond what heads allow
     context: int = 1  # a row's parts, times tensor at most as many as heads
     tensor: int = 1
+    slices: int = 0  # that a slow network joins, along data; 0: the slices of TPUs, else 1
     cpu_devices: int = 0  # fake CPU devices to make; 0: the machine's own devices
 
 

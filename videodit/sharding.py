@@ -10,13 +10,14 @@ axes (`attention_length`), around which keys travel (nn/ring.py).
 
 import math
 import os
+from collections.abc import Sequence
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
+from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from videodit.config import ConfigError, MeshConfig
+from videodit.config import ConfigError, MeshConfig, check
 
 AXES = ("data", "fsdp", "ring", "context", "tensor")
 
@@ -42,21 +43,49 @@ def spec(*names: str | None) -> PartitionSpec | None:
     return None if jax.sharding.get_abstract_mesh().empty else PartitionSpec(*axes)
 
 
-def make_mesh(cfg: MeshConfig) -> jax.sharding.Mesh:
+def make_mesh(cfg: MeshConfig, devices: Sequence | None = None) -> jax.sharding.Mesh:
     """An explicit mesh with the axes of AXES over the first devices that `cfg` asks for.
 
-    Raises ConfigError if the devices are too few or do not divide.
+    devices: other ones than jax.devices(), such as those of a topology. Raises ConfigError if they
+    are too few or do not divide.
     """
-    shape = mesh_shape(cfg, jax.device_count())
-    devices = jax.devices()[: math.prod(shape)]
-    return jax.make_mesh(shape, AXES, (AxisType.Explicit,) * len(AXES), devices=devices)
+    devices = arrange(cfg, jax.devices() if devices is None else devices)
+    return jax.sharding.Mesh(devices, AXES, axis_types=(AxisType.Explicit,) * len(AXES))
 
 
 def local_mesh() -> jax.sharding.Mesh:
     """A mesh of this process's own devices, which share out the rows of a batch."""
-    devices = jax.local_devices()
-    shape, types = (len(devices), 1, 1, 1, 1), (AxisType.Explicit,) * len(AXES)
-    return jax.make_mesh(shape, AXES, types, devices=devices)
+    return make_mesh(MeshConfig(), jax.local_devices())
+
+
+def arrange(cfg: MeshConfig, devices: Sequence) -> np.ndarray:
+    """The devices in the shape of the mesh, neighbours near each other in their network.
+
+    Slices lie along `data`: every other axis stays inside of one. Raises ConfigError.
+    """
+    shape = mesh_shape(cfg, len(devices))
+    slices = _slices(cfg, devices[: math.prod(shape)])
+    if shape[0] % len(slices):
+        raise ConfigError(f"mesh data={shape[0]}: expected a multiple of {len(slices)} slices")
+    inner = (shape[0] // len(slices), *shape[1:])
+    make = mesh_utils.create_device_mesh
+    return np.concatenate([make(inner, x, allow_split_physical_axes=True) for x in slices])
+
+
+def _slices(cfg: MeshConfig, devices: Sequence) -> list[list]:
+    """Devices in equal groups that a fast network joins: TPU slices, or as many as cfg asks for.
+
+    GPUs are grouped in the order of their processes. Raises ConfigError.
+    """
+    tpu = devices[0].platform == "tpu"
+    number = [getattr(d, "slice_index", 0) if tpu else d.process_index for d in devices]
+    count = len(set(number)) if tpu else max(cfg.slices, 1)
+    check(cfg.slices in (0, count), "mesh.slices", cfg.slices, f"{count}, as the devices have it")
+    size, uneven = divmod(len(devices), count)
+    if uneven or (tpu and any(number.count(n) != size for n in set(number))):
+        raise ConfigError(f"mesh: {len(devices)} devices do not lie evenly in {count} slices")
+    ordered = [devices[i] for i in np.argsort(number, kind="stable")]
+    return [ordered[i : i + size] for i in range(0, len(ordered), size)]
 
 
 def mesh_shape(cfg: MeshConfig, available: int) -> tuple[int, ...]:
