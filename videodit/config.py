@@ -312,7 +312,7 @@ class ComputeConfig:
     dtype: str = "bfloat16"  # matrix products
     residual_dtype: str = "bfloat16"  # the residual stream between blocks
     remat: str = "block"  # what is kept for the backward pass: nn/block.py:REMAT
-    attention: str = "blocked"  # nn/attention.py:IMPLEMENTATIONS
+    attention: str = "auto"  # the kernel of the platform, or one of nn/kernels.py:NAMES
 
     def __post_init__(self):
         for name in ("dtype", "residual_dtype"):

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from videodit.nn import attention as attention_module
-from videodit.nn.attention import NOBODY, attention
+from videodit.nn import plain_attention as attention_module
+from videodit.nn.attention import attention
+from videodit.nn.segments import NOBODY
 from videodit.sharding import spec
 
 LENGTH = 64

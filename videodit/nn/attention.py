@@ -4,22 +4,34 @@ One function for self-attention over packed clips, cross-attention to packed cap
 windows (a window is a segment, nn/windows.py). Padding is segment 0 and sees padding only.
 """
 
-from typing import NamedTuple
+import functools
+import logging
 
 import jax
 import jax.numpy as jnp
 
-from videodit.config import ConfigError, nearest
-from videodit.nn.ring import Pieces, gather_keys, ring_attention
+from videodit.nn import cudnn
+from videodit.nn.kernels import AUTO, resolve
+from videodit.nn.plain_attention import BLOCKED, blocked_attention, masked_attention
+from videodit.nn.ring import gather_keys, ring_attention
+from videodit.nn.segments import Order, permuted
+from videodit.nn.splash import splash_attention
 from videodit.sharding import axis_size, spec
 
-NOBODY = -1  # id of a query that takes no part in a call; no key carries it
-NO_KEY = -2  # id of a key that is not there
-NEVER = -1e30  # a logit: finite, so that nothing is NaN where there is no key
-QUERY_BLOCK, KEY_BLOCK = 128, 512  # whose logits exist at one time in the "blocked" implementation
+logger = logging.getLogger(__name__)
 
 
-def attention(q, k, v, *, query_segment_ids, key_segment_ids, implementation="blocked"):
+def attention(
+    q,
+    k,
+    v,
+    *,
+    query_segment_ids,
+    key_segment_ids,
+    implementation=AUTO,
+    orders: tuple[Order, Order] | None = None,
+    most_segments: int | None = None,
+):
     """softmax(q k^T / sqrt(H)) v within segments.
 
     q: B L N H; k, v: B S N H; query_segment_ids: B L and key_segment_ids: B S int32, or B L C and
@@ -28,189 +40,108 @@ def attention(q, k, v, *, query_segment_ids, key_segment_ids, implementation="bl
     `context` and the heads shared out instead (Ulysses, arXiv:2309.14509), so N must divide by
     tensor x context. Along `ring` keys travel in blocks, whatever the implementation, or are
     gathered where they are fewer than the queries.
-    Raises ConfigError for an unknown implementation.
+
+    orders: of the queries and of the keys, in which segments are contiguous, where they are not;
+    only for speed. most_segments: a promise that no row has more different key ids.
+    Raises ConfigError for an implementation that is unknown or of another platform.
     """
+    same = query_segment_ids is key_segment_ids
     if query_segment_ids.ndim == 2:
         query_segment_ids = query_segment_ids[..., None]
         key_segment_ids = key_segment_ids[..., None]
-    if implementation not in IMPLEMENTATIONS:
-        hint = nearest(implementation, IMPLEMENTATIONS)
-        raise ConfigError(f"unknown attention implementation {implementation!r}: {hint}")
-    local = IMPLEMENTATIONS[implementation]
+    name = _accepted(resolve(implementation).implementation, q)
+    local = IMPLEMENTATIONS[name]
+    if name == "cudnn":
+        local = functools.partial(local, most=most_segments, same=same)
+    arguments = [q, k, v, query_segment_ids, key_segment_ids]
+    along_ring = spec() is not None and axis_size("attention_length") > 1
+    if orders is not None and name != "masked" and not along_ring:
+        local = _in_order(local)
+        arguments += [*orders[0], *orders[1]]
     if spec() is None:
-        return local(q, k, v, query_segment_ids, key_segment_ids)
-    if axis_size("attention_length") > 1:
+        return local(*arguments)
+    if along_ring:
         few = k.shape[1] < q.shape[1]
         local = gather_keys(local) if few else ring_attention(BLOCKED)
     heads = spec("batch", "attention_length", "attention_heads", None)
     ids = spec("batch", "attention_length", None)
-    arguments = [jax.reshard(x, heads) for x in (q, k, v)]
-    arguments += [jax.reshard(x, ids) for x in (query_segment_ids, key_segment_ids)]
-    y = jax.shard_map(local, out_specs=heads, in_specs=(heads,) * 3 + (ids,) * 2)(*arguments)
+    specs = (heads,) * 3 + (ids,) * (len(arguments) - 3)
+    arguments = [jax.reshard(x, s) for x, s in zip(arguments, specs)]
+    # Kernels do not say over which axes what they return varies.
+    check = name in ("masked", "blocked")
+    y = jax.shard_map(local, out_specs=heads, in_specs=specs, check_vma=check)(*arguments)
     return jax.reshard(y, spec("batch", "length", "heads", None))
 
 
-def masked_attention(q, k, v, query_ids, key_ids):
-    """The reference: every logit at once, B N L S of memory. All calls share one softmax."""
-    logits, mask = _logits(q, k, query_ids, key_ids)
-    weights = jnp.where(mask, jax.nn.softmax(logits, axis=-1), 0).astype(v.dtype)
-    return jnp.einsum("bnls,bsnh->blnh", weights, v)
+def _accepted(name: str, q) -> str:
+    """The implementation `name`, or "blocked" if it does not take such heads; said once."""
+    refusal = cudnn.refusal(q) if name == "cudnn" else ""
+    if refusal:
+        _say(f"attention: blocked, because {refusal}")
+    return "blocked" if refusal else name
 
 
-@jax.custom_vjp
-def blocked_attention(q, k, v, query_ids, key_ids):
-    """The same in blocks of queries and keys (arXiv:2205.14135): no L x S memory.
+@functools.cache
+def _say(message: str) -> None:
+    logger.info(message)
 
-    Blocks in which no query sees a key are skipped, going by the least and the greatest id of each:
-    where ids rise along the row, the cost grows with what is seen and not with L x S.
+
+def _in_order(local):
+    """`local` attention to the tokens as sorted for each call, brought back and summed."""
+
+    def attend(q, k, v, query_ids, key_ids, query_order, query_back, key_order, key_back):
+        y = jnp.zeros_like(q)
+        for call in range(query_ids.shape[-1]):
+            queries, back = query_order[..., call], query_back[..., call]
+            keys = key_order[..., call], key_back[..., call]
+            ids = jnp.take_along_axis(query_ids[..., call], queries, axis=1)
+            ids_of_keys = jnp.take_along_axis(key_ids[..., call], keys[0], axis=1)
+            found = local(
+                permuted(q, queries, back),
+                permuted(k, *keys),
+                permuted(v, *keys),
+                ids[..., None],
+                ids_of_keys[..., None],
+            )
+            y += permuted(found, back, queries)
+        return y
+
+    return attend
+
+
+def cudnn_attention(q, k, v, query_ids, key_ids, most=None, same=False):
+    """By cuDNN (nn/cudnn.py); by blocks where a row has more segments than that can take.
+
+    most: a promise that no row has more different key ids. same: query_ids are key_ids.
     """
-    return _blocked_forward(q, k, v, query_ids, key_ids)[0]
+    packed = cudnn.whole_attention if same else cudnn.packed_attention
+
+    def one_call(query_ids, key_ids):
+        table, complete = cudnn.segment_table(query_ids, key_ids, most or cudnn.MOST_SEGMENTS)
+        by_table = lambda *heads: packed(*heads, table)
+        ids = query_ids[..., None], key_ids[..., None]
+        by_blocks = lambda *heads: blocked_attention(*heads, *ids)
+        if most:
+            return by_table(q, k, v)
+        return jax.lax.cond(complete, by_table, by_blocks, q, k, v)
+
+    return _sum_over_calls(one_call, query_ids, key_ids)
 
 
-def _blocked_forward(q, k, v, query_ids, key_ids):
-    y, log = blocked_sums(q, k, v, query_ids, key_ids, v.dtype)
-    return y, (q, k, v, query_ids, key_ids, y, log)
+def splash_attention_of_calls(q, k, v, query_ids, key_ids):
+    """By the splash kernel (nn/splash.py)."""
+    one_call = functools.partial(splash_attention, q, k, v)
+    return _sum_over_calls(one_call, query_ids, key_ids)
 
 
-def _blocked_backward(saved, gradient):
-    gradients = blocked_gradients(*saved, gradient)
-    return *(dx.astype(x.dtype) for dx, x in zip(gradients, saved)), None, None
+def _sum_over_calls(one_call, query_ids, key_ids):
+    """The sum of one_call(query_ids B L, key_ids B S): each query is in one call, and else 0."""
+    return sum(one_call(query_ids[..., c], key_ids[..., c]) for c in range(query_ids.shape[-1]))
 
 
-blocked_attention.defvjp(_blocked_forward, _blocked_backward)
-
-
-def blocked_sums(q, k, v, query_ids, key_ids, dtype=jnp.float32):
-    """Means B L N H of the values in `dtype`, and log-sum-exp B L N float32 of the logits."""
-    queries, keys = _query_blocks(q, query_ids), _key_blocks(k, v, key_ids)
-
-    def one_block(block):
-        q, ids = block
-        zero = 0 * q.astype(jnp.float32)  # and not zeros: on a mesh it varies as q does
-        first = _Softmax(NEVER + zero[..., 0], zero[..., 0], zero)
-        add = lambda sums, j: sums.add(q, ids, *(x[j] for x in keys))
-        sums = _sum_over_seen(ids, keys[-1], first, add)
-        return sums.mean().astype(dtype), sums.log()
-
-    return tuple(_joined(x, q.shape[1]) for x in jax.lax.map(one_block, queries))
-
-
-def blocked_gradients(q, k, v, query_ids, key_ids, y, log, gradient):
-    """Gradients float32 at q, k and v of attention whose output is y; log as of `blocked_sums`."""
-    delta = (gradient.astype(jnp.float32) * y).sum(-1)
-    further = (_split(x, QUERY_BLOCK, 0) for x in (gradient, log, delta))
-    queries = (*_query_blocks(q, query_ids), *further)
-    keys, scale = _key_blocks(k, v, key_ids), q.shape[-1] ** -0.5
-
-    def weights_and_slopes(query, key):
-        """Weights B N L S and the loss's slope with respect to the logits."""
-        (q, query_ids, gradient, log, delta), (k, v, key_ids) = query, key
-        logits, mask = _logits(q, k, query_ids, key_ids)
-        weights = jnp.where(mask, jnp.exp(logits - jnp.moveaxis(log, 1, 2)[..., None]), 0)
-        slopes = jnp.einsum("blnh,bsnh->bnls", gradient, v, preferred_element_type=jnp.float32)
-        return weights, weights * (slopes - jnp.moveaxis(delta, 1, 2)[..., None])
-
-    def query_gradient(query):
-        def add(total, j):
-            key = tuple(x[j] for x in keys)
-            _, slopes = weights_and_slopes(query, key)
-            return total + jnp.einsum("bnls,bsnh->blnh", slopes, key[0].astype(jnp.float32))
-
-        return scale * _sum_over_seen(query[1], keys[-1], 0 * query[0].astype(jnp.float32), add)
-
-    def key_gradients(key):
-        def add(totals, i):
-            query = tuple(x[i] for x in queries)
-            weights, slopes = weights_and_slopes(query, key)
-            back = lambda w, x: jnp.einsum("bnls,blnh->bsnh", w, x.astype(jnp.float32))
-            return totals[0] + back(slopes, query[0]), totals[1] + back(weights, query[2])
-
-        zeros = tuple(0 * x.astype(jnp.float32) for x in key[:2])
-        dk, dv = _sum_over_seen(key[-1], queries[1], zeros, add)
-        return scale * dk, dv
-
-    dq = _joined(jax.lax.map(query_gradient, queries), q.shape[1])
-    dk, dv = (_joined(x, k.shape[1]) for x in jax.lax.map(key_gradients, keys))
-    return dq, dk, dv
-
-
-class _Softmax(NamedTuple):
-    """Of the keys so far: the greatest logit, the sum of weights, the weighted sum of values."""
-
-    greatest: jax.Array  # B L N
-    weights: jax.Array  # B L N
-    values: jax.Array  # B L N H
-
-    def add(self, q, query_ids, k, v, key_ids) -> "_Softmax":
-        """With a block of keys more."""
-        logits, mask = _logits(q, k, query_ids, key_ids)
-        greatest = jnp.maximum(self.greatest, jnp.moveaxis(logits.max(-1), 1, 2))
-        old = jnp.exp(self.greatest - greatest)
-        weights = jnp.where(mask, jnp.exp(logits - jnp.moveaxis(greatest, 1, 2)[..., None]), 0)
-        values = jnp.einsum(
-            "bnls,bsnh->blnh", weights.astype(v.dtype), v, preferred_element_type=jnp.float32
-        )
-        return _Softmax(
-            greatest,
-            old * self.weights + jnp.moveaxis(weights.sum(-1), 1, 2),
-            old[..., None] * self.values + values,
-        )
-
-    def mean(self):
-        """The attention's output, float32; 0 where there was no key."""
-        return self.values / jnp.where(self.weights > 0, self.weights, 1)[..., None]
-
-    def log(self):
-        """Logarithm of the sum of the exponentials of the logits."""
-        return self.greatest + jnp.log(jnp.where(self.weights > 0, self.weights, 1))
-
-
-def _sum_over_seen(ids, blocks, total, add):
-    """add(total, j) for each j whose ids blocks[j] overlap with `ids`, one after the other."""
-
-    def step(j, total):
-        return jax.lax.cond(_overlap(ids, blocks[j]), lambda t: add(t, j), lambda t: t, total)
-
-    return jax.lax.fori_loop(0, len(blocks), step, total)
-
-
-def _query_blocks(q, ids):
-    return _split(q, QUERY_BLOCK, 0), _split(ids, QUERY_BLOCK, NOBODY)
-
-
-def _key_blocks(k, v, ids):
-    size = min(KEY_BLOCK, k.shape[1])
-    return _split(k, size, 0), _split(v, size, 0), _split(ids, size, NO_KEY)
-
-
-def _logits(q, k, query_ids, key_ids):
-    """Logits B N L S float32, NEVER where a query does not see a key, and whether it does."""
-    mask = (query_ids[:, None, :, None] == key_ids[:, None, None]).any(-1)
-    logits = jnp.einsum("blnh,bsnh->bnls", q, k, preferred_element_type=jnp.float32)
-    return jnp.where(mask, logits * q.shape[-1] ** -0.5, NEVER), mask
-
-
-def _split(x, size: int, fill: int):
-    """B L ... -> blocks B size ..., the last of them filled up."""
-    widths = [(0, 0), (0, -x.shape[1] % size)] + [(0, 0)] * (x.ndim - 2)
-    x = jnp.pad(x, widths, constant_values=fill)
-    return jnp.moveaxis(x.reshape(x.shape[0], -1, size, *x.shape[2:]), 1, 0)
-
-
-def _joined(blocks, length: int):
-    """The inverse of `_split`."""
-    x = jnp.moveaxis(blocks, 0, 1)
-    return x.reshape(x.shape[0], -1, *x.shape[3:])[:, :length]
-
-
-def _overlap(query_ids, key_ids):
-    """Whether in any row and call the ranges of two blocks of ids, B L C and B S C, overlap."""
-    most = jnp.iinfo(jnp.int32).max
-    (low, high), (key_low, key_high) = (
-        (jnp.where(ids < 0, most, ids).min(1), ids.max(1)) for ids in (query_ids, key_ids)
-    )
-    return ((low <= key_high) & (key_low <= high)).any()
-
-
-BLOCKED = Pieces(blocked_sums, blocked_gradients, _overlap)
-IMPLEMENTATIONS = {"masked": masked_attention, "blocked": blocked_attention}
+IMPLEMENTATIONS = {
+    "masked": masked_attention,
+    "blocked": blocked_attention,
+    "cudnn": cudnn_attention,
+    "splash": splash_attention_of_calls,
+}

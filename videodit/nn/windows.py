@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from videodit.nn.attention import NOBODY
+from videodit.nn.segments import NOBODY
 
 
 class Ids(NamedTuple):
