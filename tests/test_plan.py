@@ -17,7 +17,7 @@ from videodit.tasks.autoencoder import AutoencoderTask
 @pytest.fixture(scope="module")
 def figures():
     cfg = tiny_config("autoencoder", mesh__data=1, mesh__fsdp=2)
-    return cfg, plan.plan(cfg, "cpu:2")
+    return cfg, plan.plan(cfg, "cpu:2").figures()
 
 
 def test_bytes_of_a_chip_are_those_that_a_device_holds(figures):
@@ -51,6 +51,13 @@ def test_what_does_not_fit_is_said(figures):
     assert "does not fit by 1.00 GiB" in plan.describe(small)
 
 
+def test_the_exchanges_of_a_step_are_said(figures):
+    _, found = figures
+    gathered = [x for x in found["collectives"] if x["kind"] == "all-gather"]
+    assert [(x["axes"], x["ways"]) for x in gathered] == [(("fsdp",), 2)]
+    assert "all-gather          fsdp" in plan.describe(found)
+
+
 def test_a_run_is_planned_with_its_trained_autoencoder_and_stored_latents(tmp_path):
     tokenizer = open_tokenizer("synthetic")
     trained = tiny_config("autoencoder", autoencoder__channels=6, autoencoder__patch=(4, 16, 8))
@@ -64,7 +71,13 @@ def test_a_run_is_planned_with_its_trained_autoencoder_and_stored_latents(tmp_pa
 
 
 @pytest.mark.parametrize(
-    "name, message", [("v5q:2x2", "did you mean 'v5"), ("cpu:9999", "expected 1 to")]
+    "name, message",
+    [
+        ("v5q:2x2", "did you mean 'v5"),
+        ("cpu:9999", "expected 1 to"),
+        ("v5e:16", r"expected v5e:AxB or AxBxC chips"),
+        ("h100:8", "expected h100:NODESxGPUS"),
+    ],
 )
 def test_an_unknown_topology_is_named(name, message):
     with pytest.raises(ConfigError, match=message):

@@ -1,15 +1,14 @@
 """python -m videodit.plan --config=configs/dit_xl.py --topology=v5p:8x8x8
 
 Compiles the real train step of a config for accelerators that are not there and says what memory
-a chip needs. Topologies: v5p:8x8x8, v5e:16x16, v6e:16x16 (chips along each axis of the torus),
-h100:64x8 (nodes x GPUs).
+a chip needs, how long a step should take, and what is exchanged. Topologies: v5p:8x8x8, v5e:16x16,
+v6e:16x16 (chips along each axis of the torus), v5e:16x16*2 (two slices), h100:64x8 (nodes x GPUs).
 """
 
 import dataclasses
 import json
 import logging
 import os
-import time
 from pathlib import Path
 
 from absl import app, flags
@@ -22,60 +21,82 @@ TEXT_SHARE = 8  # a row's text tokens where the config leaves them to the data: 
 GIB = 2**30
 
 
-def plan(cfg: Config, topology: str) -> dict:
-    """What a chip of `topology` needs for a train step of `cfg`: figures by name.
+def plan(cfg: Config, topology: str, clip_tokens: int = 0):
+    """The `scaling.forecast.Forecast` of a train step of `cfg` on `topology`.
 
     Raises ConfigError if the topology or the mesh cannot be.
     """
-    from videodit.data.sources import open_tokenizer
-    from videodit.scaling.ahead import chip_memory, lower_step
-    from videodit.scaling.topology import open_topology, topology_mesh
+    from videodit.scaling.forecast import forecast
+    from videodit.scaling.topology import open_topology
 
     cfg = settle(cfg)
-    tokenizer = open_tokenizer(cfg.text.workdir or SYNTHETIC)
-    topology = open_topology(topology)
-    mesh = topology_mesh(cfg.mesh, topology)
-    began = time.perf_counter()
-    lowered, arguments = lower_step(cfg, mesh, tokenizer)
-    compiled = lowered.compile()
-    memory = chip_memory(compiled, arguments)
-    return {
-        "topology": topology.name,
-        "chips": mesh.size,
-        "mesh": dict(mesh.shape),
-        "row_tokens": cfg.data.row_tokens,
-        "batch_rows": cfg.data.batch_rows,
-        "text_tokens": cfg.data.text_tokens,
-        "bytes": memory._asdict(),
-        "bytes_total": memory.total,
-        "bytes_of_chip": topology.chip.memory,
-        "fits": memory.total <= topology.chip.memory,
-        "compile_seconds": time.perf_counter() - began,
-    }
+    return forecast(cfg, open_topology(topology), tokenizer_of(cfg), clip_tokens)
+
+
+def tokenizer_of(cfg: Config):
+    """The config's tokenizer, or the synthetic one where it names none."""
+    from videodit.data.sources import open_tokenizer
+
+    return open_tokenizer(cfg.text.workdir or SYNTHETIC)
 
 
 def settle(cfg: Config) -> Config:
     """`cfg` with what training finds out: the shape of the trained autoencoder, and text tokens.
 
-    Raises ConfigError for a bad autoencoder.workdir.
+    Without prompts, which are drawn at evaluations. Raises ConfigError for a bad
+    autoencoder.workdir.
     """
     from videodit.train import adopt_autoencoder
 
     cfg = adopt_autoencoder(cfg)
     text_tokens = cfg.data.text_tokens or cfg.data.row_tokens // TEXT_SHARE
-    return dataclasses.replace(cfg, data=dataclasses.replace(cfg.data, text_tokens=text_tokens))
+    return dataclasses.replace(
+        cfg,
+        data=dataclasses.replace(cfg.data, text_tokens=text_tokens),
+        sample=dataclasses.replace(cfg.sample, prompts=()),
+    )
 
 
 def describe(figures: dict) -> str:
-    """The figures of `plan` as lines to read."""
-    mesh = " x ".join(f"{axis} {size}" for axis, size in figures["mesh"].items())
-    lines = [f"{figures['topology']}: {figures['chips']} chips, {mesh}"]
+    """The figures of a Forecast as lines to read."""
+    mesh = " x ".join(f"{axis} {size}" for axis, size in figures["mesh"].items() if size > 1)
+    lines = [
+        f"{figures['topology']}: {figures['chips']} chips, {mesh or 'no parallelism'}",
+        f"  {figures['parameters'] / 1e9:.3f} B parameters, "
+        f"{figures['flops_per_token'] / 1e9:.2f} GFLOP a token in clips of "
+        f"{figures['clip_tokens']:.0f} (useful, forward and backward)",
+    ]
     lines += [f"  {name:12}{size / GIB:9.3f} GiB" for name, size in figures["bytes"].items()]
     used, there = figures["bytes_total"] / GIB, figures["bytes_of_chip"] / GIB
     verdict = "fits" if figures["fits"] else f"does not fit by {used - there:.2f} GiB"
     lines.append(f"  {'a chip':12}{used:9.3f} GiB of {there:.2f}: {verdict}")
+    lines += _describe_speed(figures) + _describe_collectives(figures["collectives"])
     lines.append(f"  compiled in {figures['compile_seconds']:.0f} s")
     return "\n".join(lines)
+
+
+def _describe_speed(figures: dict) -> list[str]:
+    if "seconds" not in figures:
+        return ["  predicted step: unknown for such chips, or for a program that does not fit"]
+    seconds = {name: 1e3 * value for name, value in figures["seconds"].items()}
+    return [
+        f"  predicted step {seconds['step']:.0f} ms: products {seconds['products']:.0f}, attention "
+        f"{seconds['attention']:.0f}, memory {seconds['memory']:.0f}; beside them collectives "
+        f"{seconds['beside']:.0f}; waiting for others {seconds['waited']:.0f}",
+        f"  {figures['tokens_per_second'] / 1e6:.2f} M tokens/s, MFU {figures['mfu']:.1%}, "
+        f"with recomputation {figures['hfu']:.1%}",
+        f"  {figures['steps']} steps, {figures['run_tokens'] / 1e9:.0f} B tokens: "
+        f"{figures['chip_hours']:,.0f} chip-hours",
+    ]
+
+
+def _describe_collectives(collectives: list[dict]) -> list[str]:
+    """What a chip exchanges in a step."""
+    lines = []
+    for x in collectives:
+        axes, size = " x ".join(x["axes"]), x["bytes"] / GIB
+        lines.append(f"  {x['kind']:20}{axes:16}{x['times']:8.0f} times{size:10.3f} GiB")
+    return lines
 
 
 def main(argv):
@@ -84,7 +105,7 @@ def main(argv):
     try:
         if len(argv) > 1:
             raise ConfigError(f"unexpected argument {argv[1]!r}: fields are --config.NAME=VALUE")
-        figures = plan(read_config(), flags.FLAGS.topology)
+        figures = plan(read_config(), flags.FLAGS.topology, flags.FLAGS.clip_tokens).figures()
         print(describe(figures))
         if flags.FLAGS.out:
             Path(flags.FLAGS.out).write_text(json.dumps(figures, indent=2) + "\n")
@@ -97,6 +118,7 @@ if __name__ == "__main__":
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # no TPU is asked for its shape
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
     flags.DEFINE_string("topology", None, "such as v5p:8x8x8 or h100:64x8", required=True)
+    flags.DEFINE_integer("clip_tokens", 0, "of the clips in a row; 0: as data.sampling has it")
     flags.DEFINE_string("out", "", "a .json file for the figures")
     flags.mark_flag_as_required("config")
     app.run(main, flags_parser=parse_flags)

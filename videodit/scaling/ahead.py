@@ -1,6 +1,7 @@
 """The train step compiled ahead of time for devices that are not there, and what it needs."""
 
 import math
+import re
 from typing import NamedTuple
 
 import jax
@@ -16,6 +17,8 @@ from videodit.optim import make_optimizer, make_schedule
 from videodit.sharding import abstract, spec
 from videodit.step import make_init, make_train_step
 from videodit.train import check_rows, make_task
+
+USED = re.compile(r"[Uu]sed ([\d.]+)([KMGT]) of")  # in what XLA says of a program too large
 
 
 class Memory(NamedTuple):
@@ -48,17 +51,29 @@ def lower_step(cfg: Config, mesh: Mesh, tokenizer: Tokenizer):
         return step.lower(state, frozen, batch, key), (state, frozen, batch)
 
 
-def chip_memory(compiled, arguments) -> Memory:
-    """Bytes of a chip of a compiled step; `arguments` as `lower_step` gives them."""
+def compile_step(lowered, arguments):
+    """The compiled step, or None where XLA refuses a program that does not fit, and its Memory.
+
+    lowered, arguments: as `lower_step` gives them.
+    """
     state, frozen, batch = arguments
-    return Memory(
+    memory = Memory(
         parameters=shard_bytes(state["params"]),
         optimizer=shard_bytes(state["opt"]),
         average=shard_bytes(state["ema"]),
         frozen=shard_bytes(frozen),
         batch=shard_bytes(batch),
-        temporaries=compiled.memory_analysis().temp_size_in_bytes,
+        temporaries=0,
     )
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        used = USED.search(str(error))
+        if "RESOURCE_EXHAUSTED" not in str(error) or not used:
+            raise
+        needed = float(used[1]) * 2 ** (10 * " KMGT".index(used[2]))
+        return None, memory._replace(temporaries=max(round(needed) - memory.total, 0))
+    return compiled, memory._replace(temporaries=compiled.memory_analysis().temp_size_in_bytes)
 
 
 def shard_bytes(tree) -> int:

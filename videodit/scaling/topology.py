@@ -1,32 +1,15 @@
 """Accelerators that are not there: device topologies that XLA can compile for."""
 
 import os
+import re
 from typing import NamedTuple
 
 import jax
-import numpy as np
-from jax.experimental import mesh_utils, topologies
-from jax.sharding import AxisType, Mesh
+from jax.experimental import topologies
 
-from videodit.config import ConfigError, MeshConfig, nearest
-from videodit.sharding import AXES, mesh_shape
+from videodit.config import ConfigError, nearest
+from videodit.scaling.chips import CHIPS, Chip
 
-GIB = 2**30
-
-
-class Chip(NamedTuple):
-    """One accelerator: memory that a program may use, in bytes."""
-
-    platform: str
-    memory: float
-
-
-CHIPS = {  # vendors' data sheets
-    "v5e": Chip("tpu", 15.75 * GIB),
-    "v5p": Chip("tpu", 95 * GIB),
-    "v6e": Chip("tpu", 31.25 * GIB),
-    "h100": Chip("cuda", 80e9),
-}
 # What XLA asks of a GPU in order to compile for it (a GpuTargetConfigProto).
 H100 = """
 gpu_device_info {
@@ -44,6 +27,10 @@ dnn_version_info { major: 9 minor: 28 patch: 0 }
 runtime_version { major: 12 minor: 9 patch: 0 }
 device_description_str: "NVIDIA H100 80GB HBM3"
 """
+SHAPES = {
+    "tpu": (r"\d+(x\d+)+(\*\d+)?", "AxB or AxBxC chips, and *N for N slices"),
+    "cuda": (r"\d+x\d+", "NODESxGPUS"),
+}
 
 
 class Topology(NamedTuple):
@@ -55,7 +42,8 @@ class Topology(NamedTuple):
 
 
 def open_topology(name: str) -> Topology:
-    """The topology "v5p:8x8x8" (chips along each axis of the torus) or "h100:64x8" (nodes x GPUs).
+    """The topology "v5p:8x8x8" (chips along each axis of the torus), "v5e:16x16*2" (two such
+    slices) or "h100:64x8" (nodes x GPUs).
 
     No accelerator is needed, but libtpu (extra [tpu]) or the CUDA plugin (extra [cuda]). "cpu:8" is
     the first 8 devices of this machine, which share its memory. Raises ConfigError for an unknown
@@ -66,19 +54,31 @@ def open_topology(name: str) -> Topology:
         return _cpu(name, shape)
     if kind not in CHIPS:
         raise ConfigError(f"--topology={name!r}: {nearest(kind, [*CHIPS, 'cpu'])}")
-    chip = CHIPS[kind]
+    pattern, example = SHAPES[CHIPS[kind].platform]
+    if not re.fullmatch(pattern, shape):
+        raise ConfigError(f"--topology={name!r}: expected {kind}:{example}")
     try:
-        if chip.platform == "tpu":
-            found = topologies.get_topology_desc(platform="tpu", topology_name=name)
-        else:
-            nodes, _, gpus = shape.partition("x")
-            shape = f"1x{nodes}x{gpus}"
-            found = topologies.get_topology_desc(
-                platform="cuda", topology_name=kind, target_config=H100, topology=shape
-            )
+        return Topology(name, CHIPS[kind], _devices(kind, shape))
     except Exception as error:  # the libraries raise many kinds
         raise ConfigError(f"--topology={name!r}: {str(error).splitlines()[0]}") from None
-    return Topology(name, chip, list(found.devices))
+
+
+def _devices(kind: str, shape: str) -> list:
+    if CHIPS[kind].platform == "tpu":
+        slice_shape, _, slices = shape.partition("*")
+        several = {"num_slices": int(slices)} if slices else {}
+        found = topologies.get_topology_desc(
+            platform="tpu", topology_name=f"{kind}:{slice_shape}", **several
+        )
+    else:
+        nodes, _, gpus = shape.partition("x")
+        found = topologies.get_topology_desc(
+            platform="cuda",
+            topology_name=kind,
+            target_config=H100,
+            topology=f"1x{int(nodes)}x{int(gpus)}",
+        )
+    return list(found.devices)
 
 
 def _cpu(name: str, count: str) -> Topology:
@@ -87,15 +87,3 @@ def _cpu(name: str, count: str) -> Topology:
         raise ConfigError(f"--topology={name!r}: expected 1 to {available} devices")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / int(count)
     return Topology(name, Chip("cpu", memory), jax.devices()[: int(count)])
-
-
-def topology_mesh(cfg: MeshConfig, topology: Topology) -> Mesh:
-    """The mesh that `cfg` asks for over all chips of the topology. Raises ConfigError."""
-    shape = mesh_shape(cfg, len(topology.devices))
-    if topology.chip.platform == "tpu":
-        devices = mesh_utils.create_device_mesh(
-            shape, topology.devices, allow_split_physical_axes=True
-        )
-    else:
-        devices = np.array(topology.devices).reshape(shape)
-    return jax.sharding.Mesh(devices, AXES, axis_types=(AxisType.Explicit,) * len(AXES))

@@ -1,0 +1,33 @@
+import pytest
+from packs import tiny_config
+
+from videodit.scaling.clips import seen_shares, typical_clips
+
+SIZED = {"data__sampling__sides": ((0, 32, 64),), "data__sampling__seconds": ((0, 1.0, 1.0),)}
+
+
+def test_clips_have_the_mean_size_of_the_schedule():
+    cfg = tiny_config(data__row_tokens=2000, data__sampling__rates=((0, 12.0),), **SIZED)
+    clips = typical_clips(cfg)
+    # The mean of side^2 is 48^2 + 16^2 / 3 pixels: 6 cells of 8 pixels along a side; 12 frames.
+    assert clips.grids[0].tolist() == [4, 6, 6] and len(clips.tokens) == 8
+    assert clips.tokens.sum() <= 2000 and clips.text.sum() <= cfg.data.text_tokens
+
+
+@pytest.mark.parametrize("tokens", [40, 300, 5000])
+def test_a_given_length_is_about_kept_and_never_more_than_a_row(tokens):
+    cfg = tiny_config(data__row_tokens=1024)
+    assert typical_clips(cfg, tokens).tokens[0] == pytest.approx(min(tokens, 1024), rel=0.2)
+
+
+def test_a_clip_that_fills_its_row_sees_all_of_it_and_shorter_ones_their_share():
+    cfg = tiny_config(data__row_tokens=4096, data__max_segments=16)
+    assert seen_shares(cfg, typical_clips(cfg, 4096)) == (1.0, 1.0)
+    quarter = seen_shares(cfg, typical_clips(cfg, 1024))
+    assert quarter.pairs == pytest.approx(1 / 4) and quarter.pairs < quarter.blocks < 1
+
+
+def test_an_autoencoder_sees_two_chunks_of_frames():
+    cfg = tiny_config("autoencoder", data__row_tokens=16 * 256, autoencoder__chunk=1)
+    share = seen_shares(cfg, typical_clips(cfg, 16 * 256)).pairs
+    assert share == pytest.approx((2 * 16 - 1) / 16**2)

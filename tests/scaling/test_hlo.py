@@ -1,0 +1,67 @@
+import jax
+import jax.numpy as jnp
+import pytest
+
+from videodit.scaling.hlo import parse
+
+TEXT = """HloModule m, entry_computation_layout={()->f32[]}
+
+%add (a: f32[], b: f32[]) -> f32[] {
+  %a = f32[] parameter(0)
+  %b = f32[] parameter(1)
+  ROOT %sum = f32[] add(%a, %b)
+}
+
+%body (s: (s32[], bf16[4,8])) -> (s32[], bf16[4,8]) {
+  %s = (s32[], /*index=1*/bf16[4,8]{1,0:T(8,128)(2,1)S(1)}) parameter(0)
+  %x = bf16[4,8]{1,0:T(8,128)(2,1)S(1)} get-tuple-element(%s), index=1
+  %y = bf16[4,8]{1,0} negate(%x)
+  ROOT %t = (s32[], bf16[4,8]{1,0}) tuple(%i, %y)
+}
+
+%condition (s: (s32[], bf16[4,8])) -> pred[] {
+  %s.1 = (s32[], bf16[4,8]{1,0}) parameter(0)
+  %bound = s32[] constant(7)
+  ROOT %less = pred[] compare(%i.1, %bound), direction=LT
+}
+
+ENTRY %main (p: f32[]) -> f32[] {
+  %p = f32[] parameter(0)
+  %loop = (s32[], bf16[4,8]{1,0}) while(%init), condition=%condition, body=%body
+  %again = (s32[], bf16[4,8]{1,0}) while(%init), condition=%condition, body=%body, backend_config={"known_trip_count":{"n":"3"}}
+  ROOT %out = f32[] call(%p, %p), to_apply=%add
+}
+"""
+
+
+def how_often(program, opcode, seen=1.0):
+    return sum(times for x, _, times in program.instructions(seen) if x.opcode == opcode)
+
+
+def test_loops_count_as_often_as_they_run():
+    program = parse(TEXT)
+    assert how_often(program, "negate") == 7 + 3
+    assert how_often(program, "add") == 1
+
+
+def test_types_are_read_with_their_memory_space():
+    body = parse(TEXT).computations["body"]
+    assert [x.fast for x in body["s"].outputs] == [False, True]
+    assert body["y"].outputs[0].dims == (4, 8) and body["y"].outputs[0].bytes == 64
+    assert body["y"].operands == ("x",) and body["t"].root
+
+
+@pytest.mark.parametrize("seen", [1.0, 0.25])
+def test_nested_loops_and_skipped_blocks_of_a_real_program(seen):
+    def step(x):
+        def outer(x, _):
+            def inner(x, i):
+                work = lambda x: jnp.sort(x @ x)  # neither is fused away
+                return jax.lax.cond(x[0, 0] > i, work, lambda x: x, x), None
+
+            return jax.lax.scan(inner, x, jnp.arange(5.0))[0], None
+
+        return jax.lax.scan(outer, x, None, length=3)[0]
+
+    text = jax.jit(step).lower(jnp.zeros((64, 64))).compile().as_text()
+    assert how_often(parse(text), "sort", seen) == 15 * seen

@@ -1,0 +1,85 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from videodit.config import MeshConfig
+from videodit.scaling.hlo import parse
+from videodit.scaling.work import device_groups, mesh_axes, work
+from videodit.sharding import make_mesh
+
+
+def compiled_work(function, *arguments, mesh=None):
+    text = jax.jit(function).lower(*arguments).compile().as_text()
+    return work(parse(text), mesh or make_mesh(MeshConfig(data=1), jax.devices()[:1]))
+
+
+def test_products_in_a_loop_are_counted_each_time():
+    def step(x, kernels):
+        return jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), x, kernels)[0]
+
+    found = compiled_work(step, jnp.zeros((32, 64)), jnp.zeros((5, 64, 64)))
+    assert found.flops == 5 * 2 * 32 * 64 * 64
+
+
+def test_a_convolution_counts_the_places_inside_of_the_picture():
+    x, kernel = jnp.zeros((2, 8, 8, 3)), jnp.zeros((3, 3, 3, 5))
+    convolve = lambda x, k: jax.lax.conv_general_dilated(
+        x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    line = 3 * 8 - 2  # of 3 places at 8 outputs, one is outside at each end
+    assert compiled_work(convolve, x, kernel).flops == 2 * 2 * line**2 * 3 * 5
+
+
+def test_a_loop_reads_the_slice_of_what_it_goes_through_and_not_the_whole():
+    def step(x, rows):
+        return jax.lax.scan(lambda x, row: (jnp.sin(x) + row, None), x, rows)[0]
+
+    steps, width = 16, 4096
+    found = compiled_work(step, jnp.zeros(width), jnp.zeros((steps, width)))
+    least = steps * 3 * 4 * width  # reads the state and a row, writes the state
+    assert least <= found.bytes < 2 * least
+
+
+@pytest.mark.parametrize(
+    "attributes, groups",
+    [
+        ("replica_groups={{0,2},{1,3}}, x", [[0, 2], [1, 3]]),
+        ("replica_groups=[2,2]<=[2,2]T(1,0), x", [[0, 2], [1, 3]]),
+        ("replica_groups=[2,2]<=[4]", [[0, 1], [2, 3]]),
+        ("replica_groups=mesh['a'=2,'b'=2] {'a'}", [[0, 2], [1, 3]]),
+        ("replica_groups=mesh['a'=2,'b'=2], device_ids=([2,2]T(1,0)) {'a'}", [[0, 1], [2, 3]]),
+        ("replica_groups=mesh['a'=4] {'a':(2)2}", [[0, 1], [2, 3]]),
+        ("source_target_pairs={{0,1},{1,0}}", [[0, 1], [1, 0]]),
+        ("no groups", [[0, 1, 2, 3]]),
+    ],
+)
+def test_groups_of_devices_are_read_in_every_notation(attributes, groups):
+    assert sorted(device_groups(attributes, 4)) == groups
+
+
+def test_the_axes_of_a_group_are_those_along_which_its_devices_differ():
+    mesh = make_mesh(MeshConfig(data=2, fsdp=2, context=2))
+    assert mesh_axes([[0, 4], [1, 5]], mesh) == ("data",)
+    assert mesh_axes([[0, 1, 2, 3]], mesh) == ("fsdp", "context")
+    assert mesh_axes([[0]], mesh) == ()
+
+
+def test_exchanges_are_counted_by_axis_and_bytes():
+    mesh = make_mesh(MeshConfig(data=2, fsdp=4))
+    place = lambda shape, *axes: jax.device_put(
+        np.ones(shape, np.float32), NamedSharding(mesh, PartitionSpec(*axes))
+    )
+    x, w = place((8, 64), "data", None), place((64, 32), "fsdp", None)
+
+    def step(x, w):
+        return x.sum(0), jax.reshard(w, PartitionSpec())
+
+    with jax.set_mesh(mesh):
+        found = compiled_work(step, x, w, mesh=mesh).collectives
+    sizes = {(c.kind, c.axes, c.ways): c.times * c.bytes for c in found}
+    assert sizes == {
+        ("all-gather", ("fsdp",), 4): 4 * 64 * 32,
+        ("all-reduce", ("data",), 2): 4 * 64,
+    }

@@ -1,0 +1,81 @@
+"""What an accelerator can do: data sheets, and the shares of them that programs reach.
+
+Peaks, memory and links: cloud.google.com/tpu/docs/{v5e,v5p,v6e}, NVIDIA's H100 SXM data sheet.
+Shares of the H100 were measured (bfloat16 products of 8192^3: 802 TFLOP/s; cuDNN's packed
+attention of heads of 128: 515 TFLOP/s forward, 342 backward). Those of TPUs, of HBM and of links
+are ASSUMED: no TPU was there to measure.
+"""
+
+from typing import NamedTuple
+
+from videodit.goodput import PEAK_FLOPS
+
+GIB = 2**30
+
+
+class Chip(NamedTuple):
+    """One accelerator. Bytes, FLOP/s, bytes/s one way, seconds."""
+
+    platform: str
+    memory: float  # that a program may use
+    peak: float = 0.0  # of bfloat16 products; 0: unknown
+    products: float = 0.0  # share of the peak that matrix products reach
+    exact: float = 0.0  # share of the peak that products of full float32 precision reach
+    attention: tuple[float, float] = (0.0, 0.0)  # share that kernels of attention reach: fwd, bwd
+    bandwidth: float = 0.0  # of HBM
+    streaming: float = 0.0  # share of it that kernels reach
+    link: float = 0.0  # one link of a torus, or a GPU to the others of its node
+    network: float = 0.0  # a chip to other slices, or a GPU to other nodes
+    wire: float = 0.0  # share of links and network that collectives reach
+    launch: float = 0.0  # from one kernel to the next
+
+
+TPU = {
+    "platform": "tpu",
+    "products": 0.8,
+    "exact": 0.8 / 6,  # six passes
+    "attention": (0.5, 0.4),
+    "streaming": 0.8,
+    "wire": 0.8,
+    "launch": 0.5e-6,
+}
+CHIPS = {
+    "v5e": Chip(
+        memory=15.75 * GIB,
+        peak=PEAK_FLOPS["TPU v5 lite"],
+        bandwidth=819e9,
+        link=50e9,
+        network=3.125e9,
+        **TPU,
+    ),
+    "v5p": Chip(
+        memory=95 * GIB,
+        peak=PEAK_FLOPS["TPU v5p"],
+        bandwidth=2765e9,
+        link=100e9,
+        network=6.25e9,
+        **TPU,
+    ),
+    "v6e": Chip(
+        memory=31.25 * GIB,
+        peak=PEAK_FLOPS["TPU v6 lite"],
+        bandwidth=1640e9,
+        link=100e9,
+        network=12.5e9,
+        **TPU,
+    ),
+    "h100": Chip(
+        platform="cuda",
+        memory=80e9,
+        peak=PEAK_FLOPS["NVIDIA H100 80GB HBM3"],
+        products=802 / 989,
+        exact=67 / 989,
+        attention=(515 / 989, 342 / 989),
+        bandwidth=3350e9,
+        streaming=0.8,
+        link=450e9,
+        network=50e9,
+        wire=0.8,
+        launch=2e-6,
+    ),
+}

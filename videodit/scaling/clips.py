@@ -1,0 +1,66 @@
+"""What a row is taken to hold when no data is there: clips of one typical size."""
+
+import math
+
+import numpy as np
+
+from videodit.config import Config
+from videodit.flops import Clips, all_pairs, chunk_pairs
+from videodit.models.autoencoder import SIZES
+from videodit.nn.plain_attention import KEY_BLOCK, QUERY_BLOCK
+from videodit.scaling.work import Seen
+
+SHARE = 8  # a clip's part of its row where data.sampling does not say how large clips are
+SIDE = 16  # cells, of its frames
+FPS = 24.0  # where data.sampling.rates does not say
+
+
+def typical_clips(cfg: Config, clip_tokens: int = 0) -> Clips:
+    """The clips of a row, as many as fit into it.
+
+    Square ones of the mean size in the last rows of data.sampling, else of an eighth of a row.
+    clip_tokens: as long as it takes to have about this many tokens. The text row is shared out
+    evenly.
+    """
+    side, frames = _mean_size(cfg)
+    wanted = clip_tokens or (0 if frames else cfg.data.row_tokens // SHARE)
+    if wanted:
+        side = min(side or SIDE, math.isqrt(wanted))
+        frames = wanted / side**2
+    grid = (max(round(frames), 1), side, side)
+    count = max(min(cfg.data.row_tokens // math.prod(grid), cfg.data.max_segments), 1)
+    return Clips(
+        grids=np.tile(grid, (count, 1)),
+        tokens=np.full(count, min(math.prod(grid), cfg.data.row_tokens)),
+        text=np.full(count, cfg.data.text_tokens // count),
+    )
+
+
+def _mean_size(cfg: Config) -> tuple[int, float]:
+    """Cells along a side and latent frames; 0 where data.sampling does not say."""
+    sampling, (frames, height, width) = cfg.data.sampling, cfg.autoencoder.patch
+    if not sampling.sides:
+        return 0, 0.0
+    _, low, high = sampling.sides[-1]
+    area = (low**2 + low * high + high**2) / 3  # the mean of a square
+    side = max(round(math.sqrt(area / (height * width))), 1)
+    if not sampling.seconds:
+        return side, 0.0
+    rates = sampling.rates[-1][1:] if sampling.rates else (FPS,)
+    return side, 1 + np.mean(sampling.seconds[-1][1:]) * np.mean(rates) / frames
+
+
+def seen_shares(cfg: Config, clips: Clips) -> Seen:
+    """What attention does not skip of rows full of such clips.
+
+    Of the autoencoder only when it is what is trained; in a DiT's step its pairs are few beside
+    those of the DiT, of which they are taken to be as many.
+    """
+    row, tokens = cfg.data.row_tokens, clips.tokens.astype(float)
+    full = row / tokens.sum()  # rows of it
+    pairs = all_pairs(tokens)
+    if cfg.task == "autoencoder":
+        ae = cfg.autoencoder
+        pairs = chunk_pairs(clips, ae.chunk, ae.window, SIZES[ae.size].depth)
+    blocks = (tokens + QUERY_BLOCK) * (pairs / tokens + min(KEY_BLOCK, row))
+    return Seen(*(min(full * float(x.sum()) / row**2, 1.0) for x in (pairs, blocks)))

@@ -1,0 +1,161 @@
+"""A compiled program as XLA's text shows it: its instructions, and how often each one runs.
+
+`cost_analysis()` counts the body of a loop once; here it counts as often as the loop runs.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+BITS = {"pred": 8, "token": 0, "opaque": 0}  # of types whose name does not end in their width
+ARRAY = re.compile(r"([a-z]\w*)\[([\d,<=]*)\](\{[^}]*\})?")
+FAST = re.compile(r"S\([1-9]\d*\)")  # a TPU's memory space beside HBM
+NAME = re.compile(r"%([\w.\-]+)")
+CALLED = re.compile(r"(?:body|to_apply|calls|true_computation|false_computation)=%([\w.\-]+)")
+BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
+ATTENTION = re.compile(r"fmha|splash|flash")  # in the attributes of a kernel
+TRIPS = re.compile(r'"known_trip_count":\s*\{"n":"(\d+)"')
+
+
+class Array(NamedTuple):
+    """The type of an array that an instruction makes."""
+
+    dtype: str
+    dims: tuple[int, ...]
+    fast: bool  # in the chip's own memory, not in HBM
+
+    @property
+    def bytes(self) -> float:
+        digits = re.search(r"\d+", self.dtype)
+        bits = BITS.get(self.dtype, int(digits[0]) if digits else 32)
+        return math.prod(self.dims) * bits / 8
+
+
+class Instruction(NamedTuple):
+    """One line of a computation."""
+
+    name: str
+    opcode: str
+    outputs: tuple[Array, ...]
+    operands: tuple[str, ...]
+    arguments: str  # what stands in the parentheses
+    attributes: str  # what stands behind them
+    root: bool
+
+
+Computation = dict[str, Instruction]
+
+
+class Program(NamedTuple):
+    """All computations by name."""
+
+    computations: dict[str, Computation]
+    entry: str
+
+    def instructions(self, seen: float = 1.0) -> Iterator[tuple[Instruction, Computation, float]]:
+        """Every instruction that runs, the computation it is of, and how often it runs.
+
+        seen: how often the largest branch of a conditional inside of a loop runs, as these skip
+        blocks of attention; outside of loops it always runs. A fusion runs as one instruction.
+        """
+        yield from self._walk(self.entry, 1.0, seen, False)
+
+    def _walk(self, name: str, times: float, seen: float, looped: bool):
+        computation = self.computations[name]
+        for x in computation.values():
+            if x.opcode == "while":
+                trips = self._trips(x)
+                yield from self._walk(_called(x)[0], times * trips, seen, True)
+            elif x.opcode == "conditional":
+                branch, share = self._branch(x, seen if looped else 1.0)
+                yield from self._walk(branch, times * share, seen, looped)
+            elif x.opcode in ("call", "async-start"):
+                for called in _called(x):
+                    yield from self._walk(called, times, seen, looped)
+            else:
+                yield x, computation, times
+
+    def _branch(self, conditional: Instruction, seen: float) -> tuple[str, float]:
+        """The branch that is taken to run, and how often: a kernel of attention, or the largest."""
+        branches = _called(conditional)
+        for name in branches:
+            if any(is_attention(x) for x in self.computations[name].values()):
+                return name, 1.0
+        return max(branches, key=lambda name: len(self.computations[name])), seen
+
+    def _trips(self, loop: Instruction) -> int:
+        """How often a loop runs: as XLA found out, else the bound it compares its counter with."""
+        if found := TRIPS.search(loop.attributes):
+            return int(found[1])
+        condition = re.search(r"condition=%([\w.\-]+)", loop.attributes)[1]
+        constants = [
+            int(x.arguments)
+            for x in self.computations[condition].values()
+            if x.opcode == "constant" and x.arguments.isdigit()
+        ]
+        return max(constants, default=1)
+
+    def fused(self, instruction: Instruction) -> Computation:
+        """The computation that a fusion runs, empty for anything else."""
+        if instruction.opcode != "fusion":
+            return {}
+        return self.computations[_called(instruction)[0]]
+
+
+def is_attention(x: Instruction) -> bool:
+    """Whether the instruction is a kernel of attention: cuDNN's, or splash."""
+    return x.opcode == "custom-call" and bool(ATTENTION.search(x.attributes))
+
+
+def parse(text: str) -> Program:
+    """`compiled.as_text()` as a Program."""
+    computations, entry, current = {}, "", None
+    for line in text.splitlines():
+        if line.startswith(("%", "ENTRY")) and line.endswith("{"):
+            name = NAME.search(line)[1]
+            entry = name if line.startswith("ENTRY") else entry
+            current = computations[name] = {}
+        elif line.startswith(" ") and " = " in line and current is not None:
+            instruction = _parse_line(line)
+            current[instruction.name] = instruction
+    return Program(computations, entry)
+
+
+def _parse_line(line: str) -> Instruction:
+    left, right = line.split(" = ", 1)
+    shape_end = _closing(right) if right.startswith("(") else right.index(" ")
+    shape, rest = right[:shape_end], right[shape_end:].lstrip()
+    opcode, _, rest = rest.partition("(")
+    end = _closing("(" + rest) - 2
+    return Instruction(
+        name=NAME.search(left)[1],
+        opcode=opcode,
+        outputs=tuple(map(_array, ARRAY.finditer(shape))),
+        operands=tuple(NAME.findall(rest[:end])),
+        arguments=rest[:end],
+        attributes=rest[end + 1 :],
+        root=left.lstrip().startswith("ROOT"),
+    )
+
+
+def _array(match) -> Array:
+    dtype, dims, layout = match.groups()
+    sizes = tuple(int(size.lstrip("<=")) for size in dims.split(",") if size)
+    return Array(dtype, sizes, bool(layout and FAST.search(layout)))
+
+
+def _closing(text: str) -> int:
+    """Where the parenthesis that `text` begins with has been closed."""
+    depth = 0
+    for found in re.finditer(r"[()]", text):
+        depth += 1 if found[0] == "(" else -1
+        if depth == 0:
+            return found.end()
+    return len(text)
+
+
+def _called(instruction: Instruction) -> list[str]:
+    if branches := BRANCHES.search(instruction.attributes):
+        return NAME.findall(branches[1])
+    return CALLED.findall(instruction.attributes)
