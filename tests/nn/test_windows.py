@@ -2,8 +2,10 @@ import jax
 import numpy as np
 import pytest
 
+from videodit.nn import plain_attention
 from videodit.nn.attention import attention
-from videodit.nn.windows import causal_chunk_ids, chunk_of, join, window_ids
+from videodit.nn.splash import live_blocks
+from videodit.nn.windows import causal_chunk_ids, chunk_of, join, window_ids, with_orders
 
 
 def test_the_first_frame_is_a_chunk_of_its_own():
@@ -52,3 +54,46 @@ def test_joined_ids_are_equal_where_both_are():
     same = np.asarray(join(a, b))[0]
     both = (a[0][:, None] == a[0]) & (b[0][:, None] == b[0])
     np.testing.assert_array_equal(same[:, None] == same, both)
+
+
+def packed_frames(side, frames, window):
+    """Ids of a row with a clip of `frames` frames of side x side cells, then padding."""
+    t, rows, columns = (x.reshape(1, -1) for x in np.indices((frames, side, side)))
+    segments = np.pad(np.ones_like(t), ((0, 0), (0, 16)))
+    t, rows, columns = (np.pad(x, ((0, 0), (0, 16))) for x in (t, rows, columns))
+    windows = window_ids(rows, columns, segments == 0, window, shifted=True)
+    return causal_chunk_ids(segments, chunk_of(t, 1), windows)
+
+
+@pytest.mark.parametrize("shape", [{}, {"fsdp": 1, "context": 2, "tensor": 2}])
+def test_in_order_of_windows_attention_is_the_same_with_fewer_blocks(mesh, monkeypatch, shape):
+    for name in ("QUERY_BLOCK", "KEY_BLOCK"):
+        monkeypatch.setattr(plain_attention, name, 16)
+    ids = packed_frames(side=16, frames=3, window=4)
+    rng = np.random.default_rng(0)
+    q, k, v, weights = rng.normal(size=(4, 1, ids.key.shape[1], 4, 8)).astype(np.float32)
+
+    def outputs_and_gradients(ids):
+        def loss(q, k, v):
+            y = attention(
+                q, k, v, query_segment_ids=ids.query, key_segment_ids=ids.key, orders=ids.orders
+            )
+            return (y * weights).sum(), y
+
+        with jax.default_matmul_precision("highest"):
+            return jax.jit(jax.grad(loss, (0, 1, 2), has_aux=True))(q, k, v)
+
+    expected = jax.device_get(outputs_and_gradients(ids))
+    with mesh(**shape):
+        found = jax.device_get(outputs_and_gradients(with_orders(ids)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, expected)
+    order = with_orders(ids).orders[1].forward
+    in_order = [np.take_along_axis(x, order, axis=1) for x in ids[:2]]
+    assert seen_blocks(*in_order) < 0.5 * seen_blocks(*ids[:2])
+
+
+def seen_blocks(query_ids, key_ids):
+    """Pairs of 16 queries and 16 keys of which blocked attention makes logits, over all calls."""
+    split = lambda ids, call: ids[0, :, call].reshape(-1, 16)
+    calls = range(query_ids.shape[-1])
+    return sum(int(live_blocks(split(query_ids, c), split(key_ids, c)).sum()) for c in calls)

@@ -23,7 +23,7 @@ from videodit.nn.block import Conditions, KeysValues, Stack, StackShape
 from videodit.nn.functional import functional
 from videodit.nn.layers import ZEROS, Dense, layer_norm
 from videodit.nn.rope import video_rotary
-from videodit.nn.windows import Ids, causal_chunk_ids, chunk_of, join, window_ids
+from videodit.nn.windows import Ids, causal_chunk_ids, chunk_of, join, window_ids, with_orders
 from videodit.sharding import spec
 
 SIZES = {  # the shape of the encoder and of the decoder
@@ -66,7 +66,8 @@ class Coder(nnx.Module):
         """x: B L inputs -> (linear path B L linear_outputs, head B L outputs), float32."""
         chunks = chunk_of(cells.frames, self.chunk)
         windows = tuple(
-            causal_chunk_ids(cells.segment_ids, chunks, ids) for ids in self._window_ids(cells)
+            self._ordered(causal_chunk_ids(cells.segment_ids, chunks, ids))
+            for ids in self._window_ids(cells)
         )
         h = self.stack(self._embedded(x), self._conditions(cells, windows))
         return self._outputs(x, h)
@@ -76,7 +77,7 @@ class Coder(nnx.Module):
         length = x.shape[1]
         seen = _concatenate(past.cells, cells) if past else cells
         joined = (join(seen.segment_ids, ids) for ids in self._window_ids(seen))
-        windows = tuple(Ids(ids[:, -length:], ids) for ids in joined)
+        windows = tuple(self._ordered(Ids(ids[:, -length:], ids)) for ids in joined)
         conditions = self._conditions(cells, windows)
         h, new = self.stack.stream(
             self._embedded(x), conditions, past.keys_values if past else None
@@ -90,6 +91,10 @@ class Coder(nnx.Module):
             window_ids(rows, columns, cells.whole, self.window, shifted)
             for shifted in (False, True)
         ]
+
+    def _ordered(self, ids: Ids) -> Ids:
+        """With orders, if a row is long enough for a frame that is cut into windows."""
+        return with_orders(ids) if ids.query.shape[1] > self.window**2 else ids
 
     def _conditions(self, cells, windows):
         rotary = video_rotary(cells.positions, self.head_size)

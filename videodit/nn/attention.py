@@ -87,24 +87,25 @@ def _say(message: str) -> None:
 
 
 def _in_order(local):
-    """`local` attention to the tokens as sorted for each call, brought back and summed."""
+    """`local` attention to the tokens as sorted for each call, where that is another order."""
 
-    def attend(q, k, v, query_ids, key_ids, query_order, query_back, key_order, key_back):
-        y = jnp.zeros_like(q)
-        for call in range(query_ids.shape[-1]):
-            queries, back = query_order[..., call], query_back[..., call]
-            keys = key_order[..., call], key_back[..., call]
-            ids = jnp.take_along_axis(query_ids[..., call], queries, axis=1)
-            ids_of_keys = jnp.take_along_axis(key_ids[..., call], keys[0], axis=1)
-            found = local(
-                permuted(q, queries, back),
-                permuted(k, *keys),
-                permuted(v, *keys),
-                ids[..., None],
-                ids_of_keys[..., None],
-            )
-            y += permuted(found, back, queries)
-        return y
+    def one_call(q, k, v, query_ids, key_ids, query_order, key_order):
+        ids = jnp.take_along_axis(query_ids, query_order.forward, axis=1)
+        ids_of_keys = jnp.take_along_axis(key_ids, key_order.forward, axis=1)
+        q, k, v = permuted(q, *query_order), permuted(k, *key_order), permuted(v, *key_order)
+        y = local(q, k, v, ids[..., None], ids_of_keys[..., None])
+        return permuted(y, query_order.inverse, query_order.forward)
+
+    def attend(q, k, v, query_ids, key_ids, *orders):
+        ids_and_orders = (query_ids, key_ids, Order(*orders[:2]), Order(*orders[2:]))
+
+        def in_order():
+            calls = range(query_ids.shape[-1])
+            of_call = lambda c: jax.tree.map(lambda x: x[..., c], ids_and_orders)
+            return sum(one_call(q, k, v, *of_call(c)) for c in calls)
+
+        moved = jnp.diff(orders[2], axis=1) < 0  # of the keys
+        return jax.lax.cond(moved.any(), in_order, lambda: local(q, k, v, query_ids, key_ids))
 
     return attend
 

@@ -105,8 +105,9 @@ def packed_attention(q, k, v, table: Table):
 
 def whole_attention(q, k, v, table: Table):
     """As `packed_attention`, where each query and each key is of a segment."""
-    private = _private()
-    return private.dot_product_attention(
+    private, length = _private(), q.shape[1]
+    q, k, v = _even(q), _even(k), _even(v)
+    y = private.dot_product_attention(
         q,
         k,
         v,
@@ -117,6 +118,12 @@ def whole_attention(q, k, v, table: Table):
         scale=q.shape[-1] ** -0.5,
         mask_type=private.MaskType.PADDING,
     )
+    return y[:, :length]
+
+
+def _even(x):
+    """x (B L N H) with an even number of tokens, as jax asks for: one more, of no segment."""
+    return jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0)))
 
 
 def _covered(lengths, offsets, length: int):

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from videodit.sharding import spec
+
 NOBODY = -1  # id of a query that takes no part in a call; no key carries it
 NO_KEY = -2  # id of a key that is not there
 
@@ -18,6 +20,8 @@ class Order(NamedTuple):
 
 def sorted_order(ids) -> Order:
     """The order in which ids (B L C int32) rise, and tokens of the same id keep theirs."""
+    if spec() is not None:
+        ids = jax.reshard(ids, spec("batch", None, None))
     forward = jnp.argsort(ids, axis=1, stable=True).astype(jnp.int32)
     return Order(forward, jnp.argsort(forward, axis=1).astype(jnp.int32))
 

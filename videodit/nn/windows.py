@@ -9,16 +9,18 @@ layer (Swin, arXiv:2103.14030).
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
-from videodit.nn.segments import NOBODY
+from videodit.nn.segments import NOBODY, Order, sorted_order
 
 
 class Ids(NamedTuple):
     """Segment ids of one layer: B L C and B S C int32, see nn/attention.py."""
 
-    query: jnp.ndarray
-    key: jnp.ndarray
+    query: jax.Array
+    key: jax.Array
+    orders: tuple[Order, Order] | None = None  # of queries and keys, in which ids are contiguous
 
 
 def chunk_of(frames, size: int):
@@ -45,6 +47,18 @@ def causal_chunk_ids(segment_ids, chunks, windows) -> Ids:
     keys = [join(owner, windows) for owner in owners]
     queries = [jnp.where(chunks % 2 == parity, key, NOBODY) for parity, key in enumerate(keys)]
     return Ids(jnp.stack(queries, axis=-1), jnp.stack(keys, axis=-1))
+
+
+def with_orders(ids: Ids) -> Ids:
+    """`ids` with the orders in which the tokens of a window are contiguous along the row.
+
+    Windows of a frame are not, in the order of its rows: attention would have to look at all
+    windows that a row of cells crosses.
+    """
+    query, key = (x if x.ndim == 3 else x[..., None] for x in (ids.query, ids.key))
+    of_keys = sorted_order(key)
+    of_queries = of_keys if query.shape == key.shape else sorted_order(query)
+    return ids._replace(orders=(of_queries, of_keys))
 
 
 def join(a, b):
