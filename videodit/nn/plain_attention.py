@@ -133,10 +133,13 @@ class _Softmax(NamedTuple):
 def _sum_over_seen(ids, blocks, total, add):
     """add(total, j) for each j whose ids blocks[j] overlap with `ids`, one after the other."""
 
-    def step(j, total):
-        return jax.lax.cond(_overlap(ids, blocks[j]), lambda t: add(t, j), lambda t: t, total)
+    seen = jax.vmap(lambda block: _overlap(ids, block))(blocks)
+    first, end = jnp.argmax(seen), len(blocks) - jnp.argmax(seen[::-1])
 
-    return jax.lax.fori_loop(0, len(blocks), step, total)
+    def step(j, total):
+        return jax.lax.cond(seen[j], lambda t: add(t, j), lambda t: t, total)
+
+    return jax.lax.fori_loop(first, jnp.where(seen.any(), end, first), step, total)
 
 
 def _query_blocks(q, ids):
@@ -177,4 +180,4 @@ def _overlap(query_ids, key_ids):
     return ((low <= key_high) & (key_low <= high)).any()
 
 
-BLOCKED = Pieces(blocked_sums, blocked_gradients, _overlap)
+BLOCKED = Pieces(blocked_sums, blocked_gradients)

@@ -3,7 +3,7 @@
 Inside a `shard_map` whose axis "ring" holds the parts in order. In each of n steps a device attends
 to the keys it has at hand while these are on their way to the next device. What it gets is merged
 by the log-sum-exp of the logits. In the backward pass the keys travel once more, and their
-gradients with them. Steps in which no query sees a key cost no arithmetic.
+gradients with them.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 AXIS = "ring"
 
@@ -18,14 +19,14 @@ AXIS = "ring"
 class Pieces(NamedTuple):
     """Attention to a part of the keys, in arrays of one device: B L N H, B S N H; ids B L C, B S C.
 
-    A query that sees none of them has a mean of 0 and a log-sum-exp near -1e30.
+    A query that sees none of them has a mean of 0 and a log-sum-exp near -1e30. Keys that no query
+    sees should cost nothing: in most steps of a long ring there are no others.
     """
 
     forward: Callable  # (q, k, v, query_ids, key_ids) -> means B L N H, log-sum-exp B L N; float32
     # (q, k, v, query_ids, key_ids, y, log, gradient) -> dq, dk, dv float32, with the output, the
     # log-sum-exp and the output's gradient of the whole row.
     backward: Callable
-    seen: Callable  # (query_ids, key_ids) -> a bool: whether any query may see a key
 
 
 def ring_attention(pieces: Pieces):
@@ -42,14 +43,13 @@ def ring_attention(pieces: Pieces):
         def step(carry, _):
             sums, keys = carry
             onward = _pass_on(keys)
-            more = lambda: _merge(sums, pieces.forward(q, *keys[:2], query_ids, keys[2]))
-            sums = jax.lax.cond(pieces.seen(query_ids, keys[2]), more, lambda: sums)
-            return (sums, onward), None
+            more = pieces.forward(q, *keys[:2], query_ids, keys[2])
+            return (_merge(sums, more), onward), None
 
         nothing = 0 * q.astype(jnp.float32)  # and not zeros: it varies over the mesh as q does
         first = (nothing, nothing[..., 0] - 1e30)
         (y, log), _ = _around(step, (first, (k, v, key_ids)))
-        y = y.astype(v.dtype)
+        y, log = (checkpoint_name(x, "attention") for x in (y.astype(v.dtype), log))
         return y, (q, k, v, query_ids, key_ids, y, log)
 
     def backward(saved, gradient):
@@ -58,13 +58,8 @@ def ring_attention(pieces: Pieces):
         def step(carry, _):
             dq, dkv, keys = carry
             dkv, onward = _pass_on((dkv, keys))
-
-            def more():
-                found = pieces.backward(q, *keys[:2], query_ids, keys[2], y, log, gradient)
-                return jax.tree.map(jnp.add, (dq, *dkv), found)
-
-            seen = pieces.seen(query_ids, keys[2])
-            dq, *dkv = jax.lax.cond(seen, more, lambda: (dq, *dkv))
+            more = pieces.backward(q, *keys[:2], query_ids, keys[2], y, log, gradient)
+            dq, *dkv = jax.tree.map(jnp.add, (dq, *dkv), more)
             return (dq, tuple(dkv), onward), None
 
         dq, dk, dv = (0 * x.astype(jnp.float32) for x in (q, k, v))
