@@ -1,0 +1,104 @@
+"""The implementation of attention that a run uses, tried out before it starts."""
+
+import dataclasses
+import logging
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+
+from videodit.config import ComputeConfig, MeshConfig
+from videodit.nn.attention import attention
+from videodit.nn.kernels import PLATFORMS, resolve
+from videodit.nn.windows import causal_chunk_ids, chunk_of
+from videodit.sharding import axis_size, make_mesh
+
+LENGTH = 333  # tokens of a row of the pack: no multiple of anything
+MOST_ERROR = 0.02  # by norm, relative: bfloat16's rounding is 0.004
+logger = logging.getLogger(__name__)
+
+
+def settle(compute: ComputeConfig) -> ComputeConfig:
+    """`compute` with the name of an implementation of attention that works here; logs the choice.
+
+    A kernel that does not agree with the reference, or does not run, makes place for "blocked".
+    Raises ConfigError for a compute.attention that is unknown or of another platform.
+    """
+    name, reason = resolve(compute.attention)
+    error = check(name) if name in PLATFORMS else ""
+    if _on_any_process(bool(error)):
+        logger.warning("attention: blocked, because %s failed its check: %s", name, error)
+        name = "blocked"
+    else:
+        logger.info("attention: %s, because %s", name, reason)
+    if axis_size("attention_length") > 1:
+        logger.info("attention of a row to itself: in blocks, because mesh.ring is above 1")
+    return dataclasses.replace(compute, attention=name)
+
+
+def check(implementation: str) -> str:
+    """How it differs from the reference on a small pack, on one device; "" if it does not."""
+    try:
+        with jax.set_mesh(make_mesh(MeshConfig(data=1), jax.local_devices()[:1])):
+            errors = {
+                f"{name} {what}": error
+                for name, ids in _packs().items()
+                for what, error in _errors(implementation, *ids).items()
+            }
+    except Exception as error:  # of whatever kind the compilers raise
+        return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+    wrong = {name: error for name, error in errors.items() if not error < MOST_ERROR}
+    return ", ".join(f"{name} is wrong by {error:.2g}" for name, error in wrong.items())
+
+
+def _packs() -> dict:
+    """Ids of queries and keys, and whether they are promised to be few, of what models ask for."""
+    lengths = np.array([1, 17, 64, 100, 128, 23])
+    segments = np.repeat(np.arange(1, 7), lengths)[:LENGTH]
+    segments = np.broadcast_to(segments, (2, LENGTH)).astype(np.int32).copy()
+    segments[1, -40:] = 0  # padding
+    text = np.repeat(np.arange(1, 7), 5)[None].repeat(2, axis=0).astype(np.int32)
+    chunks = chunk_of(np.arange(LENGTH) // 8, 2)[None] + 0 * segments
+    windows = causal_chunk_ids(jnp.asarray(segments), jnp.asarray(chunks), 0 * segments)
+    return {
+        "self-attention": (segments, segments, 7),
+        "cross-attention": (segments, text, 7),
+        "windowed attention": (windows.query, windows.key, None),
+    }
+
+
+def _errors(implementation: str, query_ids, key_ids, most: int | None) -> dict[str, float]:
+    """Norms of the differences from the reference in float32, relative to what it gives."""
+    rng = np.random.default_rng(0)
+    lengths = (query_ids.shape[1], key_ids.shape[1], key_ids.shape[1], query_ids.shape[1])
+    arrays = [rng.normal(size=(2, length, 2, 128)) for length in lengths]
+    *heads, weights = (jnp.asarray(x, jnp.bfloat16) for x in arrays)
+
+    def run(implementation, *heads):
+        def loss(*heads):
+            y = attention(
+                *heads,
+                query_segment_ids=query_ids,
+                key_segment_ids=key_ids,
+                implementation=implementation,
+                most_segments=most,
+            )
+            return (y * weights.astype(y.dtype)).sum(dtype=jnp.float32), y
+
+        gradients, y = jax.jit(jax.grad(loss, (0, 1, 2), has_aux=True))(*heads)
+        return [np.asarray(x, np.float32) for x in (y, *gradients)]
+
+    with jax.default_matmul_precision("highest"):
+        expected = run("masked", *(x.astype(jnp.float32) for x in heads))
+    found = run(implementation, *heads)
+    differ = lambda a, b: float(np.linalg.norm(a - b) / np.linalg.norm(b))
+    names = ("output", "gradient of q", "gradient of k", "gradient of v")
+    return {name: differ(a, b) for name, a, b in zip(names, found, expected)}
+
+
+def _on_any_process(flag: bool) -> bool:
+    """Whether `flag` is true of any process: all of them must compile the same program."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(multihost_utils.process_allgather(np.array(flag)).any())
