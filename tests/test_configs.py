@@ -35,10 +35,18 @@ def test_an_unknown_variant_is_named(name):
 
 
 @pytest.mark.parametrize(
-    "name, millions", [("dit_s", 33), ("dit_b", 130), ("dit_l", 458), ("dit_xl", 675)]
+    "name, millions",
+    [
+        ("dit_s", 33),
+        ("dit_b", 130),
+        ("dit_l", 458),
+        ("dit_xl", 675),
+        ("dit_3b", 3000),
+        ("dit_14b", 13000),
+    ],
 )
 def test_real_sizes_have_the_parameters_of_their_class(name, millions):
-    """DiT's table 1 (arXiv:2212.09748), to which the text adds a sixth to a half."""
+    """DiT's table 1 (arXiv:2212.09748), to which the text adds a sixth to a half; 3B and 14B."""
     config = load(name).get_config()
     config.data.text_tokens = 4096  # which the plan chooses, from captions
     cfg = from_config_dict(config)

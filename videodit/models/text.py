@@ -16,6 +16,8 @@ SIZES = {
     "demo": StackShape(depth=2, width=128, heads=2, head_size=64, mlp=512),
     "S": StackShape(depth=6, width=384, heads=8, head_size=64, mlp=1536),
     "B": StackShape(depth=12, width=768, heads=8, head_size=128, mlp=3072),
+    "L": StackShape(depth=24, width=1024, heads=8, head_size=128, mlp=4096),
+    "XL": StackShape(depth=24, width=2048, heads=16, head_size=128, mlp=5120),
 }
 
 

@@ -76,8 +76,8 @@ class LevelEmbedding(nnx.Module):
     FREQUENCIES = 128
 
     def __init__(self, width, *, rngs):
-        self.up = Dense(2 * self.FREQUENCIES, width, (None, None), rngs=rngs, bias=True)
-        self.down = Dense(width, width, (None, None), rngs=rngs, bias=True)
+        self.up = Dense(2 * self.FREQUENCIES, width, (None, "embed"), rngs=rngs, bias=True)
+        self.down = Dense(width, width, (None, "embed"), rngs=rngs, bias=True)
 
     def __call__(self, levels):
         """levels: B K float32 -> B K D."""
