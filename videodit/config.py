@@ -311,10 +311,12 @@ class ComputeConfig:
 
     dtype: str = "bfloat16"  # matrix products
     residual_dtype: str = "bfloat16"  # the residual stream between blocks
+    unroll: int = 1  # layers that one turn of the loop over layers does
     remat: str = "block"  # what is kept for the backward pass: nn/block.py:REMAT
     attention: str = "auto"  # the kernel of the platform, or one of nn/kernels.py:NAMES
 
     def __post_init__(self):
+        check_positive(self, "compute", ("unroll",))
         for name in ("dtype", "residual_dtype"):
             value = getattr(self, name)
             check(

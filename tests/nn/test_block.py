@@ -57,18 +57,33 @@ def test_conditioned_blocks_are_the_identity_at_init(kind):
     np.testing.assert_array_equal(apply(init(jax.random.key(0)), x, c), x)
 
 
-@pytest.mark.parametrize("remat", list(REMAT))
-def test_recomputation_does_not_change_gradients(remat):
+@pytest.mark.parametrize("remat, unroll", [(remat, 1) for remat in REMAT] + [("products", 3)])
+def test_recomputation_does_not_change_gradients(remat, unroll):
     c, x = conditions("block"), np.random.default_rng(1).normal(size=(2, 12, 24)).astype(np.float32)
 
-    def gradients(remat):
-        init, apply = make("block", dataclasses.replace(COMPUTE, remat=remat))
+    def gradients(remat, unroll=1):
+        init, apply = make("block", dataclasses.replace(COMPUTE, remat=remat, unroll=unroll))
         return jax.grad(lambda p: jnp.square(apply(p, x, c)).sum())(
             perturb(init(jax.random.key(0)))
         )
 
-    for a, b in zip(jax.tree.leaves(gradients(remat)), jax.tree.leaves(gradients("block"))):
+    for a, b in zip(jax.tree.leaves(gradients(remat, unroll)), jax.tree.leaves(gradients("block"))):
         np.testing.assert_allclose(a, b, atol=1e-3, rtol=1e-4)
+
+
+def test_what_is_kept_is_not_computed_again():
+    c, x = conditions("block"), np.zeros((2, 12, 24), np.float32)
+
+    def products(remat):
+        init, apply = make("block", dataclasses.replace(COMPUTE, remat=remat))
+        params = jax.eval_shape(init, jax.random.key(0))
+        jaxpr = jax.make_jaxpr(jax.grad(lambda p: apply(p, x, c).sum()))(params)
+        return str(jaxpr).count(" dot_general[")
+
+    # Modulation is always made again: a product with its table, and six to the tokens.
+    assert products("products") == products("none") + 7
+    assert products("dots") > products("products")  # those of attention
+    assert products("block") > products("attention")
 
 
 @pytest.mark.parametrize(

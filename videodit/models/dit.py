@@ -101,6 +101,7 @@ class DiT(nnx.Module):
             self._tables(slots),
             text,
             text_segment_ids,
+            most_segments=levels.shape[1] // 2 + 1,  # and the padding
         )
         x = self.stack(self.embed(latents, "batch", "length", "act_embed"), conditions)
         final = to_tokens(slot_one_hot, self.final(jax.nn.silu(slots), "batch", None, None))

@@ -5,18 +5,34 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from videodit.config import ComputeConfig, ConfigError, nearest
 from videodit.nn.attention import attention
 from videodit.nn.layers import KERNEL_INIT, ZEROS, Dense, RMSNorm, layer_norm, to_tokens
-from videodit.nn.rope import rotate
 from videodit.nn.windows import Ids
 from videodit.sharding import axis_size
 
-REMAT = {
-    "none": jax.checkpoint_policies.everything_saveable,
-    "block": jax.checkpoint_policies.nothing_saveable,
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+
+def _saves(*names: str):
+    """A policy that keeps what is called by these names; "attention" is also cuDNN's results."""
+    by_name = jax.checkpoint_policies.save_only_these_names(*names)
+
+    def policy(primitive, *arguments, **parameters):
+        if "attention" in names and primitive.name.startswith("dot_product_attention_fwd"):
+            return True
+        return by_name(primitive, *arguments, **parameters)
+
+    return policy
+
+
+REMAT = {  # what the backward pass finds kept, from the fastest to the smallest
+    "none": None,  # what XLA likes
+    # What matrix products and attention give.
+    "products": _saves("attention", "projection"),
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # attention runs twice
+    "attention": _saves("attention"),
+    "block": jax.checkpoint_policies.nothing_saveable,  # only what goes into a block
 }
 
 
@@ -46,6 +62,7 @@ class Conditions(NamedTuple):
     slots: jax.Array | None = None  # B K D, or with shared modulation B K 6 D
     text: jax.Array | None = None  # B S E
     text_segment_ids: jax.Array | None = None  # B S
+    most_segments: int | None = None  # a promise: no row has more different segment_ids
     # Instead of segment_ids within the row: the ids of even and of odd layers.
     windows: tuple[Ids, Ids] | None = None
 
@@ -67,19 +84,20 @@ class Attention(nnx.Module):
         self.out = Dense(inner, shape.width, ("heads", "embed"), rngs=rngs, init=out)
         self.query_norm, self.key_norm = RMSNorm(shape.head_size), RMSNorm(shape.head_size)
 
-    def __call__(self, x, source, ids: Ids, rotary=None, past: KeysValues | None = None):
+    def __call__(
+        self, x, source, ids: Ids, rotary=None, past: KeysValues | None = None, most_segments=None
+    ):
         """x: B L D attends to source: B S E, behind `past` keys if there are any.
 
-        rotary only where both are the same tokens. Returns B L D and the keys and values of source.
+        rotary only where both are the same tokens; most_segments: see `attention`. Returns B L D,
+        and the keys and values of source.
         """
         q, k, v = (
             self._heads(x, self.query),
             self._heads(source, self.key),
             self._heads(source, self.value),
         )
-        q, k = self.query_norm(q), self.key_norm(k)
-        if rotary is not None:
-            q, k = rotate(q, *rotary), rotate(k, *rotary)
+        q, k = self.query_norm(q, rotary), self.key_norm(k, rotary)
         new = KeysValues(k, v)
         if past is not None:
             k, v = (jnp.concatenate(parts, axis=1) for parts in zip(past, new))
@@ -90,12 +108,14 @@ class Attention(nnx.Module):
             query_segment_ids=ids.query,
             key_segment_ids=ids.key,
             implementation=self.implementation,
+            most_segments=most_segments,
             orders=ids.orders,
         )
-        return self.out(y.reshape(*y.shape[:2], -1), "batch", "length", "act_embed"), new
+        y = self.out(y.reshape(*y.shape[:2], -1), "batch", "length", "act_embed")
+        return checkpoint_name(y, "projection"), new
 
     def _heads(self, x, dense):
-        y = dense(x, "batch", "length", "heads")
+        y = checkpoint_name(dense(x, "batch", "length", "heads"), "projection")
         return y.reshape(*y.shape[:2], -1, self.head_size)
 
 
@@ -107,12 +127,13 @@ class MLP(nnx.Module):
         self.down = Dense(shape.mlp, shape.width, ("mlp", "embed"), rngs=rngs)
 
     def __call__(self, x):
-        hidden = jax.nn.gelu(self.up(x, "batch", "length", "mlp"))
-        return self.down(hidden, "batch", "length", "act_embed")
+        hidden = checkpoint_name(self.up(x, "batch", "length", "mlp"), "projection")
+        y = self.down(jax.nn.gelu(hidden), "batch", "length", "act_embed")
+        return checkpoint_name(y, "projection")
 
 
 class Modulation(nnx.Module):
-    """Shift, scale and gate of attention and mlp at each token: B L 6 D.
+    """Shift, scale and gate of attention and of mlp at each token: six arrays B L D.
 
     "block": a table of the noise slots made by a zero-initialised layer (adaLN-zero, DiT,
     arXiv:2212.09748). "shared": one such table for all blocks, plus this block's own offset
@@ -129,13 +150,14 @@ class Modulation(nnx.Module):
 
     def __call__(self, conditions: Conditions):
         if self.kind is None:
-            return self.offset[...][None, None]
+            return tuple(self.offset[...][:, None, None])
         if self.kind == "shared":
             table = conditions.slots + self.offset[...].astype(conditions.slots.dtype)
         else:
             table = self.table(jax.nn.silu(conditions.slots), "batch", None, None)
             table = table.reshape(*table.shape[:2], 6, -1)
-        return to_tokens(conditions.slot_one_hot, table)
+        # One product each: the gradient of a joint one would be joined of six arrays first.
+        return tuple(to_tokens(conditions.slot_one_hot, table[:, :, i]) for i in range(6))
 
 
 class Block(nnx.Module):
@@ -153,10 +175,9 @@ class Block(nnx.Module):
 
     def __call__(self, x, c: Conditions, ids: Ids, past: KeysValues | None = None):
         """x: B L D -> B L D in x's dtype, and the keys and values of the self-attention."""
-        m = self.modulation(c)
-        shift1, scale1, gate1, shift2, scale2, gate2 = (m[:, :, i] for i in range(6))
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(c)
         h = modulate(x, shift1, scale1)
-        h, new = self.attention(h, h, ids, c.rotary, past)
+        h, new = self.attention(h, h, ids, c.rotary, past, c.most_segments)
         x = x + (gate1 * h).astype(x.dtype)
         if self.cross is not None:
             h = layer_norm(x)
@@ -167,14 +188,19 @@ class Block(nnx.Module):
 
 
 class Stack(nnx.Module):
-    """`shape.depth` blocks, their parameters born stacked, run by one scan with recomputation."""
+    """`shape.depth` blocks, their parameters born stacked, run by one scan with recomputation.
+
+    Parameters come in the dtype of the products, cast once a step (nn/functional.py). A turn of
+    the scan runs `compute.unroll` blocks, all of them without a copy of what the backward pass
+    keeps, at the price of compile time.
+    """
 
     def __init__(self, shape, compute: ComputeConfig, *, rngs, modulation=None, text_width=None):
         if compute.remat not in REMAT:
             hint = nearest(compute.remat, REMAT)
             raise ConfigError(f"unknown compute.remat={compute.remat!r}: {hint}")
         self.residual_dtype, self.remat = compute.residual_dtype, compute.remat
-        self.depth = shape.depth
+        self.depth, self.unroll = shape.depth, min(compute.unroll, shape.depth)
 
         def make(block_rngs):
             return Block(
@@ -190,8 +216,11 @@ class Stack(nnx.Module):
             block, odd = layer
             return block(x, conditions, _ids(conditions, odd))[0], None
 
-        body = jax.checkpoint(body, prevent_cse=False, policy=REMAT[self.remat])
-        return jax.lax.scan(body, x.astype(self.residual_dtype), (self.blocks, self._odd()))[0]
+        if self.remat != "none":
+            # Within a turn XLA would find that what is computed again has been computed before.
+            body = jax.checkpoint(body, prevent_cse=self.unroll > 1, policy=REMAT[self.remat])
+        layers = (self.blocks, self._odd())
+        return jax.lax.scan(body, x.astype(self.residual_dtype), layers, unroll=self.unroll)[0]
 
     def stream(self, x, conditions: Conditions, past: KeysValues | None = None):
         """As `__call__`, for tokens that also attend to the keys and values of earlier ones.

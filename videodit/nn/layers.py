@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from videodit.nn.rope import rotate
 from videodit.sharding import spec
 
 KERNEL_INIT = nnx.initializers.xavier_uniform()
@@ -43,10 +44,16 @@ class RMSNorm(nnx.Module):
     def __init__(self, width):
         self.scale = nnx.Param(jnp.ones(width, jnp.float32))
 
-    def __call__(self, x):
-        y = x.astype(jnp.float32)
-        y = y * jax.lax.rsqrt(jnp.square(y).mean(-1, keepdims=True) + 1e-6)
-        return (y * self.scale[...]).astype(x.dtype)
+    def __call__(self, x, angles=None):
+        """x: B L N H; with angles (nn/rope.py:rotary) the normalised vectors are also turned.
+
+        The scale of a vector is its last factor: a copy in float32 would be written otherwise.
+        """
+        wide = x.astype(jnp.float32)
+        inverse = jax.lax.rsqrt(jnp.square(wide).mean(-1, keepdims=True) + 1e-6)
+        y = wide * self.scale[...]
+        y = y if angles is None else rotate(y, *angles)
+        return (y * inverse).astype(x.dtype)
 
 
 def to_tokens(slot_one_hot, values):

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from videodit.nn.ring import Pieces
 from videodit.nn.segments import NO_KEY, NOBODY
@@ -30,7 +31,8 @@ def blocked_attention(q, k, v, query_ids, key_ids):
 
 
 def _blocked_forward(q, k, v, query_ids, key_ids):
-    y, log = blocked_sums(q, k, v, query_ids, key_ids, v.dtype)
+    sums = blocked_sums(q, k, v, query_ids, key_ids, v.dtype)
+    y, log = (checkpoint_name(x, "attention") for x in sums)  # nn/block.py:REMAT
     return y, (q, k, v, query_ids, key_ids, y, log)
 
 

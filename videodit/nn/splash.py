@@ -74,7 +74,7 @@ def _row(q, k, v, query_ids, key_ids, *, query_block: int, key_block: int):
         save_residuals=False,
         mask_value=kernel.DEFAULT_MASK_VALUE,
         attn_logits_soft_cap=None,
-        residual_checkpoint_name=None,
+        residual_checkpoint_name="attention",
         mask_function=None,
         interpret=INTERPRET,
     )
@@ -91,9 +91,12 @@ def block_size(length: int) -> int:
 def live_blocks(query_ids, key_ids):
     """Which blocks of queries (I L) and keys (J S) have ids whose ranges overlap: I J bool."""
     most = jnp.iinfo(jnp.int32).max
-    (low, high), (key_low, key_high) = (
-        (jnp.where(ids < 0, most, ids).min(1), ids.max(1)) for ids in (query_ids, key_ids)
-    )
+
+    def extent(ids):
+        ids = jnp.where(ids == 0, most - 1, ids)  # padding, at the end of a row
+        return jnp.where(ids < 0, most, ids).min(1), ids.max(1)
+
+    (low, high), (key_low, key_high) = extent(query_ids), extent(key_ids)
     return (low[:, None] <= key_high) & (key_low <= high[:, None])
 
 
