@@ -1,0 +1,97 @@
+"""What cuDNN is given, as pure functions; the kernel itself needs a GPU (nn/kernel_check.py)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from videodit.nn import cudnn
+from videodit.nn.segments import NOBODY
+from videodit.nn.windows import causal_chunk_ids, chunk_of
+
+
+def expected_table(query_ids, key_ids, most):
+    """One token after the other: lengths and offsets of the segments in order of their keys."""
+    tables = []
+    for queries, keys in zip(query_ids.tolist(), key_ids.tolist()):
+        columns = []
+        for id_ in dict.fromkeys(keys):
+            if id_ in queries:
+                sides = [(row.count(id_), row.index(id_)) for row in (queries, keys)]
+                columns.append([sides[0][0], sides[1][0], sides[0][1], sides[1][1]])
+            else:
+                columns.append([-1] * 4)
+        columns += [[-1] * 4] * (most + 1 - len(columns))
+        tables.append(np.array(columns).T)
+    lengths_and_offsets = np.stack(tables, axis=1)
+    return *lengths_and_offsets[:2, :, :-1], *lengths_and_offsets[2:]
+
+
+def packed(*rows):
+    return np.array([np.repeat(*zip(*row)) for row in rows], np.int32)
+
+
+SELF = packed([(1, 3), (2, 1), (3, 5), (0, 3)], [(1, 12)])
+TEXT = packed([(1, 2), (3, 4), (4, 1), (0, 1)], [(2, 3), (1, 5)])
+CHUNKS = causal_chunk_ids(
+    *(jnp.asarray(x) for x in (SELF, chunk_of(np.arange(12) // 2, 2)[None] + 0 * SELF, 0 * SELF))
+)
+
+
+@pytest.mark.parametrize(
+    "query_ids, key_ids",
+    [(SELF, SELF), (SELF, TEXT)] + [(CHUNKS.query[..., c], CHUNKS.key[..., c]) for c in (0, 1)],
+)
+def test_lengths_and_offsets_are_those_of_a_loop(query_ids, key_ids):
+    table, complete = cudnn.segment_table(query_ids, key_ids, 9)
+    assert complete
+    for found, expected in zip(
+        table, expected_table(np.asarray(query_ids), np.asarray(key_ids), 9)
+    ):
+        assert found.dtype == jnp.int32
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    "query_ids, key_ids, most",
+    [
+        (SELF, SELF, 3),  # of four segments
+        (packed([(1, 2), (2, 2), (1, 2)]), packed([(1, 3), (2, 3)]), 9),
+        (packed([(1, 3), (2, 3)]), packed([(1, 2), (2, 2), (1, 2)]), 9),
+    ],
+)
+def test_more_segments_than_promised_and_torn_ones_are_noticed(query_ids, key_ids, most):
+    assert not cudnn.segment_table(query_ids, key_ids, most)[1]
+
+
+def test_a_torn_segment_that_nobody_asks_for_does_not_matter():
+    keys = packed([(5, 2), (1, 2), (5, 2)])
+    assert cudnn.segment_table(packed([(1, 4), (NOBODY, 2)]), keys, 3)[1]
+
+
+def test_what_is_of_no_segment_gets_0_and_gives_no_gradient(monkeypatch):
+    rubbish = lambda q, k, v, table: jnp.nan * (q + k.sum() + v.sum())
+    monkeypatch.setattr(cudnn, "whole_attention", rubbish)
+    query_ids, key_ids = packed([(1, 2), (NOBODY, 3)]), packed([(1, 1), (2, 4)])
+    table, _ = cudnn.segment_table(query_ids, key_ids, 2)
+    run = lambda q, k, v: (jnp.sum(y := cudnn.packed_attention(q, k, v, table)), y)
+    gradients, y = jax.grad(run, (0, 1, 2), has_aux=True)(*np.ones((3, 1, 5, 1, 8), np.float32))
+    used = [query_ids > 0, query_ids > 0, key_ids == 1, key_ids == 1]
+    for x, there in zip((y, *gradients), used):
+        np.testing.assert_array_equal(np.isnan(x).all((2, 3)), there)
+        np.testing.assert_array_equal(np.asarray(x)[~there], 0)
+
+
+@pytest.mark.parametrize(
+    "dtype, size, reason",
+    [
+        (jnp.bfloat16, 128, ""),
+        (jnp.bfloat16, 72, ""),
+        (jnp.float32, 128, "16 bits, not float32"),
+        (jnp.bfloat16, 12, "multiple of 8 up to 256, not of 12"),
+        (jnp.bfloat16, 264, "not of 264"),
+    ],
+)
+def test_heads_that_the_kernel_does_not_take_are_refused(dtype, size, reason):
+    refusal = cudnn.refusal(jax.ShapeDtypeStruct((1, 16, 2, size), dtype))
+    assert (reason in refusal) if reason else refusal == ""

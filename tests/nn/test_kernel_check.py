@@ -1,0 +1,56 @@
+import logging
+
+import jax
+import pytest
+
+from videodit.config import ComputeConfig
+from videodit.nn import attention, kernel_check
+from videodit.nn.kernels import Choice
+from videodit.nn.plain_attention import masked_attention
+
+
+def as_kernel(monkeypatch, kernel):
+    """Takes `kernel` for the splash kernel, on a machine that has it."""
+    monkeypatch.setitem(attention.IMPLEMENTATIONS, "splash", kernel)
+    for module in (attention, kernel_check):
+        choose = lambda name: Choice("splash" if name == "auto" else name, "it is fast")
+        monkeypatch.setattr(module, "resolve", choose)
+
+
+def test_a_kernel_that_agrees_is_used(monkeypatch, caplog):
+    as_kernel(monkeypatch, masked_attention)
+    caplog.set_level(logging.INFO)
+    assert kernel_check.settle(ComputeConfig()).attention == "splash"
+    assert "attention: splash, because it is fast" in caplog.text
+
+
+def fails(*arguments):
+    raise RuntimeError("no such unit\nand more")
+
+
+def wrong_gradient(q, k, v, *ids):
+    more = k - jax.lax.stop_gradient(k)  # 0, with a gradient of 1
+    return masked_attention(q, k, v, *ids) + more.sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    "kernel, message",
+    [
+        (fails, "RuntimeError: no such unit"),
+        (wrong_gradient, "self-attention gradient of k is wrong by"),
+    ],
+)
+def test_a_kernel_that_fails_makes_place_with_a_warning(monkeypatch, caplog, kernel, message):
+    packs = kernel_check._packs()
+    monkeypatch.setattr(kernel_check, "_packs", lambda: dict([next(iter(packs.items()))]))
+    as_kernel(monkeypatch, kernel)
+    assert kernel_check.settle(ComputeConfig()).attention == "blocked"
+    assert f"attention: blocked, because splash failed its check: {message}" in caplog.text
+    assert "and more" not in caplog.text
+
+
+def test_on_a_cpu_nothing_is_checked(monkeypatch, caplog):
+    monkeypatch.setattr(kernel_check, "check", fails)
+    caplog.set_level(logging.INFO)
+    assert kernel_check.settle(ComputeConfig()).attention == "blocked"
+    assert "attention: blocked, because no kernel is known for a cpu" in caplog.text

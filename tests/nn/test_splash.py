@@ -1,0 +1,65 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental.pallas import tpu as pltpu
+
+from videodit.nn import splash
+from videodit.nn.attention import splash_attention_of_calls
+from videodit.nn.plain_attention import masked_attention
+from videodit.nn.segments import NO_KEY, NOBODY
+
+
+def test_outputs_and_gradients_equal_the_references(monkeypatch):
+    monkeypatch.setattr(splash, "BLOCK", 128)
+    monkeypatch.setattr(splash, "INTERPRET", pltpu.InterpretParams())
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=(1, n, 2, 16)).astype(np.float32) for n in (300, 200, 200, 300)]
+    *heads, weights = arrays
+    keys = np.sort(rng.integers(0, 5, (1, 200, 1))).astype(np.int32).repeat(2, axis=-1)
+    queries = np.sort(rng.integers(0, 7, (1, 300)), axis=1)  # 5 and 6 see nothing
+    call = rng.integers(0, 2, 300)
+    queries = np.stack([np.where(call == c, queries, NOBODY) for c in (0, 1)], -1).astype(np.int32)
+
+    def run(attend):
+        def loss(*heads):
+            y = attend(*heads, queries, keys)
+            return (y * weights).sum(), y
+
+        with jax.default_matmul_precision("highest"):
+            gradients, y = jax.jit(jax.grad(loss, (0, 1, 2), has_aux=True))(*heads)
+        return y, *gradients
+
+    for found, expected in zip(run(splash_attention_of_calls), run(masked_attention)):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_live_blocks_are_those_with_a_key_that_a_query_sees():
+    ids = np.repeat([1, 2, 3, 0], [5, 2, 3, 6])
+    live = np.asarray(splash.live_blocks(ids.reshape(-1, 4), ids.reshape(-1, 4)))
+    seen = ids[:, None] == ids
+    np.testing.assert_array_equal(live, seen.reshape(4, 4, 4, 4).any((1, 3)))
+    nobody, no_key = np.full((1, 4), NOBODY), np.full((1, 4), NO_KEY)
+    assert not splash.live_blocks(nobody, ids.reshape(-1, 4)).any()
+    assert not splash.live_blocks(ids.reshape(-1, 4), no_key).any()
+
+
+@pytest.mark.parametrize("density", [0, 0.2, 1])
+def test_while_a_dead_block_is_passed_the_next_live_one_is_fetched(density):
+    live = np.random.default_rng(0).random((4, 5)) < density
+    found = np.asarray(splash.next_live(jnp.asarray(live)))
+    places = np.flatnonzero(live)
+    for i, place in enumerate(found.reshape(-1)):
+        behind = places[places >= i]
+        expected = behind[0] if len(behind) else places[0] if len(places) else 0
+        assert place == expected % 5
+
+
+def test_blocks_are_whole_lanes_and_grow_with_the_row():
+    assert [splash.block_size(n) for n in (1, 129, 512, 16_384, 75_776)] == [
+        128,
+        256,
+        512,
+        512,
+        1024,
+    ]
