@@ -10,7 +10,7 @@ FLOORS = (
     {"config", "sharding", "command_line"},
     {"nn/", "diffusion/", "data/", "worlds/", "flops", "digest"},
     {"models/", "eval/"},
-    {"tasks/", "optim", "checkpoint", "codec", "metrics", "preemption", "goodput"},
+    {"tasks/", "optim", "checkpoint", "codec", "metrics", "preemption", "goodput", "profiling"},
     {"step"},
     {"train", "scaling/"},
     {"main", "generate", "plan", "sweep", "app", "data/show"},
@@ -22,6 +22,7 @@ BESIDE = {  # allowed on one floor
     ("codec", "checkpoint"),
     ("scaling/", "train"),
     ("flops", "nn/"),
+    ("goodput", "metrics"),
 }
 OUTSIDE = {"tools", "tests", "configs"}  # import videodit, never imported by it
 JAX = {"jax", "flax", "optax", "orbax", "videodit.sharding", "videodit.data.loader"}

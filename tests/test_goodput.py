@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from videodit import goodput
-from videodit.goodput import Goodput, compilation, device_metrics
+from videodit import goodput, metrics
+from videodit.flops import Flops
+from videodit.goodput import Goodput, begin_life, compilation, device_metrics, total_goodput
+from videodit.metrics import MetricWriter
 
 
 @pytest.fixture
@@ -22,16 +24,48 @@ def test_every_second_is_of_one_kind(clock, monkeypatch, tmp_path):
     run.started()
     with run.spent_on("data"):
         clock["now"] = 11.0
-    assert run.data_wait() == 1 / 11 and run.data_wait() == 0
-    with run.spent_on("evaluate"):
+    assert run.waits() == {"data_wait": 1 / 11, "save_wait": 0}
+    with run.spent_on("save"):
         clock["now"], clock["c"]["seconds"] = 14.0, 5.0
-    clock["now"], clock["c"]["seconds"] = 20.0, 6.0
-    run.write(tmp_path, first=0, step=7, lost=2)
+    clock["now"], clock["c"]["seconds"] = 19.0, 6.0
+    assert run.waits() == {"data_wait": 0, "save_wait": 2 / 8}
+    clock["now"] = 20.0
+    run.write(tmp_path, 7, {"began": 5})
     (line,) = (tmp_path / goodput.FILE).read_text().splitlines()
     line = json.loads(line)
-    assert (line["start"], line["compile"], line["data"], line["evaluate"]) == (6, 6, 1, 2)
+    assert (line["start"], line["compile"], line["data"], line["save"]) == (6, 6, 1, 2)
     assert (line["train"], line["total"], line["goodput"]) == (5, 20, 5 / 20)
-    assert (line["first"], line["step"], line["lost_steps"]) == (0, 7, 2)
+    assert (line["began"], line["step"]) == (5, 7)
+
+
+def test_the_processes_of_a_run_add_up_to_its_wall_time(monkeypatch, tmp_path):
+    clock = {"now": 1000.0}
+    for module in (goodput, metrics):
+        monkeypatch.setattr(module.time, "time", lambda: clock["now"])
+        monkeypatch.setattr(module.time, "perf_counter", lambda: clock["now"])
+
+    def live(first, trained, saves):
+        """Trains a second a step from `first` on, begins to save, and is killed."""
+        run, told = Goodput(), begin_life(tmp_path, first)
+        writer = MetricWriter(tmp_path, 100, resume_step=first)
+        run.started()
+        for step in range(first + 1, trained + 1):
+            clock["now"] += 1
+            writer.write(step, "train", {"loss": 1.0})
+            if step in saves:
+                run.write(tmp_path, step, told)
+        writer.close()
+        return told["lost_steps"], told["lost"], told["restart"]
+
+    assert live(0, trained=13, saves=(5, 10)) == (0, 0, 0)
+    clock["now"] += 30
+    assert live(10, trained=20, saves=(15, 20)) == (3, 3, 30)
+    clock["now"] += 7
+    assert live(15, trained=24, saves=(24,)) == (5, 5, 7)  # the save of step 20 did not end
+    total = total_goodput(tmp_path)
+    assert total["total"] == clock["now"] - 1000 == 13 + 30 + 10 + 7 + 9
+    assert (total["train"], total["lost"], total["restart"]) == (10 + 5 + 9, 3 + 5, 37)
+    assert total["goodput"] == 24 / total["total"]
 
 
 def test_compilations_are_counted():
@@ -51,5 +85,5 @@ def test_utilisation_is_of_the_devices_of_the_mesh(monkeypatch):
     monkeypatch.setitem(goodput.PEAK_FLOPS, kind, 4e12)
     mesh = jax.make_mesh((2,), ("data",))
     with jax.set_mesh(mesh):
-        found = device_metrics(flops=8e12, step_seconds=2.0)
-    assert (found["tflops"], found["mfu"]) == (2.0, 0.5)
+        found = device_metrics(Flops(useful=8e12, computed=12e12), step_seconds=2.0)
+    assert (found["tflops"], found["mfu"], found["hfu"]) == (2.0, 0.5, 0.75)

@@ -17,7 +17,7 @@ from videodit.train import train
 
 LEAVE_OUT = {
     "time", "step_seconds", "tokens_per_second", "seconds_left",
-    "tflops", "data_wait", "compiles",
+    "tflops", "data_wait", "save_wait", "compiles",
 }  # fmt: skip
 
 SCHEDULES = {
@@ -139,8 +139,10 @@ def test_nothing_recompiles_after_the_first_step(tmp_path, monkeypatch):
         return Recorded()
 
     monkeypatch.setattr(module, "train_batches", recorded)
+    (tmp_path / "profile").write_text("2")
     train(short(steps=6, save_every=100, eval_every=100, **SCHEDULES), tmp_path)
     assert compiled == [1] * 6
+    assert list((tmp_path / "profiles" / "0").rglob("*.xplane.pb"))  # of steps 1 and 2
     assert len(set(mixtures)) >= 6
 
 

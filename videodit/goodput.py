@@ -9,9 +9,13 @@ from pathlib import Path
 
 import jax
 
+from videodit.flops import Flops
+from videodit.metrics import read_lines, read_metrics
+
 FILE = "goodput.jsonl"
 COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
 KINDS = ("start", "data", "evaluate", "save")
+WAITS = ("data", "save")  # whose shares are among the metrics of a step
 
 # bfloat16 FLOP/s of a device without sparsity, by jax's name of it: vendors' data sheets.
 PEAK_FLOPS = {
@@ -35,18 +39,22 @@ class Goodput:
     def __init__(self):
         self._began, self._compiled = time.perf_counter(), compilation()["seconds"]
         self._seconds = dict.fromkeys(KINDS, 0.0)
-        self._last = (self._began, 0.0)  # when `data_wait` was asked, and seconds of data then
+        self._last = {"time": self._began} | dict.fromkeys(WAITS, 0.0)  # when `waits` was asked
 
     def started(self) -> None:
         """All until now was the start, but for compilation."""
         compiled = compilation()["seconds"] - self._compiled
         self._seconds["start"] = time.perf_counter() - self._began - compiled
 
-    def data_wait(self) -> float:
-        """The share of the time since the last call that the loop waited for data."""
-        then, before = self._last
-        self._last = (time.perf_counter(), self._seconds["data"])
-        return (self._last[1] - before) / max(self._last[0] - then, 1e-9)
+    def waits(self) -> dict[str, float]:
+        """Shares of the time since the last call that the loop waited for data, and for saving.
+
+        A save goes on in the background; the next one waits for it.
+        """
+        last = self._last
+        self._last = {"time": time.perf_counter()} | {x: self._seconds[x] for x in WAITS}
+        spent = {name: now - last[name] for name, now in self._last.items()}
+        return {f"{name}_wait": spent[name] / max(spent["time"], 1e-9) for name in WAITS}
 
     @contextmanager
     def spent_on(self, kind: str):
@@ -63,16 +71,54 @@ class Goodput:
         train = max(total - sum(spent.values()), 0.0)
         return {**spent, "train": train, "total": total, "goodput": train / max(total, 1e-9)}
 
-    def write(self, workdir: str | os.PathLike, first: int, step: int, lost: int) -> None:
-        """Appends a line to workdir/goodput.jsonl, on process 0 only: of steps `first` to `step`.
+    def write(self, workdir: str | os.PathLike, step: int, life: dict[str, float]) -> None:
+        """Appends a line to workdir/goodput.jsonl, on process 0 only: of all until `step`.
 
-        `lost`: steps that an earlier process had trained and this one had to repeat. The last line
-        with the same "first" and "process" says all of a process.
+        life: as `begin_life` gives it. The last line of a process says all of it.
         """
         if jax.process_index() == 0:
-            facts = {"process": os.getpid(), "first": first, "step": step, "lost_steps": lost}
+            line = {**life, "step": step, "time": time.time(), **self.seconds()}
             with (Path(workdir) / FILE).open("a") as file:
-                file.write(json.dumps({**facts, **self.seconds()}) + "\n")
+                file.write(json.dumps(line) + "\n")
+
+
+def begin_life(workdir: str | os.PathLike, first: int) -> dict[str, float]:
+    """What is known of a process that begins after `first` steps; before it writes any metrics.
+
+    began: unix seconds; lost_steps: those after `first` that an earlier process had trained; lost:
+    the seconds that it worked on them; restart: from its last metrics until now.
+    """
+    trained = [line for line in read_metrics(workdir) if line["kind"] == "train"]
+    lines, now = _valid(read_lines(Path(workdir) / FILE), first), time.time()
+    ended = max((line["time"] for line in (*lines, *trained)), default=now)
+    saved = max(
+        (line["time"] for line in lines), default=min([ended, *(line["time"] for line in trained)])
+    )
+    lost_steps = max([0, *(line["step"] - first for line in trained)])
+    lost = ended - saved if lost_steps else 0.0
+    facts = {"began": now, "first": first, "lost_steps": lost_steps}
+    return {**facts, "lost": lost, "restart": now - ended}
+
+
+def total_goodput(workdir: str | os.PathLike) -> dict[str, float]:
+    """Seconds by kind of all processes of a run together, until the last line of goodput.jsonl.
+
+    With those lost and between processes; "goodput" is the share of "train" in "total", the sum.
+    """
+    kept = []
+    for line in read_lines(Path(workdir) / FILE):
+        same = kept and kept[-1]["began"] == line["began"]
+        kept = [*(kept if same else _valid(kept, line["first"])), line]
+    lives = {line["began"]: line for line in kept}.values()
+    kinds = (*KINDS, "compile", "train", "lost", "restart")
+    spent = {kind: sum(life[kind] for life in lives) for kind in kinds}
+    total = sum(spent.values())
+    return {**spent, "total": total, "goodput": spent["train"] / max(total, 1e-9)}
+
+
+def _valid(lines: list[dict], first: int) -> list[dict]:
+    """Those that hold for a run that goes on after `first` steps: a later save did not end."""
+    return [line for line in lines if line["step"] <= first]
 
 
 @functools.cache
@@ -89,16 +135,18 @@ def compilation() -> dict[str, float]:
     return total
 
 
-def device_metrics(flops: float, step_seconds: float) -> dict[str, float]:
-    """What a device does: useful "tflops" (TFLOP/s), "mfu" of its peak, "memory_gib" at its most.
+def device_metrics(flops: Flops, step_seconds: float) -> dict[str, float]:
+    """What a device does: useful "tflops" (TFLOP/s), "mfu" and "hfu", "memory_gib" at its most.
 
-    flops: useful FLOPs of a step on all devices. mfu and memory only where they are known.
+    flops: of a step on all devices. mfu is the share of the device's peak that is useful, hfu
+    also counts what is computed again for the backward pass; both, and memory, only where known.
     """
     device, mesh = jax.local_devices()[0], jax.sharding.get_mesh()
-    speed = flops / max(step_seconds, 1e-9) / max(mesh.size, 1)
-    values = {"tflops": speed / 1e12, "compiles": compilation()["count"]}
+    device_seconds = max(step_seconds, 1e-9) * max(mesh.size, 1)
+    values = {"tflops": flops.useful / device_seconds / 1e12, "compiles": compilation()["count"]}
     if peak := PEAK_FLOPS.get(device.device_kind):
-        values["mfu"] = speed / peak
+        values["mfu"] = flops.useful / device_seconds / peak
+        values["hfu"] = flops.computed / device_seconds / peak
     if stats := device.memory_stats():
         values["memory_gib"] = stats["peak_bytes_in_use"] / 2**30
     return values

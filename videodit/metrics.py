@@ -14,8 +14,9 @@ from tensorboardX import SummaryWriter
 
 FILE = "metrics.jsonl"
 # What is worth a line only where there is any of it, and what only programs read.
-QUIET = ("replaced", "tokens_dropped", "flops_saved")
+QUIET = ("replaced", "tokens_dropped", "flops_saved", "save_wait")
 HIDDEN = ("compiles",)
+PERCENT = ("padding", "data_wait", "save_wait", "mfu", "hfu")
 WINDOW_SECONDS = 30.0  # speed is the mean over this long
 
 
@@ -85,11 +86,12 @@ class MetricWriter:
 
 
 def read_metrics(workdir: str | os.PathLike) -> list[dict]:
-    """The lines of workdir/metrics.jsonl in the order written; [] if there is no such file.
+    """The lines of workdir/metrics.jsonl in the order written."""
+    return read_lines(Path(workdir) / FILE)
 
-    A last line cut off by a crash is left out.
-    """
-    path = Path(workdir) / FILE
+
+def read_lines(path: Path) -> list[dict]:
+    """The lines of a .jsonl file, but for a last one that a crash cut off; [] without the file."""
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
@@ -98,12 +100,6 @@ def has_line(workdir: str | os.PathLike, step: int, kind: str) -> bool:
     """Whether metrics of this kind were written after `step` steps."""
     lines = read_metrics(workdir)
     return any(line["step"] == step and line["kind"] == kind for line in lines)
-
-
-def last_step(workdir: str | os.PathLike, kind: str) -> int:
-    """The last step with metrics of this kind; 0 if there is none."""
-    lines = read_metrics(workdir)
-    return max((line["step"] for line in lines if line["kind"] == kind), default=0)
 
 
 def _drop_after(path: Path, step: int) -> None:
@@ -136,7 +132,7 @@ def _format_value(name: str, value: float) -> str:
         return f"{format_count(value)} tokens/s"
     if name == "step_seconds":
         return f"{value * 1000:.0f} ms/step" if value < 10 else f"{value:.1f} s/step"
-    if name in ("padding", "data_wait", "mfu"):
+    if name in PERCENT:
         return f"{name} {100 * value:.1f} %"
     return f"{name} {value:.4g}"
 

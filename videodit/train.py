@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from clu import parameter_overview
+from jax.profiler import StepTraceAnnotation
 
 from videodit.checkpoint import (
     Checkpointer,
@@ -26,13 +27,17 @@ from videodit.checkpoint import (
 )
 from videodit.config import RANDOM, Config, ConfigError, check
 from videodit.data.loader import make_pool, train_batches, validation_batches
+from videodit.data.patches import grid
 from videodit.data.plan import Plan
 from videodit.data.sources import open_source, open_tokenizer
 from videodit.data.tokenizer import Tokenizer
-from videodit.goodput import Goodput, device_metrics
-from videodit.metrics import MetricWriter, StepTimer, format_count, has_line, last_step
+from videodit.flops import Clips, Flops
+from videodit.goodput import Goodput, begin_life, device_metrics, total_goodput
+from videodit.metrics import MetricWriter, StepTimer, format_count, has_line
+from videodit.nn.kernel_check import settle
 from videodit.optim import make_optimizer, make_schedule
 from videodit.preemption import Preempted, Preemption
+from videodit.profiling import Profiler
 from videodit.sharding import abstract, axis_size, check_same, first_alone, make_mesh
 from videodit.step import make_eval_step, make_init, make_train_step, merge, summarize
 from videodit.tasks.autoencoder import AutoencoderTask
@@ -101,46 +106,26 @@ def _train(cfg: Config, workdir: Path, data: Data, preemption: Preemption) -> di
     cfg = dataclasses.replace(cfg, data=plan.cfg)
     goodput = Goodput()
 
-    # State: from the newest checkpoint onto whatever mesh this is, or from the start.
-    task = make_task(cfg, tokenizer)
+    task = make_task(dataclasses.replace(cfg, compute=settle(cfg.compute)), tokenizer)
     schedule = make_schedule(cfg.optim, cfg.steps)
     optimizer = make_optimizer(cfg.optim, schedule)
     frozen = task.make_frozen(data.from_the_start())
-    digest = task.digest(frozen)
-    data.check_encoder(digest, cfg)
-    for folder in filter(None, (workdir, cfg.init_from)):
-        check_autoencoder(folder, digest, cfg)
     init, key = make_init(task, optimizer), jax.random.key(cfg.seed)
+    check_frozen(cfg, workdir, data, task.digest(frozen))
     make_folder(workdir)
     checkpoints = Checkpointer(workdir, keep=cfg.keep)
-    first = checkpoints.latest_step() or 0
-    if first > cfg.steps:
-        raise ConfigError(f"steps={cfg.steps}: {workdir} has already trained {first} steps")
-    if first:
-        check_discriminator(workdir, cfg)
-        state, first = checkpoints.restore(first, abstract(init, key, frozen))
-        logger.info("resumed after step %d of %s", first, workdir)
-    else:
-        state = jax.jit(init)(key, frozen)
-        if cfg.init_from:
-            weights = read_stage(cfg, tokenizer, abstract(init, key, frozen)["ema"])
-            state["params"] |= jax.tree.map(jnp.copy, weights)
-            state["ema"] = weights
+    state, first = open_state(cfg, workdir, checkpoints, tokenizer, init, key, frozen)
     write_run(workdir, cfg, tokenizer)
-    write_autoencoder(workdir, digest)
+    write_autoencoder(workdir, task.digest(frozen))
     check_data(workdir, plan.digest(), resumed=first > 0)
-    parameters = parameter_overview.count_parameters(state["params"])
-    logger.info(
-        "%s parameters\n%s",
-        format_count(parameters),
-        parameter_overview.get_parameter_overview(state["params"], include_stats=False),
-    )
+    parameters = log_parameters(state["params"])
 
     train_step = make_train_step(task, optimizer, schedule, cfg.optim)
     eval_step = make_eval_step(task)
-    lost = max(last_step(workdir, "train") - first, 0)  # steps that have to be done again
+    life = begin_life(workdir, first)
     writer = MetricWriter(workdir, cfg.steps, resume_step=first)
     timer = StepTimer(first, cfg.steps)
+    profiler = Profiler(workdir)
     owed = not has_line(workdir, first, "eval")  # a run that was asked to leave did not evaluate
     pending = deque()  # metrics on the device, of steps that may still be running
 
@@ -162,15 +147,14 @@ def _train(cfg: Config, workdir: Path, data: Data, preemption: Preemption) -> di
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         speed = timer.update(step, int(values.pop("tokens")))
         if step % cfg.log_every == 0 or step == cfg.steps:
-            planned = plan_metrics(plan, task, step - 1)
-            device = device_metrics(planned.pop("flops"), speed["step_seconds"])
-            wait = {"data_wait": goodput.data_wait()}
-            writer.write(step, "train", {**values, **planned, **device, **wait, **speed})
+            planned, flops = plan_metrics(plan, task, step - 1)
+            device = device_metrics(flops, speed["step_seconds"])
+            writer.write(step, "train", {**values, **planned, **device, **goodput.waits(), **speed})
 
     goodput.started()
     # The order is a contract: evaluate and save the old state, then fetch the next batch, so that
     # a resumed run sees the very batches, states and evaluations of one that never stopped.
-    with closing(data.train_batches(first)) as batches:
+    with closing(data.train_batches(first)) as batches, closing(profiler):
         for step in range(first, cfg.steps + 1):
             last, new = step == cfg.steps, step != first
             evaluates = step == 0 or ((new or owed) and (last or step % cfg.eval_every == 0))
@@ -185,43 +169,94 @@ def _train(cfg: Config, workdir: Path, data: Data, preemption: Preemption) -> di
             if saves:
                 with goodput.spent_on("save"):
                     checkpoints.save(step, state, step)
-                goodput.write(workdir, first, step, lost)
+                goodput.write(workdir, step, life)
             timer.pause(time.perf_counter() - began)
-            if leaves:
-                checkpoints.close()
-                writer.close()
-                raise Preempted(f"asked to leave; saved after step {step} of {workdir}")
-            if last:
+            if last or leaves:
                 break
             with goodput.spent_on("data"):
                 batch = next(batches)
-            with jax.transfer_guard("disallow"):
+            profiler.before(step, pending)
+            with jax.transfer_guard("disallow"), StepTraceAnnotation("train", step_num=step):
                 state, metrics = train_step(state, frozen, batch, key)
             pending.append((step + 1, metrics))
             if len(pending) > 2:
                 report(*pending.popleft())
 
-    task.finish(state["ema"], frozen, data.from_the_start(), workdir)
-    checkpoints.close()
+    if last:
+        task.finish(state["ema"], frozen, data.from_the_start(), workdir)
+    with goodput.spent_on("save"):
+        checkpoints.close()
+    goodput.write(workdir, step, life)
     writer.close()
-    summary = {
-        "parameters": int(parameters),
-        "steps": cfg.steps,
-        "padding": 1 - plan.fill(range(min(cfg.steps, PADDING_STEPS))),
-    }
-    if jax.process_index() == 0:
-        (workdir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    if leaves:
+        raise Preempted(f"asked to leave; saved after step {step} of {workdir}")
+    write_summary(workdir, cfg, plan, parameters)
     return state
 
 
-def plan_metrics(plan: Plan, task: Task, step: int) -> dict[str, float]:
-    """What the plan says of a step (data/plan.py), its useful FLOPs, and the share of them that
-    dropping saves.
+def check_frozen(cfg: Config, workdir: Path, data: Data, digest: str) -> None:
+    """Refuses (ConfigError) stored latents, and weights, of another encoder than `digest`."""
+    data.check_encoder(digest, cfg)
+    for folder in filter(None, (workdir, cfg.init_from)):
+        check_autoencoder(folder, digest, cfg)
+
+
+def open_state(cfg, workdir: Path, checkpoints: Checkpointer, tokenizer, init, key, frozen):
+    """The state that training goes on from, on the current mesh, and the steps that it has had.
+
+    From the newest checkpoint; else from the weights of cfg.init_from; else `init(key, frozen)`.
+    Raises ConfigError if the checkpoint is not of this run.
     """
-    tokens, whole, text = np.array(plan.lengths(step)).T
-    flops = task.flops(tokens, text)
-    saved = 1 - flops / task.flops(whole, text)
-    return {**plan.metrics(step, axis_size("batch")), "flops": flops, "flops_saved": saved}
+    first, target = checkpoints.latest_step() or 0, abstract(init, key, frozen)
+    if first > cfg.steps:
+        raise ConfigError(f"steps={cfg.steps}: {workdir} has already trained {first} steps")
+    if first:
+        check_discriminator(workdir, cfg)
+        logger.info("resuming after step %d of %s", first, workdir)
+        return checkpoints.restore(first, target)
+    state = jax.jit(init)(key, frozen)
+    if cfg.init_from:
+        weights = read_stage(cfg, tokenizer, target["ema"])
+        state["params"] |= jax.tree.map(jnp.copy, weights)
+        state["ema"] = weights
+    return state, 0
+
+
+def log_parameters(params: dict) -> int:
+    """How many parameters there are; the log gets a table of them."""
+    count = parameter_overview.count_parameters(params)
+    table = parameter_overview.get_parameter_overview(params, include_stats=False)
+    logger.info("%s parameters\n%s", format_count(count), table)
+    return int(count)
+
+
+def write_summary(workdir: Path, cfg: Config, plan: Plan, parameters: int) -> None:
+    """Writes summary.json: what a finished run was, and how its time was spent."""
+    if jax.process_index() == 0:
+        summary = {
+            "parameters": parameters,
+            "steps": cfg.steps,
+            "padding": 1 - plan.fill(range(min(cfg.steps, PADDING_STEPS))),
+            "seconds": total_goodput(workdir),
+        }
+        (workdir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+
+
+def plan_metrics(plan: Plan, task: Task, step: int) -> tuple[dict[str, float], Flops]:
+    """What the plan says of a step (data/plan.py), with the share of useful FLOPs that dropping
+    saves; and the FLOPs of the step.
+    """
+    clips = step_clips(plan, step)
+    flops = task.flops(clips, step)
+    saved = 1 - flops.useful / task.flops(clips.whole, step).useful
+    return {**plan.metrics(step, axis_size("batch")), "flops_saved": saved}, flops
+
+
+def step_clips(plan: Plan, step: int) -> Clips:
+    """The clips of a step, of which no frame is read."""
+    tokens, _, text = np.array(plan.lengths(step)).T
+    sizes = [(clip.frames, clip.height, clip.width) for row in plan.rows(step) for clip in row]
+    return Clips(np.stack(grid(*np.array(sizes).T, plan.patch), axis=-1), tokens, text)
 
 
 def read_stage(cfg: Config, tokenizer: Tokenizer, target) -> dict:

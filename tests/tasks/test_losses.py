@@ -10,6 +10,8 @@ import pytest
 from packs import clip, distance, pack, perturb, tiny_config
 
 from videodit.config import ConfigError, LossConfig
+from videodit.flops import Clips, stack_flops
+from videodit.models import discriminator
 from videodit.models.autoencoder import pixel_mask, to_pixels
 from videodit.models.discriminator import without_discriminator
 from videodit.sharding import replicate
@@ -27,6 +29,7 @@ ALL = {
     "losses__adversarial": 0.5,
     "losses__crops": 2,
 }
+LATER = {"losses__discriminator_start": 5, "losses__adversarial_start": 9}
 TERMS = {
     "squared_error",
     "absolute_error",
@@ -174,6 +177,20 @@ def test_a_value_gets_another_gradient():
     assert value == 2.5
     np.testing.assert_array_equal(got, gradient)
     assert with_gradients(2.5, 1e7 * x, gradient) == 2.5  # no digit is lost beside a large product
+
+
+def test_the_discriminator_counts_from_its_start_on():
+    """3 passes over originals, 3 over outputs, now and then 6 more, and 2 for the outputs' pull."""
+    task, alone = (
+        AutoencoderTask(tiny_config("autoencoder", losses__adversarial=weight, **LATER))
+        for weight in (1.0, 0.0)
+    )
+    clips = Clips(np.array([[3, 4, 4], [1, 8, 8]]), np.array([48, 40]), np.array([3, 4]))
+    pairs = np.array([48**2, 40**2])
+    forward = stack_flops(discriminator.SIZES["smoke"], clips.tokens, pairs)
+    assert task.flops(clips, 4) == alone.flops(clips, 5)
+    more = task.flops(clips, 5).useful - alone.flops(clips, 5).useful
+    assert more == pytest.approx((3 + 3 + 6 / 16 + 2) * sum(forward))
 
 
 def test_pictures_too_small_for_their_features_are_refused():

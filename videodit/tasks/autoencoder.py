@@ -14,8 +14,7 @@ from videodit.data.packing import unpack
 from videodit.diffusion.flow import token_noise, token_weights
 from videodit.eval import pca
 from videodit.eval.reconstruction import clip_psnr
-from videodit.flops import BACKWARD, stack_flops
-from videodit.models import discriminator
+from videodit.flops import coder_flops
 from videodit.models.autoencoder import (
     SIZES,
     make_autoencoder,
@@ -43,6 +42,7 @@ class AutoencoderTask:
 
     def __init__(self, cfg: Config):
         self.cfg, self.channels = cfg.autoencoder, cfg.autoencoder.channels
+        self.remat = cfg.compute.remat
         self.losses = Losses(cfg.losses, cfg.autoencoder.patch, cfg.compute)
         self.init_params, self.apply = make_autoencoder(cfg.autoencoder, cfg.compute)
         self._statistics_step = jax.jit(self._latents)
@@ -70,16 +70,9 @@ class AutoencoderTask:
     def weights(self, batch):
         return token_weights(batch.segment_ids > 0, None, "token")
 
-    def flops(self, tokens, text):
-        """As `Task` says, but too many: counts all pairs of a clip's tokens, of which encoder and
-        decoder see only those in one window of two chunks.
-        """
-        total = (1 + BACKWARD) * 2 * stack_flops(SIZES[self.cfg.size], tokens)
-        if self.losses.cfg.network:
-            # Learns from originals and reconstructions, and passes a gradient on to the latter.
-            shape = discriminator.SIZES[self.losses.cfg.network]
-            total += (2 * (1 + BACKWARD) + 1 + BACKWARD / 2) * stack_flops(shape, tokens)
-        return total
+    def flops(self, clips, step):
+        half = coder_flops(SIZES[self.cfg.size], self.cfg, clips).trained(self.remat)
+        return half * 2 + self.losses.flops(clips, step)
 
     def loss(self, params, frozen, batch, weights, key, step):
         """The terms of tasks/losses.py and KL(posterior | N(0, 1)).

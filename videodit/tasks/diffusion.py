@@ -13,7 +13,7 @@ from videodit.config import RANDOM, Config, ConfigError, check
 from videodit.data.tokenizer import Tokenizer
 from videodit.diffusion import flow
 from videodit.eval.linear import best_linear_velocity
-from videodit.flops import BACKWARD, stack_flops
+from videodit.flops import all_pairs, coder_flops, stack_flops
 from videodit.models import autoencoder, dit
 from videodit.models import text as text_encoder
 from videodit.models.autoencoder import encoder_digest, make_autoencoder, to_pixels
@@ -109,12 +109,17 @@ class DiffusionTask:
         wanted = (batch.segment_ids > 0) & ~batch.given
         return flow.token_weights(wanted, one_hot, self.cfg.flow.loss_per)
 
-    def flops(self, tokens, text):
-        cfg, width = self.cfg, text_width(self.cfg.text)
-        trained = stack_flops(dit.SIZES[cfg.dit.size], tokens, text, width)
-        trained += stack_flops(text_encoder.SIZES[cfg.text.size], text)
-        encoder = stack_flops(autoencoder.SIZES[cfg.autoencoder.size], tokens)
-        return (1 + BACKWARD) * trained + (0 if cfg.data.latents else encoder)
+    def flops(self, clips, step):
+        """As `Task` says; of clips whose given tokens are encoded apart a little too many."""
+        cfg, remat = self.cfg, self.cfg.compute.remat
+        tokens, text, width = clips.tokens, clips.text, text_width(cfg.text)
+        shapes = dit.SIZES[cfg.dit.size], text_encoder.SIZES[cfg.text.size]
+        total = stack_flops(shapes[0], tokens, all_pairs(tokens), text, width).trained(remat)
+        total += stack_flops(shapes[1], text, all_pairs(text)).trained(remat)
+        if cfg.data.latents:
+            return total
+        encoder = autoencoder.SIZES[cfg.autoencoder.size]
+        return total + coder_flops(encoder, cfg.autoencoder, clips).only()
 
     def loss(self, params, frozen, batch, weights, key, step, draws: Draws | None = None):
         """Weighted squared error of the velocity; level and noise from `key` unless given."""

@@ -17,6 +17,8 @@ import jax.numpy as jnp
 from videodit.config import ComputeConfig, LossConfig, check
 from videodit.data.packing import PackedBatch
 from videodit.diffusion.flow import token_noise
+from videodit.flops import BACKWARD, Clips, Flops, all_pairs, stack_flops
+from videodit.models import discriminator
 from videodit.models.autoencoder import Cells, patch_values
 from videodit.models.discriminator import hinge, make_discriminator
 from videodit.models.perceptual import MIN_SIDE, distances, read_features
@@ -43,6 +45,7 @@ class Losses:
 
     def __init__(self, cfg: LossConfig, patch: tuple[int, int, int], compute: ComputeConfig):
         self.cfg, self.patch, self.features = cfg, patch, {}
+        self.remat = compute.remat
         self.of_pictures = cfg.perceptual + cfg.gram > 0
         if self.of_pictures:
             side = cfg.crop * min(patch[1:])
@@ -67,6 +70,17 @@ class Losses:
             parts[f"gram_{self.features_name}"] = gram
             total += cfg.perceptual * perceptual + cfg.gram * gram
         return total, parts
+
+    def flops(self, clips: Clips, step: int) -> Flops:
+        """Of the discriminator in the training step after `step`: nothing before it starts."""
+        if not self.cfg.network or step < self.cfg.discriminator_start:
+            return Flops()
+        pairs, shape = all_pairs(clips.tokens), discriminator.SIZES[self.cfg.network]
+        judged = stack_flops(shape, clips.tokens, pairs)
+        # Learns from originals and reconstructions, now and then to be smooth, and passes a
+        # gradient on to the reconstructions alone.
+        times = 2 + 2 / self.cfg.regularise_every
+        return judged.trained(self.remat) * times + judged.trained(self.remat, BACKWARD / 2)
 
     def adversary(self, params, output, gradient, target: Target, key, step):
         """What follows from a reconstruction `output` for the discriminator with `params`.

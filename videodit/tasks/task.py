@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from videodit.data.packing import PackedBatch
+from videodit.flops import Clips, Flops
 
 
 class Drawing(NamedTuple):
@@ -38,8 +39,8 @@ class Task(Protocol):
     def weights(self, batch: PackedBatch):
         """Weights B L of the tokens in the loss, adding up to 1 over the global batch."""
 
-    def flops(self, tokens, text) -> float:
-        """FLOPs of a training step over clips of `tokens` (n) vision and `text` (n) text tokens."""
+    def flops(self, clips: Clips, step: int) -> Flops:
+        """Of the training step over `clips` that follows after `step` steps."""
 
     def loss(self, params, frozen, batch: PackedBatch, weights, key, step):
         """The weighted loss (a scalar) and further weighted sums to report, by name.
