@@ -5,7 +5,7 @@
 
 --dry_run prints the YAML instead of giving it to kubectl. The image holds the checkout in /videodit
 with `pip install -e .[tpu]`. GKE tells every pod of its slice, and jax finds the others; a pod that
-fails restarts the whole JobSet, and the run resumes.
+fails restarts the whole JobSet, and the run resumes. Exit status 2, a user's error, is final.
 """
 
 import json
@@ -14,18 +14,18 @@ import sys
 
 from absl import app, flags
 
+from launch.supervise import USER_ERROR
+
 CHIPS_PER_HOST = 4
-RESTARTS = 100
+USER_ERRORS = {"containerName": "train", "operator": "In", "values": [USER_ERROR]}
 
 flags.DEFINE_string("name", None, "Of the JobSet.", required=True)
 flags.DEFINE_string("image", None, "Container image.", required=True)
 flags.DEFINE_string("accelerator", None, "Such as tpu-v5p-slice, tpu-v6e-slice.", required=True)
-flags.DEFINE_string("topology", None, "Chips along each axis of a slice, such as 8x8x8.")
-flags.DEFINE_integer("hosts", None, "Machines of a slice.", 1)
+flags.DEFINE_string("topology", None, "Chips along each axis of a slice, as 8x8x8.", required=True)
+flags.DEFINE_integer("hosts", None, "Machines of a slice.", 1, required=True)
 flags.DEFINE_integer("slices", 1, "How many slices train as one.", 1)
 flags.DEFINE_string("claim", "", "A PersistentVolumeClaim, mounted on /mnt/shared.")
-flags.DEFINE_bool("dry_run", False, "Print the JobSet instead of starting it.")
-flags.mark_flags_as_required(["topology", "hosts"])
 
 
 def jobset(args, arguments: list[str]) -> dict:
@@ -54,6 +54,7 @@ def jobset(args, arguments: list[str]) -> dict:
         "parallelism": args.hosts,
         "completions": args.hosts,
         "backoffLimit": 0,  # a pod that fails fails the slice, and so the JobSet, which restarts
+        "podFailurePolicy": {"rules": [{"action": "FailJob", "onExitCodes": USER_ERRORS}]},
         "template": {"spec": pod},
     }
     return {
@@ -66,7 +67,10 @@ def jobset(args, arguments: list[str]) -> dict:
             },
         },
         "spec": {
-            "failurePolicy": {"maxRestarts": RESTARTS},
+            "failurePolicy": {
+                "maxRestarts": args.restarts,
+                "rules": [{"action": "FailJobSet", "onJobFailureReasons": ["PodFailurePolicy"]}],
+            },
             "replicatedJobs": [
                 {"name": "slice", "replicas": args.slices, "template": {"spec": job}}
             ],

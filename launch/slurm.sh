@@ -5,7 +5,7 @@
 #   launch/slurm.sh --dry-run ...     prints what srun would run
 #
 # A job that fails is started again on its nodes, with growing pauses; a node that is lost requeues
-# the job. SIGTERM five minutes before the time limit: the run saves, leaves, and is requeued.
+# the job. Five minutes before the time limit the run saves and leaves, and the job is requeued.
 #SBATCH --job-name=videodit
 #SBATCH --ntasks-per-node=1
 #SBATCH --exclusive
@@ -26,10 +26,14 @@ fi
 export JAX_COORDINATOR_ADDRESS="$first:12345"
 # Of every process, by srun: how many there are, and which it is.
 process='JAX_NUM_PROCESSES=$SLURM_NTASKS JAX_PROCESS_ID=$SLURM_PROCID exec python3 -m videodit.main "$@"'
-step=(srun --kill-on-bad-exit=1 bash -c "$process" videodit "$@")
+step=(srun --kill-on-bad-exit=1 --cpu-bind=none bash -c "$process" videodit "$@")
 
 if [[ -n "$dry_run" ]]; then
   echo "JAX_COORDINATOR_ADDRESS=$JAX_COORDINATOR_ADDRESS $(printf '%q ' "${step[@]}")"
   exit
 fi
-exec python3 -m launch.supervise -- "${step[@]}"
+left=143  # exit status of a run that was asked to leave (videodit/preemption.py)
+status=0
+python3 -m launch.supervise --final=$left -- "${step[@]}" || status=$?
+if (( status == left )); then scontrol requeue "$SLURM_JOB_ID"; fi
+exit "$status"

@@ -5,7 +5,7 @@
 #
 # The checkout lies in ~/videodit on every host, with `pip install -e .[tpu]`; the workdir is on
 # storage that all hosts see. jax finds the other hosts. `gcloud ... --command="tail -f ~/videodit.log"`
-# shows the run.
+# shows the run. When a host was replaced, the same command starts the run where it is not running.
 set -euo pipefail
 
 run=()
@@ -15,5 +15,5 @@ tpu=$1 zone=$2; shift 2
 
 arguments=$(printf ' %q' "$@")
 train="cd ~/videodit && python3 -m launch.supervise -- python3 -m videodit.main$arguments"
-session="tmux new-session -d -s videodit $(printf '%q' "$train 2>&1 | tee -a ~/videodit.log")"
+session="tmux has-session -t videodit || tmux new-session -d -s videodit $(printf '%q' "$train 2>&1 | tee -a ~/videodit.log")"
 "${run[@]}" gcloud compute tpus tpu-vm ssh "$tpu" --zone="$zone" --worker=all --command="$session"

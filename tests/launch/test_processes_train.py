@@ -1,7 +1,8 @@
-"""A real training of four processes, one of which is killed."""
+"""Real trainings of several processes, one of which is killed or asked to leave."""
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,34 +26,55 @@ def children(pid: int) -> list[int]:
     return [int(x) for x in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-@pytest.mark.slow
-def test_a_killed_process_brings_the_job_back_at_the_right_step(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "launch.processes",
-        "--processes=4",
-        "--",
-        f"--workdir={tmp_path}",
-    ]
-    command += ["--config=configs/demo_autoencoder.py:smoke", "--config.mesh.data=4"]
-    command += ["--config.data.batch_rows=4", "--config.data.rows_per_window=4"]
-    command += [f"--config.steps={STEPS}", f"--config.eval_every={STEPS}"]
-    command += [f"--config.save_every={SAVE_EVERY}"]
+def train_and_interrupt(workdir, processes: int, number: int) -> str:
+    """Trains in as many processes, one of which gets a signal; what they wrote to stderr."""
+    command = [sys.executable, "-m", "launch.processes", f"--processes={processes}", "--"]
+    command += [f"--workdir={workdir}", "--config=configs/demo_autoencoder.py:smoke"]
+    for field, value in {
+        "mesh.data": processes,
+        "data.batch_rows": processes,
+        "data.rows_per_window": processes,
+        "steps": STEPS,
+        "eval_every": STEPS,
+        "save_every": SAVE_EVERY,
+    }.items():
+        command.append(f"--config.{field}={value}")
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     job = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 300
-    while not any(line["step"] > SAVE_EVERY + 1 for line in read_metrics(tmp_path)):
+    while not any(line["step"] > SAVE_EVERY + 1 for line in read_metrics(workdir)):
         assert job.poll() is None and time.monotonic() < deadline
         time.sleep(0.1)
     victim = next(pid for pid in children(job.pid) if process_number(pid) == "2")
-    os.kill(victim, signal.SIGKILL)
+    os.kill(victim, number)
     _, errors = job.communicate(timeout=400)
     assert job.returncode == 0, errors
-    assert "exit status -9; starting again" in errors
-    steps = [line["step"] for line in read_metrics(tmp_path) if line["kind"] == "train"]
+    steps = [line["step"] for line in read_metrics(workdir) if line["kind"] == "train"]
     assert steps == list(range(1, STEPS + 1))
-    lives = [json.loads(line) for line in (tmp_path / FILE).read_text().splitlines()]
-    assert len({life["process"] for life in lives}) == 2
-    assert lives[-1]["first"] >= SAVE_EVERY and lives[-1]["first"] % SAVE_EVERY == 0
-    assert lives[-1]["step"] == STEPS and lives[-1]["lost_steps"] >= 0
+    return errors
+
+
+def lives(workdir) -> list[dict]:
+    """The last line of goodput of each start of the job, in order."""
+    lines = map(json.loads, (workdir / FILE).read_text().splitlines())
+    return list({line["began"]: line for line in lines}.values())
+
+
+@pytest.mark.slow
+def test_a_killed_process_brings_the_job_back_at_the_right_step(tmp_path):
+    errors = train_and_interrupt(tmp_path, 4, signal.SIGKILL)
+    assert "exit status -9; starting again" in errors
+    first, second = lives(tmp_path)
+    assert SAVE_EVERY <= second["first"] <= first["step"]
+    assert second["first"] % SAVE_EVERY == 0 and second["step"] == STEPS
+
+
+@pytest.mark.slow
+def test_when_one_process_is_asked_to_leave_all_save_the_same_step_and_the_job_goes_on(tmp_path):
+    errors = train_and_interrupt(tmp_path, 3, signal.SIGTERM)
+    assert "exit status 143; starting again" in errors
+    saved = re.findall(r"asked to leave; saved after step (\d+)", errors)
+    first, second = lives(tmp_path)
+    assert saved == [str(first["step"])] * 3
+    assert second["first"] == first["step"] and second["step"] == STEPS
+    assert second["lost_steps"] == 0

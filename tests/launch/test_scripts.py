@@ -21,8 +21,9 @@ def test_tpu_vm_runs_the_same_command_on_all_workers():
     words = output(script, "--dry-run", "pod", "us-east5-a", "--config=c", WHERE)
     assert words.startswith("gcloud compute tpus tpu-vm ssh pod --zone=us-east5-a --worker=all ")
     session = shlex.split(words.partition("--command=")[2].replace("\n", ""))
-    assert session[:5] == ["tmux", "new-session", "-d", "-s", "videodit"]
-    arguments = shlex.split(session[5])
+    once = ["tmux", "has-session", "-t", "videodit", "||"]
+    assert session[:10] == [*once, "tmux", "new-session", "-d", "-s", "videodit"]
+    arguments = shlex.split(session[10])
     assert arguments[:8] == [
         "cd", "~/videodit", "&&", "python3", "-m", "launch.supervise", "--", "python3",
     ]  # fmt: skip
@@ -41,6 +42,23 @@ def test_slurm_starts_one_process_a_node(tmp_path):
     assert done.stdout.splitlines() == ["8 3", "-m", "videodit.main", "--config=c", WHERE]
 
 
+@pytest.mark.parametrize("status, requeued", [(143, True), (2, False), (0, False)])
+def test_a_slurm_job_that_saved_before_its_time_limit_is_requeued(tmp_path, status, requeued):
+    for name, script in {
+        "srun": f'echo "$@"; exit {status}',
+        "scontrol": 'case "$1" in show) echo n1; echo n2;; *) echo "$@" >&2;; esac',
+        "python3": f'exec {sys.executable} "$@"',
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {"SLURM_JOB_NODELIST": "n[1-2]", "SLURM_JOB_ID": "77"}
+    environment["PATH"] = f"{tmp_path}:/usr/bin:/bin"
+    command, root = [str(LAUNCH / "slurm.sh"), "--config=c"], LAUNCH.parent
+    done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True)
+    assert done.returncode == status and "videodit.main" in done.stdout
+    assert done.stderr == ("requeue 77\n" if requeued else "")
+
+
 def test_gke_is_a_jobset_of_one_pod_a_host():
     text = output(
         sys.executable, "-m", "launch.gke", "--name=xl", "--image=I", "--slices=2", "--hosts=128",
@@ -52,6 +70,7 @@ def test_gke_is_a_jobset_of_one_pod_a_host():
     pod = job["template"]["spec"]
     assert pod["nodeSelector"]["cloud.google.com/gke-tpu-topology"] == "8x8x8"
     assert pod["containers"][0]["command"][-2:] == ["--config=c", WHERE]
+    assert job["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] == [2]
 
 
 @pytest.mark.parametrize("script", ["tpu_vm.sh", "slurm.sh"])

@@ -1,3 +1,4 @@
+import re
 import signal
 import subprocess
 import sys
@@ -5,7 +6,8 @@ import time
 
 import pytest
 
-from launch.supervise import USER_ERROR, until_success
+from launch import supervise as supervise_module
+from launch.supervise import HEALTHY, USER_ERROR, until_success
 
 
 class Running:
@@ -19,17 +21,35 @@ def statuses(*values):
 
 @pytest.mark.parametrize(
     "attempts, restarts, status",
-    [((1, -9, 0), 5, 0), ((1, USER_ERROR), 5, USER_ERROR), ((1, 3, 4, 0), 2, 4)],
-    ids=["until it succeeds", "a user's error is final", "given up"],
+    [
+        ((1, -9, 0), 5, 0),
+        ((1, USER_ERROR), 5, USER_ERROR),
+        ((1, 143), 5, 143),
+        ((1, 3, 4, 0), 2, 4),
+    ],
+    ids=["until it succeeds", "a user's error is final", "left", "given up"],
 )
 def test_how_it_ends(attempts, restarts, status):
-    found = until_success(statuses(*attempts), Running(), restarts=restarts, pause=0)
+    found = until_success(statuses(*attempts), Running(), restarts=restarts, final=(143,), pause=0)
     assert found == status
 
 
-def test_pauses_grow_with_failures_in_a_row(capsys):
-    until_success(statuses(1, 1, 1, 0), Running(), restarts=5, pause=0.01)
-    assert capsys.readouterr().err.count("exit status 1; starting again") == 3
+def test_pauses_grow_with_failures_in_a_row_up_to_a_limit(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr(supervise_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(supervise_module.time, "sleep", lambda s: now.__setitem__(0, now[0] + s))
+    attempts = statuses(*[1] * 9, 0)
+
+    def attempt():
+        status = attempts()
+        now[0] += HEALTHY + 1 if len(left) == 3 else 1  # the seventh runs for long
+        left.pop()
+        return status
+
+    left = list(range(10))
+    assert until_success(attempt, Running(), restarts=20) == 0
+    pauses = re.findall(r"starting again in (\d+) s", capsys.readouterr().err)
+    assert pauses == ["5", "10", "20", "40", "80", "160", "300", "5", "10"]
 
 
 def supervise(*arguments, **options):
