@@ -17,7 +17,7 @@ from videodit.checkpoint import (
 from videodit.config import ConfigError
 from videodit.data.sources import open_tokenizer
 from videodit.data.tokenizer import train_tokenizer
-from videodit.sharding import abstract, spec
+from videodit.sharding import HOST, abstract, spec, to_host
 
 
 def make_state():
@@ -26,7 +26,7 @@ def make_state():
         "step": jnp.int32(5),
         "params": {"a": {"kernel": kernel}},
         "ema": {"a": {"kernel": 2 * kernel}},
-        "opt": (kernel**2, jnp.int32(3)),
+        "opt": to_host((kernel**2, jnp.int32(3))),
     }
 
 
@@ -43,6 +43,7 @@ def test_a_state_is_restored_onto_any_mesh(mesh, tmp_path, shape):
         ema = restore_ema(tmp_path, abstract(make_state)["ema"], "--workdir")
         checkpoints.close()
         assert got["params"]["a"]["kernel"].sharding.spec == spec("embed", "mlp")
+        assert got["opt"][0].sharding.memory_kind == HOST
         jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), jax.device_get(got))
         np.testing.assert_array_equal(ema["a"]["kernel"], state["ema"]["a"]["kernel"])
         assert next_step == 5

@@ -7,6 +7,7 @@ from packs import tiny_config
 from videodit.config import OptimConfig
 from videodit.models.dit import make_dit
 from videodit.optim import clip_players, decay_mask, make_optimizer, make_schedule
+from videodit.sharding import HOST, abstract, spec
 
 
 def test_schedule_warms_up_and_decays_to_its_fraction():
@@ -56,3 +57,30 @@ def test_a_discriminators_gradients_are_clipped_on_their_own():
     np.testing.assert_allclose(got["discriminator"]["head"], [0, 1], rtol=1e-6)
     alone, _ = clip.update({"dit": jnp.array([0.3, 0.4])}, optax.EmptyState())
     np.testing.assert_allclose(alone["dit"], [0.3, 0.4], rtol=1e-6)
+
+
+def test_a_state_on_the_host_makes_the_same_updates(mesh):
+    def train(memory):
+        optimizer = make_optimizer(OptimConfig(memory=memory), lambda step: 0.1)
+        make = lambda: {"kernel": jnp.ones((16, 4), out_sharding=spec("embed", None))}
+
+        @jax.jit
+        def step(params, state):
+            grads = jax.tree.map(jnp.sin, params)
+            updates, state = optimizer.update(grads, state, params)
+            return optax.apply_updates(params, updates), state
+
+        params = jax.jit(make)()
+        target, state = abstract(optimizer.init, params), jax.jit(optimizer.init)(params)
+        for _ in range(3):
+            jax.tree.map(
+                lambda x, y: np.testing.assert_equal(x.sharding, y.sharding), target, state
+            )
+            params, state = step(params, state)
+        kinds = {x.sharding.memory_kind for x in jax.tree.leaves(state) if x.ndim}
+        return jax.device_get(params["kernel"]), kinds
+
+    with mesh(fsdp=8):
+        (expected, _), (got, kinds) = train("device"), train("host")
+    assert kinds == {HOST}
+    np.testing.assert_array_equal(expected, got)

@@ -299,10 +299,13 @@ class OptimConfig:
     clip_norm: float = 1.0
     ema_decay: float = 0.999
     accumulate: int = 1  # micro-batches whose gradients are added before an update
+    memory: str = "device"  # where the state of AdamW waits between updates: or "host"
 
     def __post_init__(self):
         check_positive(self, "optim", ("accumulate",))
         check(0 <= self.ema_decay < 1, "optim.ema_decay", self.ema_decay, "0 or more, below 1")
+        good = self.memory in ("device", "host")
+        check(good, "optim.memory", self.memory, "'device' or 'host'")
 
 
 @dataclass(frozen=True)
@@ -314,6 +317,7 @@ class ComputeConfig:
     unroll: int = 1  # layers that one turn of the loop over layers does
     remat: str = "block"  # what is kept for the backward pass: nn/block.py:REMAT
     attention: str = "auto"  # the kernel of the platform, or one of nn/kernels.py:NAMES
+    gather: str = "layer"  # when parameters are gathered over fsdp: for each, or once a "step"
 
     def __post_init__(self):
         check_positive(self, "compute", ("unroll",))
@@ -329,6 +333,8 @@ class ComputeConfig:
 
 @dataclass(frozen=True)
 class MeshConfig:
+        good = self.gather in ("layer", "step")
+        check(good, "compute.gather", self.gather, "'layer' or 'step'")
     """Devices along each mesh axis; -1 for one axis means all that remain."""
 
     data: int = -1

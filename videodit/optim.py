@@ -3,8 +3,9 @@
 import jax
 import optax
 
-from videodit.config import OptimConfig
+from videodit.config import OptimConfig, check
 from videodit.models.discriminator import NAME, without_discriminator
+from videodit.sharding import HOST, to_device, to_host
 
 
 def make_schedule(cfg: OptimConfig, steps: int) -> optax.Schedule:
@@ -28,9 +29,27 @@ def decay_mask(params):
 
 
 def make_optimizer(cfg: OptimConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """The configured optimizer; its state is sharded like the parameters."""
+    """The configured optimizer; its state is sharded like the parameters.
+
+    Raises ConfigError where optim.memory asks for memory that devices do not share with hosts.
+    """
     adamw = optax.adamw(schedule, cfg.b1, cfg.b2, weight_decay=cfg.weight_decay, mask=decay_mask)
-    return optax.chain(clip_players(cfg.clip_norm), adamw)
+    optimizer = optax.chain(clip_players(cfg.clip_norm), adamw)
+    return offloaded(optimizer) if cfg.memory == "host" else optimizer
+
+
+def offloaded(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """`optimizer`, under jit only, whose state waits in the memory of hosts between updates."""
+    device = jax.local_devices()[0]
+    there = any(memory.kind == HOST for memory in device.addressable_memories())
+    expected = f"'device': {device.platform} devices have no {HOST} memory"
+    check(there, "optim.memory", "host", expected)
+
+    def update(gradients, state, params=None):
+        updates, state = optimizer.update(gradients, to_device(state), params)
+        return updates, to_host(state)
+
+    return optax.GradientTransformation(lambda params: to_host(optimizer.init(params)), update)
 
 
 def clip_players(clip_norm: float) -> optax.GradientTransformation:

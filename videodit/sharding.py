@@ -32,6 +32,7 @@ RULES = {
     "attention_length": "ring",
     None: None,
 }
+HOST = "pinned_host"  # jax's name of the memory of hosts that their devices read
 
 
 def spec(*names: str | None) -> PartitionSpec | None:
@@ -161,12 +162,43 @@ def axis_size(name: str) -> int:
 def abstract(function, *args):
     """Shapes, dtypes and shardings of `function(*args)`, nothing computed: a restore target."""
     mesh = jax.sharding.get_mesh()
+    jaxpr, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
 
-    def leaf(x):
-        sharding = NamedSharding(mesh, x.sharding.spec if x.sharding else PartitionSpec())
+    def leaf(x, aval):
+        kind = HOST if aval.memory_space == jax.memory.Space.Host else None
+        spec = x.sharding.spec if x.sharding else PartitionSpec()
+        sharding = NamedSharding(mesh, spec, memory_kind=kind)
         return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 
-    return jax.tree.map(leaf, jax.eval_shape(function, *args))
+    leaves, tree = jax.tree.flatten(shapes)
+    return tree.unflatten(map(leaf, leaves, jaxpr.out_avals))
+
+
+def gathered(tree):
+    """The tree's arrays whole along fsdp, as they are used; their other axes stay sharded."""
+
+    def leaf(x):
+        axes = (
+            entry if isinstance(entry, tuple) else (entry,) for entry in jax.typeof(x).sharding.spec
+        )
+        kept = (tuple(axis for axis in entry if axis not in (None, "fsdp")) for entry in axes)
+        return jax.reshard(x, PartitionSpec(*(entry or None for entry in kept)))
+
+    return tree if spec() is None else jax.tree.map(leaf, tree)
+
+
+def to_host(tree):
+    """The tree's arrays in the memory of their devices' hosts, sharded as before; not scalars."""
+    return _to_memory(tree, jax.memory.Space.Host)
+
+
+def to_device(tree):
+    """The tree's arrays in the memory of their devices."""
+    return _to_memory(tree, jax.memory.Space.Device)
+
+
+def _to_memory(tree, space):
+    return jax.tree.map(lambda x: jax.device_put(x, space) if x.ndim else x, tree)
 
 
 def replicate(tree):

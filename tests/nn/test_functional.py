@@ -1,9 +1,11 @@
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from videodit.nn.functional import functional
 from videodit.nn.layers import Dense
+from videodit.sharding import spec
 
 
 class Twice(nnx.Module):
@@ -32,3 +34,28 @@ def test_apply_computes_in_the_asked_dtype():
     params = init(jax.random.key(0))
     assert params["dense"]["kernel"].dtype == jnp.float32
     assert apply(params, jnp.ones((2, 3))).dtype == jnp.bfloat16
+
+
+class Hidden(nnx.Module):
+    def __init__(self, *, rngs):
+        self.up = Dense(16, 32, ("embed", "mlp"), rngs=rngs)
+        self.down = Dense(32, 16, ("mlp", "embed"), rngs=rngs)
+
+    def __call__(self, x):
+        return self.down(jax.nn.relu(self.up(x, "batch", "mlp")), "batch", "act_embed")
+
+
+def test_parameters_gathered_once_give_the_same_gradients_sharded_as_they_are(mesh):
+    def run(gather):
+        init, apply = functional(lambda rngs: Hidden(rngs=rngs), "float32", gather)
+        params = jax.jit(init)(jax.random.key(0))
+        x = jnp.ones((8, 16), out_sharding=spec("batch", None))
+        loss = lambda params: jnp.square(apply(params, x)).sum()
+        return params, jax.jit(jax.grad(loss))(params)
+
+    with mesh(fsdp=4, tensor=2):
+        params, expected = run("layer")
+        _, got = run("step")
+    for param, a, b in zip(*map(jax.tree.leaves, (params, expected, got))):
+        assert b.sharding == param.sharding and not b.sharding.is_fully_replicated
+        np.testing.assert_allclose(a, b, rtol=1e-5)

@@ -155,7 +155,9 @@ def _concatenate(a: Cells, b: Cells) -> Cells:
 def make_autoencoder(cfg: AutoencoderConfig, compute: ComputeConfig):
     """`functional` (init, apply) of the configured autoencoder; methods as of `Autoencoder`."""
     shape = lookup("autoencoder.size", cfg.size, SIZES)
-    return functional(lambda rngs: Autoencoder(cfg, shape, compute, rngs=rngs), compute.dtype)
+    return functional(
+        lambda rngs: Autoencoder(cfg, shape, compute, rngs=rngs), compute.dtype, compute.gather
+    )
 
 
 def encoder_digest(params) -> str:

@@ -45,7 +45,9 @@ class Discriminator(nnx.Module):
 def make_discriminator(size: str, values: int, compute: ComputeConfig):
     """`functional` (init, apply) of the discriminator of patches of `values` numbers."""
     shape = lookup("losses.discriminator", size, SIZES)
-    return functional(lambda rngs: Discriminator(values, shape, compute, rngs=rngs), compute.dtype)
+    return functional(
+        lambda rngs: Discriminator(values, shape, compute, rngs=rngs), compute.dtype, compute.gather
+    )
 
 
 def without_discriminator(params: dict) -> dict:

@@ -130,5 +130,7 @@ def make_dit(cfg: DiTConfig, channels: int, text_width: int, compute: ComputeCon
     """`functional` (init, apply) of the configured DiT over latents of `channels` values."""
     shape = lookup("dit.size", cfg.size, SIZES)
     return functional(
-        lambda rngs: DiT(cfg, shape, channels, text_width, compute, rngs=rngs), compute.dtype
+        lambda rngs: DiT(cfg, shape, channels, text_width, compute, rngs=rngs),
+        compute.dtype,
+        compute.gather,
     )

@@ -52,5 +52,7 @@ def make_text_encoder(cfg: TextConfig, vocabulary: int, compute: ComputeConfig):
     """`functional` (init, apply) of the configured text encoder."""
     shape = lookup("text.size", cfg.size, SIZES)
     return functional(
-        lambda rngs: TextEncoder(vocabulary, shape, compute, rngs=rngs), compute.dtype
+        lambda rngs: TextEncoder(vocabulary, shape, compute, rngs=rngs),
+        compute.dtype,
+        compute.gather,
     )
