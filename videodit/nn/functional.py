@@ -10,13 +10,19 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from videodit.sharding import gathered
 
-def functional(make: Callable[[nnx.Rngs], nnx.Module], dtype: str = "float32"):
+
+def functional(
+    make: Callable[[nnx.Rngs], nnx.Module], dtype: str = "float32", gather: str = "layer"
+):
     """`(init, apply)` of the module that `make(rngs)` builds.
 
     `init(key)` returns float32 parameters as nested dicts, sharded from birth on the current
     mesh. `apply(params, *args, method="__call__", **kwargs)` casts the parameters to `dtype`
-    once and calls the method.
+    once and calls the method. They are gathered over fsdp where a layer uses them (ZeRO-3,
+    arXiv:1910.02054), or before, with gather="step": they and their gradients are then whole on
+    every device, but for the float32 parameters, the optimizer's state and the average (ZeRO-1).
     """
     graphdef = nnx.graphdef(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
 
@@ -25,6 +31,7 @@ def functional(make: Callable[[nnx.Rngs], nnx.Module], dtype: str = "float32"):
 
     def apply(params, *args, method: str = "__call__", **kwargs):
         params = jax.tree.map(lambda p: p.astype(jnp.dtype(dtype)), params)
+        params = gathered(params) if gather == "step" else params
         return getattr(nnx.merge(graphdef, params), method)(*args, **kwargs)
 
     return init, apply
