@@ -329,12 +329,12 @@ class ComputeConfig:
                 value,
                 "'float32' or 'bfloat16'",
             )
+        good = self.gather in ("layer", "step")
+        check(good, "compute.gather", self.gather, "'layer' or 'step'")
 
 
 @dataclass(frozen=True)
 class MeshConfig:
-        good = self.gather in ("layer", "step")
-        check(good, "compute.gather", self.gather, "'layer' or 'step'")
     """Devices along each mesh axis; -1 for one axis means all that remain."""
 
     data: int = -1

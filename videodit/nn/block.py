@@ -1,5 +1,6 @@
 """The transformer block that every model is a stack of, and the stack."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -78,10 +79,11 @@ class Attention(nnx.Module):
     def __init__(self, shape: StackShape, compute, *, rngs, keys_width=None, out=KERNEL_INIT):
         inner, keys_width = shape.heads * shape.head_size, keys_width or shape.width
         self.head_size, self.implementation = shape.head_size, compute.attention
-        self.query = Dense(shape.width, inner, ("embed", "heads"), rngs=rngs)
-        self.key = Dense(keys_width, inner, ("embed", "heads"), rngs=rngs)
-        self.value = Dense(keys_width, inner, ("embed", "heads"), rngs=rngs)
-        self.out = Dense(inner, shape.width, ("heads", "embed"), rngs=rngs, init=out)
+        dense = functools.partial(Dense, rngs=rngs, matmul=compute.matmul)
+        self.query = dense(shape.width, inner, ("embed", "heads"))
+        self.key = dense(keys_width, inner, ("embed", "heads"))
+        self.value = dense(keys_width, inner, ("embed", "heads"))
+        self.out = dense(inner, shape.width, ("heads", "embed"), init=out)
         self.query_norm, self.key_norm = RMSNorm(shape.head_size), RMSNorm(shape.head_size)
 
     def __call__(
@@ -122,9 +124,10 @@ class Attention(nnx.Module):
 class MLP(nnx.Module):
     """Two layers with tanh-GELU between."""
 
-    def __init__(self, shape: StackShape, *, rngs):
-        self.up = Dense(shape.width, shape.mlp, ("embed", "mlp"), rngs=rngs)
-        self.down = Dense(shape.mlp, shape.width, ("mlp", "embed"), rngs=rngs)
+    def __init__(self, shape: StackShape, compute, *, rngs):
+        dense = functools.partial(Dense, rngs=rngs, matmul=compute.matmul)
+        self.up = dense(shape.width, shape.mlp, ("embed", "mlp"))
+        self.down = dense(shape.mlp, shape.width, ("mlp", "embed"))
 
     def __call__(self, x):
         hidden = checkpoint_name(self.up(x, "batch", "length", "mlp"), "projection")
@@ -171,7 +174,7 @@ class Block(nnx.Module):
             if text_width
             else None
         )
-        self.mlp = MLP(shape, rngs=rngs)
+        self.mlp = MLP(shape, compute, rngs=rngs)
 
     def __call__(self, x, c: Conditions, ids: Ids, past: KeysValues | None = None):
         """x: B L D -> B L D in x's dtype, and the keys and values of the self-attention."""

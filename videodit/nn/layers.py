@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from videodit.nn.low_precision import low_precision_product
 from videodit.nn.rope import rotate
 from videodit.sharding import spec
 
@@ -16,18 +17,25 @@ ZEROS = nnx.initializers.zeros
 
 
 class Dense(nnx.Module):
-    """y = x W + b; `axes` are the logical names of W's two axes. The bias is whole everywhere."""
+    """y = x W + b; `axes` are the logical names of W's two axes. The bias is whole everywhere.
 
-    def __init__(self, inputs, outputs, axes, *, rngs, init=KERNEL_INIT, bias=False):
+    matmul: "" in the dtype of W, or as nn/low_precision.py:FORMATS.
+    """
+
+    def __init__(self, inputs, outputs, axes, *, rngs, init=KERNEL_INIT, bias=False, matmul=""):
         kernel = init(rngs.params(), (inputs, outputs), jnp.float32, out_sharding=spec(*axes))
         self.kernel = nnx.Param(kernel)
         self.bias = nnx.Param(jnp.zeros(outputs, jnp.float32)) if bias else None
+        self.matmul = matmul
 
     def __call__(self, x, *names):
         """x: ... i -> ... o in the kernel's dtype; `names` are the logical axes of the output."""
         kernel = self.kernel[...]
         x = x.astype(kernel.dtype)
-        y = jnp.einsum("...i,io->...o", x, kernel, out_sharding=spec(*names))
+        if self.matmul:
+            y = low_precision_product(x, kernel, self.matmul, names)
+        else:
+            y = jnp.einsum("...i,io->...o", x, kernel, out_sharding=spec(*names))
         return y if self.bias is None else y + self.bias[...]
 
 
