@@ -314,13 +314,17 @@ class ComputeConfig:
 
     dtype: str = "bfloat16"  # matrix products
     residual_dtype: str = "bfloat16"  # the residual stream between blocks
+    # The blocks' products: "" in dtype, or of 8 bits, "int8" or "fp8" (nn/low_precision.py).
+    matmul: str = ""
     unroll: int = 1  # layers that one turn of the loop over layers does
+    gather: str = "layer"  # when parameters are gathered over fsdp: for each, or once a "step"
     remat: str = "block"  # what is kept for the backward pass: nn/block.py:REMAT
     attention: str = "auto"  # the kernel of the platform, or one of nn/kernels.py:NAMES
-    gather: str = "layer"  # when parameters are gathered over fsdp: for each, or once a "step"
 
     def __post_init__(self):
         check_positive(self, "compute", ("unroll",))
+        known = self.matmul in ("", "int8", "fp8")
+        check(known, "compute.matmul", self.matmul, "'', 'int8' or 'fp8'")
         for name in ("dtype", "residual_dtype"):
             value = getattr(self, name)
             check(
