@@ -14,7 +14,7 @@ from videodit.data.loader import abstract_batch
 from videodit.data.tokenizer import Tokenizer
 from videodit.models.autoencoder import patch_values
 from videodit.optim import make_optimizer, make_schedule
-from videodit.sharding import abstract, spec
+from videodit.sharding import HOST, abstract, spec
 from videodit.step import make_init, make_train_step
 from videodit.train import check_rows, make_task
 
@@ -77,10 +77,11 @@ def compile_step(lowered, arguments):
 
 
 def shard_bytes(tree) -> int:
-    """Bytes that one device holds of abstract arrays with shardings."""
+    """Bytes that one device holds of abstract arrays with shardings, but for the host's memory."""
     return sum(
         math.prod(x.sharding.shard_shape(x.shape)) * jnp.dtype(x.dtype).itemsize
         for x in jax.tree.leaves(tree)
+        if x.sharding.memory_kind != HOST
     )
 
 
