@@ -7,7 +7,7 @@ import pytest
 
 # From the ground up; a name ending in "/" is a folder of videodit/, without its entries.
 FLOORS = (
-    {"config", "sharding", "command_line"},
+    {"config", "sharding", "command_line", "compiler_flags"},
     {"nn/", "diffusion/", "data/", "worlds/", "flops", "digest"},
     {"models/", "eval/"},
     {"tasks/", "optim", "checkpoint", "codec", "metrics", "preemption", "goodput", "profiling"},

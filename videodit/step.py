@@ -12,6 +12,7 @@ import optax
 from clu.metrics import Average
 from jax.sharding import PartitionSpec
 
+from videodit.compiler_flags import compiler_options
 from videodit.config import OptimConfig
 from videodit.models.discriminator import without_discriminator
 from videodit.sharding import spec
@@ -63,7 +64,7 @@ def make_train_step(task: Task, optimizer, schedule: optax.Schedule, cfg: OptimC
         }
         return {"step": state["step"] + 1, "params": params, "ema": ema, "opt": opt}, metrics
 
-    return jax.jit(train_step, donate_argnums=0)
+    return jax.jit(train_step, donate_argnums=0, compiler_options=compiler_options() or None)
 
 
 def make_eval_step(task: Task):
