@@ -3,8 +3,9 @@
   python -m videodit.main --config=configs/autoencoder_b.py --workdir=runs/autoencoder_b \
     --config.data.catalog=DATA --config.text.workdir=DATA
 
-Hardware: 64 accelerators of 80 GB: by videodit.plan 39 GiB a chip on h100:8x8, most of it for the
-losses; on 8 chips these do not fit (176 GiB, 15 without them).
+Hardware: 8 accelerators of 80 GB or more. By videodit.plan, with compute.attention="blocked", it
+takes 24 GiB a chip on h100:1x8 (15 without the losses of pictures and the adversary) and 29 GiB on
+v5p:2x2x2.
 DATA is a folder made by tools/curate.py.
 With --config.losses.perceptual_features=LPIPS.npz (models/perceptual.py:read_lpips says how to make
 it) and --config.losses.perceptual=0.2 the perceptual term is LPIPS.

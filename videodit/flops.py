@@ -14,7 +14,7 @@ from videodit.config import AutoencoderConfig
 from videodit.nn.block import StackShape
 
 BACKWARD = 2  # times the forward pass: gradients of the inputs and of the kernels
-# What the backward pass computes again of (products of kernels, attention), by compute.remat.
+# What of a `Forward` the backward pass computes again, by compute.remat (nn/block.py:REMAT).
 RECOMPUTED = {
     "none": (0, 0),
     "products": (0, 0),
@@ -76,13 +76,13 @@ def stack_flops(shape: StackShape, tokens, pairs, text=None, text_width: int = 0
     """
     tokens, pairs = np.asarray(tokens, np.float64), np.asarray(pairs, np.float64)
     inner = shape.heads * shape.head_size
-    products = (4 * shape.width * inner + 2 * shape.width * shape.mlp) * tokens.sum()
-    attended = pairs.sum()
+    products = shape.width * (4 * inner + 2 * shape.mlp) * tokens.sum()
+    attended = 2 * inner * pairs.sum()
     if text is not None:
         text = np.asarray(text, np.float64)
         products += 2 * shape.width * inner * tokens.sum() + 2 * text_width * inner * text.sum()
-        attended += (tokens * text).sum()
-    return Forward(2.0 * shape.depth * products, 4.0 * shape.depth * inner * attended)
+        attended += 2 * inner * (tokens * text).sum()
+    return Forward(*(2.0 * shape.depth * x for x in (products, attended)))
 
 
 def coder_flops(shape: StackShape, cfg: AutoencoderConfig, clips: Clips) -> Forward:
