@@ -58,18 +58,23 @@ def attention(
     if orders is not None and name != "masked" and not along_ring:
         local = _in_order(local)
         arguments += [*orders[0], *orders[1]]
+    if along_ring and k.shape[1] < q.shape[1]:
+        local = gather_keys(local)
+    elif along_ring:
+        name, local = "blocked", ring_attention(BLOCKED)
     if spec() is None:
         return local(*arguments)
-    if along_ring:
-        few = k.shape[1] < q.shape[1]
-        local = gather_keys(local) if few else ring_attention(BLOCKED)
+    # Kernels do not say over which axes what they return varies.
+    return _over_mesh(local, arguments, check_vma=name in ("masked", "blocked"))
+
+
+def _over_mesh(local, arguments, check_vma: bool):
+    """`local` on each device: to whole rows, or to parts of the ring, of a share of the heads."""
     heads = spec("batch", "attention_length", "attention_heads", None)
     ids = spec("batch", "attention_length", None)
     specs = (heads,) * 3 + (ids,) * (len(arguments) - 3)
     arguments = [jax.reshard(x, s) for x, s in zip(arguments, specs)]
-    # Kernels do not say over which axes what they return varies.
-    check = name in ("masked", "blocked")
-    y = jax.shard_map(local, out_specs=heads, in_specs=specs, check_vma=check)(*arguments)
+    y = jax.shard_map(local, out_specs=heads, in_specs=specs, check_vma=check_vma)(*arguments)
     return jax.reshard(y, spec("batch", "length", "heads", None))
 
 
