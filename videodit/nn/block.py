@@ -140,15 +140,15 @@ class Modulation(nnx.Module):
 
     "block": a table of the noise slots made by a zero-initialised layer (adaLN-zero, DiT,
     arXiv:2212.09748). "shared": one such table for all blocks, plus this block's own offset
-    (PixArt, arXiv:2310.00426). None: a learned constant with gates at 1.
+    (PixArt, arXiv:2310.00426). None: a learned constant with gates that start at `gate`.
     """
 
-    def __init__(self, width, kind, *, rngs):
+    def __init__(self, width, kind, gate, *, rngs):
         self.kind = kind
         if kind == "block":
             self.table = Dense(width, 6 * width, (None, "embed"), rngs=rngs, init=ZEROS, bias=True)
         else:
-            gates = jnp.zeros((2, 3, width)).at[:, 2].set(0.0 if kind else 1.0)
+            gates = jnp.zeros((2, 3, width)).at[:, 2].set(0.0 if kind else gate)
             self.offset = nnx.Param(gates.reshape(6, width))
 
     def __call__(self, conditions: Conditions):
@@ -166,8 +166,8 @@ class Modulation(nnx.Module):
 class Block(nnx.Module):
     """Attention, cross-attention to the text if there is any, mlp; modulated and gated."""
 
-    def __init__(self, shape, compute: ComputeConfig, *, modulation, text_width, rngs):
-        self.modulation = Modulation(shape.width, modulation, rngs=rngs)
+    def __init__(self, shape, compute: ComputeConfig, *, modulation, text_width, gate, rngs):
+        self.modulation = Modulation(shape.width, modulation, gate, rngs=rngs)
         self.attention = Attention(shape, compute, rngs=rngs)
         self.cross = (
             Attention(shape, compute, rngs=rngs, keys_width=text_width, out=ZEROS)
@@ -184,7 +184,8 @@ class Block(nnx.Module):
         x = x + (gate1 * h).astype(x.dtype)
         if self.cross is not None:
             h = layer_norm(x)
-            h, _ = self.cross(h, c.text, Ids(c.segment_ids, c.text_segment_ids))
+            ids = Ids(c.segment_ids, c.text_segment_ids)
+            h, _ = self.cross(h, c.text, ids, most_segments=c.most_segments)
             x = x + h.astype(x.dtype)
         h = self.mlp(modulate(x, shift2, scale2))
         return x + (gate2 * h).astype(x.dtype), new
@@ -198,7 +199,9 @@ class Stack(nnx.Module):
     keeps, at the price of compile time.
     """
 
-    def __init__(self, shape, compute: ComputeConfig, *, rngs, modulation=None, text_width=None):
+    def __init__(
+        self, shape, compute: ComputeConfig, *, rngs, modulation=None, text_width=None, gate=1.0
+    ):
         if compute.remat not in REMAT:
             hint = nearest(compute.remat, REMAT)
             raise ConfigError(f"unknown compute.remat={compute.remat!r}: {hint}")
@@ -206,9 +209,8 @@ class Stack(nnx.Module):
         self.depth, self.unroll = shape.depth, min(compute.unroll, shape.depth)
 
         def make(block_rngs):
-            return Block(
-                shape, compute, modulation=modulation, text_width=text_width, rngs=block_rngs
-            )
+            conditions = dict(modulation=modulation, text_width=text_width, gate=gate)
+            return Block(shape, compute, **conditions, rngs=block_rngs)
 
         self.blocks = jax.vmap(make)(rngs.split(shape.depth))
 
