@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from videodit.nn import cudnn
-from videodit.nn.segments import NOBODY
+from videodit.nn.attention import cudnn_attention
+from videodit.nn.segments import NO_KEY, NOBODY
 from videodit.nn.windows import causal_chunk_ids, chunk_of
 
 
@@ -15,7 +16,7 @@ def expected_table(query_ids, key_ids, most):
     tables = []
     for queries, keys in zip(query_ids.tolist(), key_ids.tolist()):
         columns = []
-        for id_ in dict.fromkeys(keys):
+        for id_ in dict.fromkeys(x for x in keys if x >= 0):
             if id_ in queries:
                 sides = [(row.count(id_), row.index(id_)) for row in (queries, keys)]
                 columns.append([sides[0][0], sides[1][0], sides[0][1], sides[1][1]])
@@ -32,7 +33,7 @@ def packed(*rows):
 
 
 SELF = packed([(1, 3), (2, 1), (3, 5), (0, 3)], [(1, 12)])
-TEXT = packed([(1, 2), (3, 4), (4, 1), (0, 1)], [(2, 3), (1, 5)])
+TEXT = packed([(1, 2), (NO_KEY, 1), (3, 3), (4, 1), (NO_KEY, 1)], [(2, 3), (1, 5)])
 CHUNKS = causal_chunk_ids(
     *(jnp.asarray(x) for x in (SELF, chunk_of(np.arange(12) // 2, 2)[None] + 0 * SELF, 0 * SELF))
 )
@@ -95,3 +96,17 @@ def test_what_is_of_no_segment_gets_0_and_gives_no_gradient(monkeypatch):
 def test_heads_that_the_kernel_does_not_take_are_refused(dtype, size, reason):
     refusal = cudnn.refusal(jax.ShapeDtypeStruct((1, 16, 2, size), dtype))
     assert (reason in refusal) if reason else refusal == ""
+
+
+def test_captions_that_are_left_out_do_not_tear_segments(monkeypatch):
+    """Ids of text as tasks/diffusion.py makes them: of a dropped caption only the first token."""
+    asked = []
+    plain = lambda q, k, v, table: asked.append(table) or jnp.zeros_like(q)
+    monkeypatch.setattr(cudnn, "packed_attention", plain)
+    text = packed([(1, 1), (0, 2), (2, 3), (3, 1), (0, 5)])
+    heads = [jnp.zeros((1, n, 1, 8)) for n in (12, 12, 12)]
+    cudnn_attention(*heads, SELF[:1, :, None], text[..., None], most=4)
+    np.testing.assert_array_equal(asked[0].key_lengths, [[1, 3, 1, -1]])
+    np.testing.assert_array_equal(asked[0].key_offsets, [[0, 3, 6, -1, -1]])
+    np.testing.assert_array_equal(asked[0].query_lengths, [[3, 1, 5, -1]])
+    assert cudnn.segment_table(SELF[:1], np.where(text == 0, NO_KEY, text), 4)[1]

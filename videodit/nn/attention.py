@@ -14,7 +14,7 @@ from videodit.nn import cudnn
 from videodit.nn.kernels import AUTO, resolve
 from videodit.nn.plain_attention import BLOCKED, blocked_attention, masked_attention
 from videodit.nn.ring import gather_keys, ring_attention
-from videodit.nn.segments import Order, permuted
+from videodit.nn.segments import NO_KEY, NOBODY, Order, permuted
 from videodit.nn.splash import splash_attention
 from videodit.sharding import axis_size, spec
 
@@ -118,11 +118,15 @@ def _in_order(local):
 def cudnn_attention(q, k, v, query_ids, key_ids, most=None, same=False):
     """By cuDNN (nn/cudnn.py); by blocks where a row has more segments than that can take.
 
-    most: a promise that no row has more different key ids. same: query_ids are key_ids.
+    most: a promise that no row has more different key ids. same: query_ids are key_ids. If they
+    are not, padding (segment 0) sees nothing.
     """
     packed = cudnn.whole_attention if same else cudnn.packed_attention
 
     def one_call(query_ids, key_ids):
+        if not same:  # padding may be in pieces: a caption that is left out, among others
+            query_ids = jnp.where(query_ids == 0, NOBODY, query_ids)
+            key_ids = jnp.where(key_ids == 0, NO_KEY, key_ids)
         table, complete = cudnn.segment_table(query_ids, key_ids, most or cudnn.MOST_SEGMENTS)
         by_table = lambda *heads: packed(*heads, table)
         ids = query_ids[..., None], key_ids[..., None]

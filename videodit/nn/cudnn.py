@@ -36,9 +36,10 @@ def segment_table(query_ids, key_ids, most: int) -> tuple[Table, jax.Array]:
     """At most `most` segments of rows of ids B L and B S int32, and whether they are all of them.
 
     The second is a bool: no row has more, and in each row the keys of a segment are contiguous and
-    its queries too. By comparisons, as a sort or a scatter would cost more.
+    its queries too. Keys of negative ids are of none. By comparisons, as a sort or a scatter would
+    cost more.
     """
-    first = jnp.diff(key_ids, axis=1, prepend=NO_KEY - 1) != 0
+    first = (jnp.diff(key_ids, axis=1, prepend=NO_KEY) != 0) & (key_ids >= 0)
     run = jnp.cumsum(first, axis=1)[..., None] == jnp.arange(1, most + 1)  # B S M
     ids = jnp.where(run & first[..., None], key_ids[..., None], 0).sum(1)  # B M
     there = run.any(1)
