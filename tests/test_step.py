@@ -8,24 +8,28 @@ import optax
 import pytest
 from packs import clip, distance, pack, perturb, tiny_config
 
+from videodit.config import from_config_dict
 from videodit.data.sources import open_tokenizer
-from videodit.sharding import replicate
+from videodit.optim import make_optimizer
+from videodit.scaling.ahead import shard_bytes
+from videodit.sharding import abstract, replicate
 from videodit.step import make_eval_step, make_init, make_train_step, merge, summarize
 from videodit.tasks.autoencoder import AutoencoderTask
 from videodit.tasks.diffusion import DiffusionTask
 
 MESHES = [
-    (2, 2, 1, 2),
-    (1, 2, 4, 1),
-    pytest.param((8, 1, 1, 1), marks=pytest.mark.slow),
-    pytest.param((1, 8, 1, 1), marks=pytest.mark.slow),
+    dict(data=2, fsdp=2, tensor=2),
+    dict(data=2, ring=2, context=2),
+    pytest.param(dict(fsdp=8), marks=pytest.mark.slow),
+    pytest.param(dict(fsdp=2, context=4), marks=pytest.mark.slow),
+    pytest.param(dict(fsdp=2, ring=4), marks=pytest.mark.slow),
 ]
 GIVEN = np.zeros((2, 2, 5), bool)
 GIVEN[0] = True
 
 
 def rows():
-    """8 rows, some with several clips, one animated, one row empty."""
+    """8 rows, some with several clips, one animated, one row empty; rows' parts cut clips."""
     clips = [clip(i)._replace(sample_id=50 + i) for i in range(10)]
     clips[2] = clip(2, given=GIVEN)
     return [
@@ -45,7 +49,7 @@ def one_step(name, accumulate=1, pca=None):
 
     `pca` is what an autoencoder starts from, so that it is the same on every mesh.
     """
-    cfg = tiny_config(name)
+    cfg = tiny_config(name, autoencoder__window=2)
     task = (
         AutoencoderTask(cfg)
         if name == "autoencoder"
@@ -81,7 +85,7 @@ def reference(request):
 @pytest.mark.parametrize("shape", MESHES)
 def test_any_mesh_equals_one_device(mesh, reference, shape):
     name, expected = reference
-    with mesh(*shape):
+    with mesh(**shape):
         got = one_step(name, pca=expected["pca"])
     assert got["loss"] == pytest.approx(expected["loss"], rel=1e-4)
     assert distance(expected["gradients"], got["gradients"]) < 1e-4
@@ -89,12 +93,10 @@ def test_any_mesh_equals_one_device(mesh, reference, shape):
     jax.tree.map(np.testing.assert_array_equal, expected["born"], got["born"])
 
 
-@pytest.mark.parametrize(
-    "shape, accumulate", [((1, 1, 1, 1), 4), pytest.param((2, 1, 1, 1), 2, marks=pytest.mark.slow)]
-)
-def test_micro_batches_equal_the_whole_batch(mesh, reference, shape, accumulate):
+@pytest.mark.parametrize("ways, accumulate", [(1, 4), pytest.param(2, 2, marks=pytest.mark.slow)])
+def test_micro_batches_equal_the_whole_batch(mesh, reference, ways, accumulate):
     name, expected = reference
-    with mesh(*shape):
+    with mesh(data=ways):
         got = one_step(name, accumulate, expected["pca"])
     assert got["loss"] == pytest.approx(expected["loss"], rel=1e-5)
     assert distance(expected["gradients"], got["gradients"]) < 1e-4
@@ -115,3 +117,22 @@ def test_evaluation_averages_over_clips_with_standard_error():
     numbers = np.arange(4)
     assert values["number"] == pytest.approx(numbers.mean())
     assert values["number_stderr"] == pytest.approx(numbers.std() / 2, rel=1e-5)
+
+
+def test_fsdp_shares_out_the_whole_state(mesh):
+    """Parameters, optimizer state and average: of n devices each holds 1/n, within 2 %."""
+    from configs import dit_b
+
+    config = dit_b.get_config()
+    config.data.text_tokens = 4096  # which the plan chooses, from captions
+    cfg = from_config_dict(config)
+    task = DiffusionTask(cfg, open_tokenizer("synthetic"))
+    init = make_init(task, make_optimizer(cfg.optim, optax.constant_schedule(1.0)))
+
+    def bytes_of_a_device(ways):
+        with mesh(fsdp=ways):
+            return shard_bytes(abstract(init, jax.random.key(0), {}))
+
+    whole = bytes_of_a_device(1)
+    for ways in (2, 4, 8):
+        assert bytes_of_a_device(ways) < 1.02 * whole / ways
