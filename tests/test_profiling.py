@@ -1,5 +1,6 @@
+from collections import deque
+
 import jax
-import jax.numpy as jnp
 import pytest
 
 from videodit.profiling import REQUEST, STEPS, Profiler
@@ -12,6 +13,25 @@ def traces(monkeypatch):
     monkeypatch.setattr(jax.profiler, "start_trace", lambda folder: calls.append(("start", folder)))
     monkeypatch.setattr(jax.profiler, "stop_trace", lambda: calls.append(("stop",)))
     return calls
+
+
+class Pending:
+    """What a step returns that may still be running."""
+
+    def __init__(self, calls):
+        self.calls = calls
+
+    def block_until_ready(self):
+        self.calls.append(("wait",))
+
+
+def test_a_profile_is_of_whole_steps(tmp_path, traces):
+    profiler, pending = Profiler(tmp_path), deque([Pending(traces)])
+    profiler.before(1, pending)
+    (tmp_path / REQUEST).write_text("1")
+    profiler.before(2, pending)
+    profiler.before(3, pending)
+    assert [name for name, *_ in traces] == ["wait", "start", "wait", "stop"]
 
 
 @pytest.mark.parametrize("text, steps", [("2\n", 2), ("", STEPS), ("0", STEPS), ("many", STEPS)])
@@ -34,7 +54,7 @@ def test_a_profile_ends_with_the_run_and_one_that_cannot_begin_does_not_stop_it(
 ):
     profiler = Profiler(tmp_path)
     (tmp_path / REQUEST).write_text("5")
-    profiler.before(1, [jnp.ones(3)])
+    profiler.before(1, ())
     profiler.close()
     assert traces[1:] == [("stop",)]
 

@@ -26,27 +26,31 @@ class Profiler:
     def before(self, step: int, pending) -> None:
         """Begins or ends a profile before the step that follows after `step` steps.
 
-        pending: what the steps before return; a profile is of whole steps, so it waits for them.
+        pending: what earlier steps return; a profile is of whole steps, so it waits for them.
         """
         if not self._active:
             return
-        if step == self._stop:
-            self._end(pending)
-        request = self._workdir / REQUEST
-        if self._stop is None and request.exists():
-            self._begin(step, request, pending)
+        request, ends = self._workdir / REQUEST, step == self._stop
+        begins = (ends or self._stop is None) and request.exists()
+        if ends or begins:
+            jax.block_until_ready(list(pending))  # which knows lists, and no deques
+        if ends:
+            self.close()
+        if begins:
+            self._begin(step, request)
 
     def close(self) -> None:
         """Ends a profile that has begun."""
         if self._stop is not None:
-            self._end(())
+            jax.profiler.stop_trace()
+            self._stop = None
+            logger.info("profile written")
 
-    def _begin(self, step, request, pending):
+    def _begin(self, step: int, request: Path) -> None:
         text = request.read_text().strip()
         request.unlink()
         steps = int(text) if text.isdigit() and int(text) else STEPS
         folder = self._workdir / FOLDER / str(step)
-        jax.block_until_ready(pending)
         try:
             jax.profiler.start_trace(str(folder))
         except RuntimeError as error:
@@ -54,9 +58,3 @@ class Profiler:
             return
         self._stop = step + steps
         logger.info("profiling %d steps after step %d into %s", steps, step, folder)
-
-    def _end(self, pending):
-        jax.block_until_ready(pending)
-        jax.profiler.stop_trace()
-        self._stop = None
-        logger.info("profile written")

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from clu import parameter_overview
+from jax.experimental import multihost_utils
 from jax.profiler import StepTraceAnnotation
 
 from videodit.checkpoint import (
@@ -126,7 +127,8 @@ def _train(cfg: Config, workdir: Path, data: Data, preemption: Preemption) -> di
     writer = MetricWriter(workdir, cfg.steps, resume_step=first)
     timer = StepTimer(first, cfg.steps)
     profiler = Profiler(workdir)
-    owed = not has_line(workdir, first, "eval")  # a run that was asked to leave did not evaluate
+    # A run that was asked to leave did not evaluate; of one mind, though some see the file late.
+    owed = first_says(not has_line(workdir, first, "eval"))
     pending = deque()  # metrics on the device, of steps that may still be running
 
     def evaluate(step):
@@ -192,6 +194,11 @@ def _train(cfg: Config, workdir: Path, data: Data, preemption: Preemption) -> di
         raise Preempted(f"asked to leave; saved after step {step} of {workdir}")
     write_summary(workdir, cfg, plan, parameters)
     return state
+
+
+def first_says(answer: bool) -> bool:
+    """The answer of process 0, on all processes."""
+    return bool(np.ravel(multihost_utils.process_allgather(np.array([answer])))[0])
 
 
 def check_frozen(cfg: Config, workdir: Path, data: Data, digest: str) -> None:
