@@ -9,6 +9,7 @@ import dataclasses
 import json
 import logging
 import os
+import sys
 from pathlib import Path
 
 from absl import app, flags
@@ -105,20 +106,68 @@ def main(argv):
     try:
         if len(argv) > 1:
             raise ConfigError(f"unexpected argument {argv[1]!r}: fields are --config.NAME=VALUE")
-        figures = plan(read_config(), flags.FLAGS.topology, flags.FLAGS.clip_tokens).figures()
-        print(describe(figures))
-        if flags.FLAGS.out:
-            Path(flags.FLAGS.out).write_text(json.dumps(figures, indent=2) + "\n")
+        values = flags.FLAGS
+        found = plan(read_config(), values.topology, values.clip_tokens)
+        figures = found.figures()
+        print(describe(figures), flush=True)
+        if not found.fits:
+            figures["remedy"], found = remedy(found, values.clip_tokens)
+        if values.search:
+            figures["search"] = ranking(found, values.clip_tokens)
+        if values.out:
+            Path(values.out).write_text(json.dumps(figures, indent=2) + "\n")
     except ConfigError as error:
         refuse(error)
+
+
+def remedy(found, clip_tokens: int):
+    """The first changes with which the step of a Forecast fits, printed, and the new Forecast.
+
+    None and the old one if there are none.
+    """
+    from videodit.scaling.remedies import as_flags, find_remedy
+
+    done = find_remedy(found, _compiler(found, clip_tokens), _tell)
+    if done is None:
+        print("  none of the changes that were tried makes it fit")
+        return None, found
+    changes, better = done
+    print(f"  it fits with {as_flags(changes)}\n{describe(better.figures())}", flush=True)
+    return changes, better
+
+
+def ranking(found, clip_tokens: int) -> list[dict]:
+    """The best meshes, remat policies and batch sizes for a Forecast, printed and returned."""
+    from videodit.scaling.remedies import as_flags
+    from videodit.scaling.search import search
+
+    best = search(found, tokenizer_of(found.cfg), _compiler(found, clip_tokens), tell=_tell)
+    for changes, one in best:
+        memory = one.memory.total / GIB
+        print(f"  {one.speed:,.0f} tokens/s a chip, {memory:.1f} GiB: {as_flags(changes)}")
+    return [changes | {"tokens_per_second_chip": one.speed} for changes, one in best]
+
+
+def _compiler(found, clip_tokens: int):
+    """The forecast of another config on the same topology."""
+    from videodit.scaling.forecast import forecast
+
+    tokenizer = tokenizer_of(found.cfg)
+    return lambda cfg: forecast(cfg, found.topology, tokenizer, clip_tokens)
+
+
+def _tell(line: str) -> None:
+    print(f"  {line}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # no TPU is asked for its shape
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # as none of them drives a TPU
     flags.DEFINE_string("topology", None, "such as v5p:8x8x8 or h100:64x8", required=True)
     flags.DEFINE_integer("clip_tokens", 0, "of the clips in a row; 0: as data.sampling has it")
+    flags.DEFINE_bool("search", False, "rank meshes, remat policies and batch sizes")
     flags.DEFINE_string("out", "", "a .json file for the figures")
     flags.mark_flag_as_required("config")
     app.run(main, flags_parser=parse_flags)

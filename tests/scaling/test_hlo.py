@@ -28,7 +28,7 @@ TEXT = """HloModule m, entry_computation_layout={()->f32[]}
 ENTRY %main (p: f32[]) -> f32[] {
   %p = f32[] parameter(0)
   %loop = (s32[], bf16[4,8]{1,0}) while(%init), condition=%condition, body=%body
-  %again = (s32[], bf16[4,8]{1,0}) while(%init), condition=%condition, body=%body, backend_config={"known_trip_count":{"n":"3"}}
+  %again = s32[] while(%init), body=%body, backend_config={"known_trip_count":{"n":"3"}}
   ROOT %out = f32[] call(%p, %p), to_apply=%add
 }
 """
@@ -65,3 +65,23 @@ def test_nested_loops_and_skipped_blocks_of_a_real_program(seen):
 
     text = jax.jit(step).lower(jnp.zeros((64, 64))).compile().as_text()
     assert how_often(parse(text), "sort", seen) == 15 * seen
+
+
+def test_a_kernel_of_attention_is_preferred_to_what_stands_in_for_it():
+    text = """HloModule m
+%kernel (p: f32[4]) -> f32[4] {
+  %p.1 = f32[4]{0} parameter(0)
+  ROOT %run = f32[4]{0} custom-call(%p.1), custom_call_target="__cudnn$fmhaSoftmax"
+}
+%plain (p: f32[4]) -> f32[4] {
+  %p.2 = f32[4]{0} parameter(0)
+  %a = f32[4]{0} negate(%p.2)
+  ROOT %b = f32[4]{0} negate(%a)
+}
+ENTRY %main (p: f32[4]) -> f32[4] {
+  %p.3 = f32[4]{0} parameter(0)
+  ROOT %c = f32[4]{0} conditional(%i, %p.3, %p.3), branch_computations={%plain, %kernel}
+}
+"""
+    program = parse(text)
+    assert how_often(program, "custom-call") == 1 and how_often(program, "negate") == 0

@@ -43,18 +43,22 @@ def lower_step(cfg: Config, mesh: Mesh, tokenizer: Tokenizer):
         task = make_task(cfg, tokenizer)
         schedule = make_schedule(cfg.optim, cfg.steps)
         optimizer = make_optimizer(cfg.optim, schedule)
-        key = jax.eval_shape(lambda: jax.random.key(cfg.seed))
-        frozen = _abstract_frozen(cfg, task, key)
-        state = abstract(make_init(task, optimizer), key, frozen)
-        batch = _abstract_batch(cfg)
+        *arguments, key = abstract_arguments(cfg, task, optimizer)
         step = make_train_step(task, optimizer, schedule, cfg.optim)
-        return step.lower(state, frozen, batch, key), (state, frozen, batch)
+        return step.lower(*arguments, key), arguments
 
 
-def compile_step(lowered, arguments):
+def abstract_arguments(cfg: Config, task, optimizer):
+    """Of a train step on the current mesh: state, frozen, batch, key."""
+    key = jax.eval_shape(lambda: jax.random.key(cfg.seed))
+    frozen = _abstract_frozen(cfg, task, key)
+    return abstract(make_init(task, optimizer), key, frozen), frozen, _abstract_batch(cfg), key
+
+
+def compile_step(lowered, arguments, options: dict | None = None):
     """The compiled step, or None where XLA refuses a program that does not fit, and its Memory.
 
-    lowered, arguments: as `lower_step` gives them.
+    lowered, arguments: as `lower_step` gives them; options: XLA's flags by name.
     """
     state, frozen, batch = arguments
     memory = Memory(
@@ -66,7 +70,7 @@ def compile_step(lowered, arguments):
         temporaries=0,
     )
     try:
-        compiled = lowered.compile()
+        compiled = lowered.compile(compiler_options=options)
     except jax.errors.JaxRuntimeError as error:
         used = USED.search(str(error))
         if "RESOURCE_EXHAUSTED" not in str(error) or not used:

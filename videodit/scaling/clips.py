@@ -10,6 +10,7 @@ from videodit.models.autoencoder import SIZES
 from videodit.nn.plain_attention import KEY_BLOCK, QUERY_BLOCK
 from videodit.scaling.work import Seen
 
+TILE = 128  # tokens that kernels of attention take at a time
 SHARE = 8  # a clip's part of its row where data.sampling does not say how large clips are
 SIDE = 16  # cells, of its frames
 FPS = 24.0  # where data.sampling.rates does not say
@@ -62,5 +63,7 @@ def seen_shares(cfg: Config, clips: Clips) -> Seen:
     if cfg.task == "autoencoder":
         ae = cfg.autoencoder
         pairs = chunk_pairs(clips, ae.chunk, ae.window, SIZES[ae.size].depth)
-    blocks = (tokens + QUERY_BLOCK) * (pairs / tokens + min(KEY_BLOCK, row))
-    return Seen(*(min(full * float(x.sum()) / row**2, 1.0) for x in (pairs, blocks)))
+    keys = pairs / tokens
+    tiles = np.ceil(tokens / TILE) * np.ceil(keys / TILE) * TILE**2
+    blocks = (tokens + QUERY_BLOCK) * (keys + min(KEY_BLOCK, row))
+    return Seen(*(min(full * float(x.sum()) / row**2, 1.0) for x in (tiles, blocks)))

@@ -21,6 +21,10 @@ from videodit.scaling.work import Collective, Work, work
 from videodit.sharding import make_mesh
 from videodit.train import make_task
 
+OPTIONS = {  # what the program is made of does not change: machine code that nobody runs
+    "cpu": {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True},
+}
+
 
 class Forecast(NamedTuple):
     """Of a step on all chips, or of a chip where it says so."""
@@ -111,7 +115,7 @@ def forecast(
     mesh = make_mesh(cfg.mesh, topology.devices)
     began = time.perf_counter()
     lowered, arguments = lower_step(cfg, mesh, tokenizer)
-    compiled, memory = compile_step(lowered, arguments)
+    compiled, memory = compile_step(lowered, arguments, OPTIONS.get(topology.chip.platform))
     seconds = time.perf_counter() - began
     clips, done = typical_clips(cfg, clip_tokens), None
     if compiled is not None:

@@ -80,12 +80,16 @@ class Program(NamedTuple):
         """The branch that is taken to run, and how often: a kernel of attention, or the largest."""
         branches = _called(conditional)
         for name in branches:
-            if any(is_attention(x) for x in self.computations[name].values()):
+            if any(is_attention(x) for x, _, _ in self._walk(name, 1.0, 1.0, False)):
                 return name, 1.0
         return max(branches, key=lambda name: len(self.computations[name])), seen
 
     def _trips(self, loop: Instruction) -> int:
-        """How often a loop runs: as XLA found out, else the bound it compares its counter with."""
+        """How often a loop runs: as XLA found out, else the bound it compares its counter with.
+
+        Where the bounds are data, the loop goes through all blocks of attention, of which a mask
+        pred[n] says which are to be skipped.
+        """
         if found := TRIPS.search(loop.attributes):
             return int(found[1])
         condition = re.search(r"condition=%([\w.\-]+)", loop.attributes)[1]
@@ -94,7 +98,8 @@ class Program(NamedTuple):
             for x in self.computations[condition].values()
             if x.opcode == "constant" and x.arguments.isdigit()
         ]
-        return max(constants, default=1)
+        masks = [x.dims[0] for x in loop.outputs if x.dtype == "pred" and len(x.dims) == 1]
+        return max(constants or masks, default=1)
 
     def fused(self, instruction: Instruction) -> Computation:
         """The computation that a fusion runs, empty for anything else."""

@@ -57,8 +57,8 @@ class Kernel(NamedTuple):
 class Seen(NamedTuple):
     """What attention does not skip, as shares of a row's pairs of tokens."""
 
-    pairs: float  # both of the same clip
-    blocks: float  # in blocks with such a pair
+    tiles: float  # by kernels: of tiles in which two tokens are of the same clip
+    blocks: float  # by loops over blocks
 
 
 EVERYTHING = Seen(1.0, 1.0)
@@ -89,7 +89,7 @@ def work(program: Program, mesh: Mesh, seen: Seen = EVERYTHING) -> Work:
         for exchange in found:
             collectives[exchange] += times
         if x.opcode not in FREE and not x.opcode.endswith("-done"):
-            launch = kernel(x, computation, program.fused(x), seen.pairs)
+            launch = kernel(x, computation, program.fused(x), seen.tiles)
             if launch.flops or not found:
                 kernels[launch] += times
     return Work(

@@ -1,0 +1,95 @@
+from types import SimpleNamespace
+
+import jax
+import pytest
+from packs import tiny_config
+
+from videodit.config import ConfigError
+from videodit.data.sources import open_tokenizer
+from videodit.models.dit import SIZES
+from videodit.scaling.ahead import Memory
+from videodit.scaling.chips import CHIPS
+from videodit.scaling.roofline import Times
+from videodit.scaling.search import estimate, kept_bytes, search, variants
+from videodit.sharding import make_mesh
+
+GIB = 2**30
+
+
+def base(temporaries=20 * GIB):
+    rows = {"data__batch_rows": 16, "data__rows_per_window": 16}
+    cfg = tiny_config(**rows, mesh__data=4, mesh__fsdp=2, compute__remat="block")
+    devices = jax.devices()
+    return SimpleNamespace(
+        cfg=cfg,
+        topology=SimpleNamespace(name="h100:1x8", devices=devices),
+        mesh=make_mesh(cfg.mesh, devices),
+        parameters=10**9,
+        memory=Memory(2 * GIB, 4 * GIB, 2 * GIB, 0, 0, temporaries),
+        chip=CHIPS["h100"],
+        times=Times(products=1.0, attention=0.2, memory=0.8, beside=0.5, waited=0.0),
+    )
+
+
+KEPT = {"none": 9 * GIB, "products": 4 * GIB, "dots": 5 * GIB, "attention": 2 * GIB, "block": GIB}
+
+
+def of(found, **changes):
+    return next(
+        x
+        for x in variants(found)
+        if all(x[name.replace("__", ".")] == value for name, value in changes.items())
+    )
+
+
+def test_variants_keep_the_chips_and_whole_rows():
+    found = base()
+    for x in variants(found):
+        assert x["mesh.data"] * x["mesh.fsdp"] * x["mesh.context"] == 8
+        assert x["data.batch_rows"] % (x["mesh.data"] * x["mesh.fsdp"]) == 0
+
+
+def test_less_recomputation_is_faster_and_needs_what_it_keeps():
+    found, same = base(), {"mesh__fsdp": 2, "mesh__context": 1, "data__batch_rows": 16}
+    block = estimate(found, of(found, compute__remat="block", **same), KEPT)
+    none = estimate(found, of(found, compute__remat="none", **same), KEPT)
+    assert none.speed > block.speed
+    assert none.bytes - block.bytes == 2 * 8 * GIB  # two rows on each device
+    assert block.bytes == pytest.approx(found.memory.total)
+
+
+def test_more_fsdp_shares_the_state():
+    found, same = base(), {"mesh__context": 1, "data__batch_rows": 16, "compute__remat": "block"}
+    two, eight = (estimate(found, of(found, mesh__fsdp=n, **same), KEPT) for n in (2, 8))
+    assert two.bytes - eight.bytes == pytest.approx((8 + 2) * GIB * 3 / 4)
+
+
+def test_the_best_of_those_that_fit_are_compiled_and_ranked(monkeypatch):
+    monkeypatch.setattr("videodit.scaling.search.kept_bytes", lambda cfg, t, name: KEPT[name])
+    compiled = []
+
+    def compile_config(cfg):
+        if cfg.mesh.context > 4:
+            raise ConfigError("heads")
+        compiled.append(cfg)
+        return SimpleNamespace(fits=len(compiled) != 2, speed=float(len(compiled)))
+
+    best = search(base(), None, compile_config, most=3, tell=lambda line: None)
+    assert [found.speed for _, found in best] == [3.0, 1.0] and len(compiled) == 3
+
+
+def test_a_chip_of_unknown_speed_is_refused():
+    found = base()
+    found.times = None
+    with pytest.raises(ConfigError, match="--search"):
+        search(found, None, None)
+
+
+def test_what_is_kept_of_a_row_is_at_least_what_goes_into_each_block():
+    given = dict.fromkeys(("inpaint", "connect", "prepend"), 0.0)
+    tasks = {f"data__tasks__{name}": weight for name, weight in given.items()}
+    cfg = tiny_config(data__latents="stored", sample__prompts=(), **tasks)
+    shape, tokenizer = SIZES["smoke"], open_tokenizer("synthetic")
+    block = kept_bytes(cfg, tokenizer, "block")
+    assert block > 4 * shape.depth * cfg.data.row_tokens * shape.width
+    assert kept_bytes(cfg, tokenizer, "products") > block

@@ -1,0 +1,189 @@
+"""python -m tools.check_planner
+
+How true the planner is on this machine's CPU: it predicts memory and time of a step of one config,
+the time after it was calibrated on another, and the step is then run. Some minutes and 8 GB.
+"""
+
+import argparse
+import gc
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+CONFIGS = {  # what the smoke config is changed to; the first calibrates
+    "S, rows of 1024, dots": {
+        "dit.size": "S",
+        "data.row_tokens": 1024,
+        "data.batch_rows": 4,
+        "compute.remat": "dots",
+    },
+    "B, rows of 512, none": {
+        "dit.size": "B",
+        "data.row_tokens": 512,
+        "data.batch_rows": 4,
+        "compute.remat": "none",
+    },
+}
+STEPS = 3
+GIB = 2**30
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--one", default="", help=argparse.SUPPRESS)  # of CONFIGS, in a process
+    name = parser.parse_args().one
+    if name:
+        print(json.dumps(measure(name)))
+        return
+    first, *others = [run(name) for name in CONFIGS]
+    slowness = first["seconds"] / first["predicted_seconds"]
+    print(f"{CONFIGS and next(iter(CONFIGS))}: calibrates, the roofline is off by {slowness:.2f}")
+    for name, found in zip(CONFIGS, [first, *others]):
+        print(describe(name, found, slowness))
+
+
+def run(name: str) -> dict:
+    """`measure(name)` in a process of its own, whose memory is nothing else's."""
+    command = [sys.executable, "-m", "tools.check_planner", "--one", name]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure(name: str) -> dict:
+    """Seconds and bytes of a step, as predicted and as they are; seconds before calibration."""
+    import jax
+
+    from videodit.config import from_config_dict
+    from videodit.scaling import hlo
+    from videodit.scaling.ahead import compile_step, lower_step
+    from videodit.scaling.clips import seen_shares
+    from videodit.scaling.roofline import predict
+    from videodit.scaling.work import work
+    from videodit.sharding import make_mesh
+
+    cfg = from_config_dict(config(name))
+    mesh = make_mesh(cfg.mesh)
+    with jax.set_mesh(mesh):
+        state, frozen, batch, tokenizer = real_arguments(cfg)
+    lowered, arguments = lower_step(cfg, mesh, tokenizer)
+    compiled, memory = compile_step(lowered, arguments)
+    done = work(hlo.parse(compiled.as_text()), mesh, seen_shares(cfg, clips_of(batch)))
+    predicted = predict(done, this_cpu(), mesh).step
+    key, seconds = jax.random.key(cfg.seed), []
+    gc.collect()
+    resident = reset_peak()
+    for _ in range(STEPS):
+        began = time.perf_counter()
+        state, metrics = compiled(state, frozen, batch, key)
+        jax.block_until_ready((state, metrics))
+        seconds.append(time.perf_counter() - began)
+    return {
+        "seconds": min(seconds),
+        "predicted_seconds": predicted,
+        "bytes": peak() - resident,
+        "predicted_bytes": memory.temporaries,
+    }
+
+
+def config(name: str):
+    """The named config, as a ConfigDict."""
+    from configs import dit_s
+
+    config = dit_s.get_config("smoke")
+    config.text.size, config.autoencoder.size = "S", "S"
+    config.sample.prompts = ()
+    config.update_from_flattened_dict(CONFIGS[name])
+    config.data.rows_per_window = config.data.batch_rows
+    config.data.text_tokens = config.data.row_tokens // 4
+    return config
+
+
+def real_arguments(cfg):
+    """State, frozen arrays, the first batch and the tokenizer of a run of `cfg`."""
+    import jax
+
+    from videodit.data.sources import open_tokenizer
+    from videodit.optim import make_optimizer, make_schedule
+    from videodit.step import make_init
+    from videodit.train import Data, make_task
+
+    tokenizer = open_tokenizer(cfg.text.workdir)
+    data = Data(cfg, tokenizer)
+    batch = next(data.from_the_start())
+    data.close()
+    task = make_task(cfg, tokenizer)
+    frozen = task.make_frozen(iter([batch]))
+    optimizer = make_optimizer(cfg.optim, make_schedule(cfg.optim, cfg.steps))
+    state = jax.jit(make_init(task, optimizer))(jax.random.key(cfg.seed), frozen)
+    return state, frozen, batch, tokenizer
+
+
+def clips_of(batch):
+    """The mean row's clips of a batch."""
+    import numpy as np
+
+    from videodit.flops import Clips
+
+    ids, rows = np.asarray(batch.segment_ids), len(batch.segment_ids)
+    tokens = np.concatenate([np.bincount(row)[1:] for row in ids])
+    tokens = np.sort(tokens)[::rows]
+    grids = np.stack([np.ones_like(tokens), np.ones_like(tokens), tokens], axis=1)
+    return Clips(grids, tokens, np.zeros_like(tokens))
+
+
+def this_cpu():
+    """A Chip of what a product and a copy reach here; the rest is up to the calibration."""
+    import jax
+    import jax.numpy as jnp
+
+    from videodit.scaling.chips import Chip
+
+    side, length = 2048, 2**26
+    x = jnp.ones((side, side))
+    peak = 2 * side**3 / quickest(jax.jit(lambda x: x @ x), x)
+    bandwidth = 8 * length / quickest(jax.jit(lambda x: x + 1), jnp.ones(length))
+    return Chip("cpu", 0.0, peak, 1.0, 1.0, (1.0, 1.0), bandwidth, 1.0, bandwidth, bandwidth, 1.0)
+
+
+def quickest(function, x) -> float:
+    """Seconds of the quickest of some calls."""
+    import jax
+
+    seconds = []
+    for _ in range(6):
+        began = time.perf_counter()
+        jax.block_until_ready(function(x))
+        seconds.append(time.perf_counter() - began)
+    return min(seconds[1:])
+
+
+def reset_peak() -> int:
+    """Bytes in use, which become the peak."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return peak()
+
+
+def peak() -> int:
+    """The most bytes that were in use since `reset_peak`."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(re.search(r"VmHWM:\s+(\d+)", status)[1])
+
+
+def describe(name: str, found: dict, slowness: float) -> str:
+    """A line a config."""
+    predicted = found["predicted_seconds"] * slowness
+    memory, expected = found["bytes"] / GIB, found["predicted_bytes"] / GIB
+    return (
+        f"{name:24} step {found['seconds']:6.2f} s, predicted {predicted:6.2f} "
+        f"({predicted / found['seconds'] - 1:+.0%}); memory {memory:5.2f} GiB, predicted "
+        f"{expected:5.2f} ({expected / memory - 1:+.0%})"
+    )
+
+
+if __name__ == "__main__":
+    main()

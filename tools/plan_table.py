@@ -1,0 +1,133 @@
+"""python -m tools.plan_table --work=runs/pods
+
+Compiles the train steps of the pods in LINES ahead of time, one after the other, and writes
+docs/pods.md. Needs libtpu and the CUDA plugin, no accelerator. Each line leaves a file in --work,
+and is not compiled again while that is there; --only=NAME does one line. Takes an hour or more.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+DOC = Path(__file__).parents[1] / "docs" / "pods.md"
+GIB = 2**30
+
+
+class Line(NamedTuple):
+    """What is compiled: a config with flags, on a topology."""
+
+    config: str
+    topology: str
+    flags: tuple[str, ...] = ()
+
+
+LINES = {
+    "xl_v5p": Line("dit_xl", "v5p:8x8x8"),
+    "xl_v6e": Line("dit_xl", "v6e:16x16"),
+    "xl_v5e": Line("dit_xl", "v5e:16x16"),
+    "xl_v5e_slices": Line("dit_xl", "v5e:16x16*2"),
+    "xl_h100": Line("dit_xl", "h100:64x8"),
+    "14b_v5p": Line("dit_14b", "v5p:8x8x16"),
+    "14b_h100": Line("dit_14b", "h100:64x8"),
+    "autoencoder_b_v5p": Line("autoencoder_b", "v5p:2x2x2"),
+    "autoencoder_b_h100": Line("autoencoder_b", "h100:8x8"),
+}
+TEXT = """# Pods, before they are paid for
+
+`python -m videodit.plan` compiles the very train step of a config for accelerators that are not
+there, and says what a chip needs, what is exchanged over which axis, how long a step should take,
+and, where it does not fit, which change of the config makes it fit. This page is made by
+`python -m tools.plan_table`.
+
+{table}
+
+Bytes are of one chip: parameters, AdamW's state, averaged weights, and the temporaries
+(activations, gradients, work space) of the compiled program. FLOPs are useful ones: of real tokens
+and of pairs of the same clip, nothing counted twice; MFU is of the data sheet's bfloat16 peak. "in
+clips of" says how many tokens the clips have that the rows are taken to be full of (the means of
+the last rows of `data.sampling`; `--clip_tokens` changes it).
+
+## How the time is predicted
+
+Every kernel of the compiled program takes the longer of its arithmetic and its memory traffic, one
+kernel after the other (`videodit/scaling/roofline.py`); a loop's body counts as often as it runs.
+Collectives over `data` and `fsdp` are taken to run beside the kernels, those over other axes to be
+waited for. What a chip reaches of its data sheet stands in `videodit/scaling/chips.py`: measured
+for products and attention on the H100, **assumed** for TPUs, memory and links.
+
+Two steps of a bare DiT-XL block stack that were measured on an H100 (another version of jax, and a
+simpler program than this project's), predicted from their programs compiled ahead of time, without
+any fitting to them:
+
+| program | measured | predicted | of it products, attention, memory |
+|---|---|---|---|
+| scan over layers, `dots`, 8 x 4096 tokens | 302-308 ms | 292 ms | 125, 26, 141 ms |
+| unrolled, nothing recomputed, 4 x 4096 tokens | 132 ms | 117 ms | 56, 10, 52 ms |
+
+`python -m tools.check_planner` compares memory and time with what this machine's CPU does.
+"""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, default=Path("runs/pods"))
+    parser.add_argument("--only", choices=LINES, help="one line")
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    for name in [args.only] if args.only else LINES:
+        file = args.work / f"{name}.json"
+        if not file.is_file():
+            print(f"{name} ...", flush=True)
+            compile_line(LINES[name], file)
+    made = {name: args.work / f"{name}.json" for name in LINES}
+    found = {name: json.loads(x.read_text()) for name, x in made.items() if x.is_file()}
+    DOC.write_text(TEXT.format(table=table(found)))
+    print(f"{DOC}: {len(found)} of {len(LINES)} lines")
+
+
+def compile_line(line: Line, file: Path) -> None:
+    """Leaves the figures of a line in `file`, or tells on stderr why there are none."""
+    command = [sys.executable, "-m", "videodit.plan", f"--config=configs/{line.config}.py"]
+    command += [f"--topology={line.topology}", f"--out={file}", *line.flags]
+    if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
+        print(f"{line.topology}: no figures", file=sys.stderr)
+
+
+def table(found: dict[str, dict]) -> str:
+    """A row for each line that was compiled, and the versions it was compiled with."""
+    names = ("parameters", "optimizer", "average", "temporaries")
+    head = ["config", "topology", "mesh", "rows x tokens", *names, "a chip (GiB)", "fits"]
+    head += ["step", "MFU", "in clips of", "chip-hours", "compiled in"]
+    rows = [head, ["---"] * len(head)]
+    rows += [_row(LINES[name], figures, names) for name, figures in found.items()]
+    versions = {json.dumps(x["versions"]) for x in found.values()}
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([*lines, "", *(f"Compiled with {v.strip('{}')}." for v in sorted(versions))])
+
+
+def _row(line: Line, x: dict, names: tuple[str, ...]) -> list[str]:
+    mesh = ", ".join(f"{axis} {n}" for axis, n in x["mesh"].items() if n > 1)
+    sizes = [f"{x['bytes'][name] / GIB:.2f}" for name in names]
+    whole = f"{x['bytes_total'] / GIB:.1f} of {x['bytes_of_chip'] / GIB:.1f}"
+    known = "seconds" in x
+    return [
+        " ".join((f"`{line.config}`", *line.flags)),
+        line.topology,
+        mesh,
+        f"{x['batch_rows']} x {x['row_tokens']}",
+        *sizes,
+        whole,
+        "yes" if x["fits"] else "no",
+        f"{x['seconds']['step'] * 1e3:.0f} ms" if known else "",
+        f"{x['mfu']:.0%}" if known else "",
+        str(x["clip_tokens"]),
+        f"{x['chip_hours']:,.0f}" if known else "",
+        f"{x['compile_seconds']:.0f} s",
+    ]
+
+
+if __name__ == "__main__":
+    main()
