@@ -38,11 +38,12 @@ def main():
     if name:
         print(json.dumps(measure(name)))
         return
-    first, *others = [run(name) for name in CONFIGS]
-    slowness = first["seconds"] / first["predicted_seconds"]
-    print(f"{CONFIGS and next(iter(CONFIGS))}: calibrates, the roofline is off by {slowness:.2f}")
-    for name, found in zip(CONFIGS, [first, *others]):
-        print(describe(name, found, slowness))
+    found = {name: run(name) for name in CONFIGS}
+    first = next(iter(CONFIGS))
+    slowness = found[first]["seconds"] / found[first]["predicted_seconds"]
+    print(f"{first!r} calibrates: it takes {slowness:.2f} times what the roofline says")
+    for name, figures in found.items():
+        print(describe(name, figures, slowness))
 
 
 def run(name: str) -> dict:
