@@ -29,6 +29,7 @@ from videodit.models.autoencoder import (
     to_pixels,
 )
 from videodit.nn.block import KeysValues
+from videodit.nn.kernel_check import settle_anew
 from videodit.sharding import abstract, make_mesh
 
 
@@ -61,11 +62,12 @@ class Codec:
             raise ConfigError(
                 f"autoencoder.workdir={str(workdir)!r}: expected an autoencoder, not {cfg.task!r}"
             )
-        init, _ = make_autoencoder(cfg.autoencoder, cfg.compute)
+        compute = settle_anew(cfg.compute)
+        init, _ = make_autoencoder(cfg.autoencoder, compute)
         with jax.set_mesh(make_mesh(MeshConfig(data=1))):
             target = abstract(init, jax.random.key(0))
             params = restore_ema(workdir, target, "autoencoder.workdir")
-        return cls(cfg.autoencoder, cfg.compute, jax.device_get(params), **options)
+        return cls(cfg.autoencoder, compute, jax.device_get(params), **options)
 
     def encode_stream(self, frames: Iterable[np.ndarray], fps: float) -> Iterator[np.ndarray]:
         """Latents of frames H W 3 uint8, all of one size: t h w C float32, chunk by chunk.

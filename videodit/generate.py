@@ -16,6 +16,7 @@ from videodit.checkpoint import check_autoencoder, read_config, restore_ema
 from videodit.config import ConfigError, MeshConfig, SampleConfig, nearest, refuse
 from videodit.data.tokenizer import Tokenizer
 from videodit.data.video import write_video
+from videodit.nn.kernel_check import settle_anew
 from videodit.sharding import abstract, join_processes, make_mesh
 from videodit.tasks.diffusion import DiffusionTask
 from videodit.tasks.sampling import (
@@ -52,6 +53,7 @@ def generate(workdir: str, requests: dict[Path, Request], **changes) -> None:
     with jax.set_mesh(make_mesh(MeshConfig())):
         tokenizer = Tokenizer.read(workdir)
         pack_requests(list(requests.values()), tokenizer, cfg)  # refuse before anything is loaded
+        cfg = dataclasses.replace(cfg, compute=settle_anew(cfg.compute))
         task = DiffusionTask(cfg, tokenizer)
         frozen = task.make_frozen(())
         check_autoencoder(workdir, task.digest(frozen), cfg)

@@ -54,3 +54,7 @@ def test_on_a_cpu_nothing_is_checked(monkeypatch, caplog):
     caplog.set_level(logging.INFO)
     assert kernel_check.settle(ComputeConfig()).attention == "blocked"
     assert "attention: blocked, because no kernel is known for a cpu" in caplog.text
+
+
+def test_weights_may_be_used_where_their_kernel_is_not():
+    assert kernel_check.settle_anew(ComputeConfig(attention="splash")).attention == "blocked"

@@ -10,7 +10,7 @@ from jax.experimental import multihost_utils
 
 from videodit.config import ComputeConfig, MeshConfig
 from videodit.nn.attention import attention
-from videodit.nn.kernels import PLATFORMS, resolve
+from videodit.nn.kernels import AUTO, PLATFORMS, resolve
 from videodit.nn.windows import causal_chunk_ids, chunk_of
 from videodit.sharding import axis_size, make_mesh
 
@@ -35,6 +35,11 @@ def settle(compute: ComputeConfig) -> ComputeConfig:
     if axis_size("attention_length") > 1:
         logger.info("attention of a row to itself: in blocks, because mesh.ring is above 1")
     return dataclasses.replace(compute, attention=name)
+
+
+def settle_anew(compute: ComputeConfig) -> ComputeConfig:
+    """As `settle`, for trained weights: what their attention was trained with may not be here."""
+    return settle(dataclasses.replace(compute, attention=AUTO))
 
 
 def check(implementation: str) -> str:
