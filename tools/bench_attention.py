@@ -28,14 +28,6 @@ WINDOW, CHUNK = 16, 2  # cells of a side, latent frames
 SHORTEST = 32  # tokens of a clip
 BACKWARD = 2.5  # times the FLOPs of the forward pass: five products for two
 
-TOKENS = flags.DEFINE_integer("tokens", 0, "of a row; 0: 16384, on a CPU 2048")
-ROWS = flags.DEFINE_integer("rows", 1, "rows")
-HEADS = flags.DEFINE_integer("heads", 0, "0: 16, on a CPU 2")
-HEAD_SIZE = flags.DEFINE_integer("head_size", 128, "values of a head")
-SEGMENTS = flags.DEFINE_integer("segments", 64, "clips of a row, at most")
-SIDE = flags.DEFINE_integer("side", 0, "cells of a frame's side: a clip in windows instead")
-REPEATS = flags.DEFINE_integer("repeats", 5, "of which the median is shown")
-
 
 class Problem(NamedTuple):
     """Attention to be measured: of what to what, and which promise comes with it."""
@@ -223,20 +215,20 @@ def compare(problems: list[Problem], implementations: list[str], shape, repeats:
 
 def make_problems(tokens: int) -> tuple[list[Problem], list[list[int]]]:
     """What the flags ask for, in one way or in two; and the lengths of the clips of each row."""
-    if SIDE.value:
-        ids = windowed_ids(tokens, SIDE.value, shifted=True)
+    if flags.FLAGS.side:
+        ids = windowed_ids(tokens, flags.FLAGS.side, shifted=True)
         return [Problem("", ids), Problem(" in order", with_orders(ids))], []
     rng = np.random.default_rng(0)
-    lengths = [packed_lengths(tokens, SEGMENTS.value, rng) for _ in range(ROWS.value)]
+    lengths = [packed_lengths(tokens, flags.FLAGS.segments, rng) for _ in range(flags.FLAGS.rows)]
     ids = jnp.asarray(packed_ids(lengths, tokens))
-    return [Problem("", Ids(ids, ids), SEGMENTS.value + 1)], lengths
+    return [Problem("", Ids(ids, ids), flags.FLAGS.segments + 1)], lengths
 
 
 def main(argv):
     del argv
     on_cpu = jax.default_backend() == "cpu"
-    problems, lengths = make_problems(TOKENS.value or (2048 if on_cpu else 16_384))
-    heads, size = HEADS.value or (2 if on_cpu else 16), HEAD_SIZE.value
+    problems, lengths = make_problems(flags.FLAGS.tokens or (2048 if on_cpu else 16_384))
+    heads, size = flags.FLAGS.heads or (2 if on_cpu else 16), flags.FLAGS.head_size
     dtype = jnp.float32 if on_cpu else jnp.bfloat16
     own, reason = resolve("auto")
     rows, tokens = problems[0].ids.query.shape[:2]
@@ -246,14 +238,21 @@ def main(argv):
     print(f"{useful / (rows * tokens**2):.0%} of all pairs are useful")
     print(f"{'':24}{'forward':>13}{'forward + backward':>44}{'ratio':>12}{'errors':>9}")
     implementations = list(dict.fromkeys(["masked", "blocked", own]))
-    for line in compare(problems, implementations, (heads, size, dtype), REPEATS.value):
+    for line in compare(problems, implementations, (heads, size, dtype), flags.FLAGS.repeats):
         print(line)
     if lengths:
-        peer = torch_varlen(lengths, (heads, size), REPEATS.value)
+        peer = torch_varlen(lengths, (heads, size), flags.FLAGS.repeats)
         flops = 4 * heads * size * useful
         name = "torch varlen attention "
         print(name + peer if isinstance(peer, str) else describe(name, *peer, flops, peer[1]))
 
 
 if __name__ == "__main__":
+    flags.DEFINE_integer("tokens", 0, "of a row; 0: 16384, on a CPU 2048")
+    flags.DEFINE_integer("rows", 1, "rows")
+    flags.DEFINE_integer("heads", 0, "0: 16, on a CPU 2")
+    flags.DEFINE_integer("head_size", 128, "values of a head")
+    flags.DEFINE_integer("segments", 64, "clips of a row, at most")
+    flags.DEFINE_integer("side", 0, "cells of a frame's side: a clip in windows instead")
+    flags.DEFINE_integer("repeats", 5, "of which the median is shown")
     app.run(main)

@@ -49,20 +49,6 @@ KINDS = {  # of kernels, by what stands in their names; the first that fits
     "copies": ("copy", "memcpy", "memset", "transpose", "convert", "dynamic_update", "slice"),
 }
 
-SIZE = flags.DEFINE_string("size", None, "A row of models/dit.py:SIZES.")
-DEPTH = flags.DEFINE_integer("depth", None, "Layers, instead of the size's.")
-WIDTH = flags.DEFINE_integer("width", None, "Width instead of the size's, heads of 128 values.")
-ROWS = flags.DEFINE_integer("rows", None, "Rows of a step.")
-ROW_TOKENS = flags.DEFINE_integer("row_tokens", None, "Tokens of a row.")
-STEPS = flags.DEFINE_integer("steps", None, "Steps that are timed.")
-REMAT = flags.DEFINE_string("remat", "products", "compute.remat")
-UNROLL = flags.DEFINE_integer("unroll", 0, "compute.unroll; 0: all layers.")
-MATMUL = flags.DEFINE_string("matmul", "", "compute.matmul")
-ATTENTION = flags.DEFINE_string("attention", "auto", "compute.attention")
-PROFILE = flags.DEFINE_bool("profile", False, "Print the time of each kind of kernel.")
-PEER = flags.DEFINE_bool("peer", True, "Run PyTorch's too, if it is installed.")
-OUT = flags.DEFINE_string("out", "", "A .json file for the figures.")
-
 
 class Rows(NamedTuple):
     """Packed rows: of each, the tokens of its clips and of their captions."""
@@ -305,14 +291,13 @@ def main(argv):
     del argv
     try:
         defaults = ON_CPU if jax.default_backend() == "cpu" else ELSEWHERE
-        asked = {"size": SIZE, "rows": ROWS, "row_tokens": ROW_TOKENS, "steps": STEPS}
-        chosen = {name: flag.value or defaults[name] for name, flag in asked.items()}
-        shape = shape_of(chosen["size"], DEPTH.value, WIDTH.value)
+        chosen = {name: flags.FLAGS[name].value or value for name, value in defaults.items()}
+        shape = shape_of(chosen["size"], flags.FLAGS.depth, flags.FLAGS.width)
         compute = ComputeConfig(
-            remat=REMAT.value,
-            unroll=UNROLL.value or shape.depth,
-            matmul=MATMUL.value,
-            attention=ATTENTION.value,
+            remat=flags.FLAGS.remat,
+            unroll=flags.FLAGS.unroll or shape.depth,
+            matmul=flags.FLAGS.matmul,
+            attention=flags.FLAGS.attention,
         )
         rows = made_up_rows(chosen["rows"], chosen["row_tokens"])
         tokens = int(sum(map(sum, rows.tokens)))
@@ -320,22 +305,22 @@ def main(argv):
         fill = tokens / (chosen["rows"] * chosen["row_tokens"])
         print(f"{shape}, {compute}")
         print(f"{tokens} tokens in {len(rows.clips()[0])} clips; rows are {fill:.1%} full")
-        results = {"videodit": run_jax(rows, shape, compute, chosen["steps"], PROFILE.value)}
+        results = {"videodit": run_jax(rows, shape, compute, chosen["steps"], flags.FLAGS.profile)}
         own = device_metrics(flops, 1.0)
         results["videodit"] |= {k: own[k] for k in ("memory_gib",) if k in own}
         print(describe("videodit", results["videodit"], tokens, flops), flush=True)
         jax.clear_caches()
-        if PEER.value:
+        if flags.FLAGS.peer:
             unremat = dataclasses.replace(flops, computed=flops.useful)
             for name, figures in run_peers(rows, shape, chosen["steps"]).items():
                 results[name] = figures
                 ratio = figures["step_seconds"] / results["videodit"]["step_seconds"]
                 line = describe(name, figures, tokens, unremat)
                 print(f"{line}  videodit is {ratio:.2f} x as fast", flush=True)
-        if PROFILE.value:
+        if flags.FLAGS.profile:
             print(kernel_table(results["videodit"]["kernels"]))
-        if OUT.value:
-            Path(OUT.value).write_text(json.dumps(results, indent=2) + "\n")
+        if flags.FLAGS.out:
+            Path(flags.FLAGS.out).write_text(json.dumps(results, indent=2) + "\n")
     except ConfigError as error:
         refuse(error)
 
@@ -352,4 +337,17 @@ def kernel_table(kernels: dict) -> str:
 
 
 if __name__ == "__main__":
+    flags.DEFINE_string("size", None, "A row of models/dit.py:SIZES.")
+    flags.DEFINE_integer("depth", None, "Layers, instead of the size's.")
+    flags.DEFINE_integer("width", None, "Width instead of the size's, heads of 128 values.")
+    flags.DEFINE_integer("rows", None, "Rows of a step.")
+    flags.DEFINE_integer("row_tokens", None, "Tokens of a row.")
+    flags.DEFINE_integer("steps", None, "Steps that are timed.")
+    flags.DEFINE_string("remat", "products", "compute.remat")
+    flags.DEFINE_integer("unroll", 0, "compute.unroll; 0: all layers.")
+    flags.DEFINE_string("matmul", "", "compute.matmul")
+    flags.DEFINE_string("attention", "auto", "compute.attention")
+    flags.DEFINE_bool("profile", False, "Print the time of each kind of kernel.")
+    flags.DEFINE_bool("peer", True, "Run PyTorch's too, if it is installed.")
+    flags.DEFINE_string("out", "", "A .json file for the figures.")
     app.run(main)

@@ -15,7 +15,6 @@ from absl import app, flags
 from videodit.command_line import parse_flags, read_config
 from videodit.config import Config, ConfigError, refuse
 
-OUT = flags.DEFINE_string("out", None, "Folder of the runs, one a kind of product.", required=True)
 PARTS = 8  # of a curve, whose means are printed
 
 
@@ -56,11 +55,12 @@ def _row(values, form: str) -> str:
 def main(argv):
     del argv
     try:
-        print(table(curves(read_config(), Path(OUT.value))))
+        print(table(curves(read_config(), Path(flags.FLAGS.out))))
     except ConfigError as error:
         refuse(error)
 
 
 if __name__ == "__main__":
+    flags.DEFINE_string("out", None, "Folder of the runs, one a kind of product.", required=True)
     flags.mark_flag_as_required("config")
     app.run(main, flags_parser=parse_flags)
