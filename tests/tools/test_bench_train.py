@@ -3,7 +3,7 @@ import pytest
 
 from tools import bench_train
 from tools.bench_train import kind_of, made_up_rows, packed_batch, padded_batches, shape_of
-from videodit.config import ConfigError
+from videodit.config import ComputeConfig, ConfigError
 
 
 def test_rows_are_nearly_full_of_lengths_that_are_not_aligned():
@@ -36,6 +36,16 @@ def test_an_unknown_size_is_refused():
     assert shape_of("XL", 2, 2048).heads == 16
     with pytest.raises(ConfigError, match="expected one of"):
         shape_of("XXL", None, None)
+
+
+@pytest.mark.slow
+def test_the_train_step_runs_and_is_timed():
+    shape = shape_of("smoke", 1, None)
+    figures = bench_train.run_jax(
+        made_up_rows(1, 128), shape, ComputeConfig(), steps=1, profile=True
+    )
+    assert 0 < figures["dispatch_seconds"] <= figures["step_seconds"]
+    assert all(seconds > 0 for seconds, _ in figures["kernels"]["kinds"].values())
 
 
 @pytest.mark.parametrize("packed", [True, False])
