@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 
 from videodit.config import ConfigError, MeshConfig
-from videodit.sharding import AXES, abstract, arrange, axis_size, make_mesh, replicate, spec
+from videodit.sharding import (
+    AXES,
+    abstract,
+    arrange,
+    axis_size,
+    first_rows,
+    make_mesh,
+    replicate,
+    spec,
+)
 
 
 def test_logical_names_become_mesh_axes(mesh):
@@ -55,6 +64,18 @@ def test_replicated_arrays_are_whole_everywhere(mesh):
     with mesh(2, 2, 2, 1):
         x = replicate({"x": np.arange(6.0)})["x"]
         assert x.sharding.is_fully_replicated and len(x.devices()) == 8
+
+
+def test_the_first_rows_travel_alone(mesh):
+    x = np.arange(64 * 1024).reshape(64, 1024)
+    np.testing.assert_array_equal(first_rows(x, 3), x[:3])
+    with mesh(2, 2, 2, 1):
+        sharded = jax.reshard(x, spec("batch", "length"))
+        rows = first_rows(sharded, 3)
+        assert rows.sharding.is_fully_replicated
+        np.testing.assert_array_equal(rows, x[:3])
+        step = jax.jit(lambda x: first_rows(x, 3)).lower(sharded).compile()
+    assert step.memory_analysis().temp_size_in_bytes < 2 * rows.nbytes  # and not 64
 
 
 def tpu_slices(count, side=4):

@@ -201,6 +201,13 @@ def _to_memory(tree, space):
     return jax.tree.map(lambda x: jax.device_put(x, space) if x.ndim else x, tree)
 
 
+def first_rows(x, count: int):
+    """The first `count` rows of an array whole on every device of the mesh; no others travel."""
+    if spec() is None:
+        return x[:count]
+    return x.at[np.arange(count)].get(out_sharding=PartitionSpec())
+
+
 def replicate(tree):
     """The tree's arrays (numpy or global jax) whole on every device of the current mesh."""
     mesh = jax.sharding.get_mesh()

@@ -18,7 +18,7 @@ from tools.bench_loader import digest
 from videodit.config import ConfigError, DataConfig, SamplingConfig, TaskWeights
 from videodit.data import packing
 from videodit.data.given import TASKS
-from videodit.data.loader import host_batches, train_batches, validation_batches
+from videodit.data.loader import host_batches, place, train_batches, validation_batches
 from videodit.data.plan import Plan
 from videodit.data.sources import open_tokenizer
 from videodit.data.tokenizer import train_tokenizer
@@ -124,6 +124,20 @@ def test_a_sharded_batch_equals_the_unsharded_one(mesh, shape):
 def test_a_mesh_that_does_not_divide_the_batch_is_refused(mesh):
     with mesh(data=8), pytest.raises(ConfigError, match=r"data.batch_rows=4: .* multiple of 8"):
         stream()
+
+
+def test_rows_that_the_mesh_does_not_divide_are_followed_by_empty_ones(mesh):
+    three = packing.PackedBatch(*(x[:3] for x in jax.device_get(take(1)[0])))
+    assert three.valid.any(1).all()
+    with mesh(data=2, fsdp=2, context=2):
+        placed = place(three)
+    assert placed.tokens.addressable_shards[0].data.shape == (1, 256, 768)
+    placed = jax.device_get(placed)
+    assert_equal(packing.PackedBatch(*(x[:3] for x in placed)), three)
+    values, sizes = 768, dict(row_tokens=512, text_tokens=128, max_segments=three.valid.shape[1])
+    assert_equal(
+        packing.PackedBatch(*(x[3:] for x in placed)), packing.empty_batch(1, values, **sizes)
+    )
 
 
 def test_transfers_are_explicit(mesh):

@@ -128,11 +128,33 @@ def make_reader(source: Source, plan: Plan, tokenizer: Tokenizer, patch: Size) -
 
 
 def place(batch: PackedBatch) -> PackedBatch:
-    """A batch that every process holds whole as global arrays on the current mesh."""
+    """A batch that every process holds whole as global arrays on the current mesh.
+
+    Empty rows follow until the mesh divides them; they are made a device's share at a time.
+    """
     mesh = jax.sharding.get_mesh()
     if mesh.empty:
         return jax.device_put(batch)
-    return jax.device_put(batch, _shardings(mesh))
+    empty = packing.empty_batch(
+        1,
+        batch.tokens.shape[2],
+        row_tokens=batch.tokens.shape[1],
+        text_tokens=batch.text_tokens.shape[1],
+        max_segments=batch.valid.shape[1],
+        dtype=batch.tokens.dtype,
+    )
+    rows = len(batch.valid)
+    rows += -rows % axis_size("batch")
+
+    def leaf(x: np.ndarray, nothing: np.ndarray, sharding: NamedSharding) -> jax.Array:
+        def share(index):
+            asked = len(range(rows)[index[0]])
+            there, fill = x[index], nothing[:, *index[1:]]
+            return np.concatenate([there, np.repeat(fill, asked - len(there), axis=0)])
+
+        return jax.make_array_from_callback((rows, *x.shape[1:]), sharding, share)
+
+    return PackedBatch(*map(leaf, batch, empty, _shardings(mesh)))
 
 
 def abstract_batch(cfg: DataConfig, values: int, dtype: type = np.uint8) -> PackedBatch:

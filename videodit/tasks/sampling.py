@@ -16,7 +16,7 @@ from videodit.data.packing import PackedBatch, empty_batch, pack_row, row_of, se
 from videodit.data.tokenizer import Tokenizer
 from videodit.diffusion import flow, samplers
 from videodit.models.autoencoder import to_bytes
-from videodit.sharding import axis_size, replicate
+from videodit.sharding import first_rows
 from videodit.tasks.views import clip_tokens, token_levels
 
 
@@ -89,7 +89,8 @@ def sample_requests(
 ) -> list[np.ndarray]:
     """Clips T H W 3 uint8, one a request. Raises ConfigError naming a request that cannot be."""
     batch, order = pack_requests(requests, tokenizer, cfg)
-    pixels = jax.device_get(replicate(sampler(params, frozen, place(batch))))
+    pixels = sampler(params, frozen, place(batch))
+    pixels = jax.device_get(first_rows(pixels, len(batch.valid)))
     sizes = [(requests[i].frames, requests[i].height, requests[i].width) for i in order]
     clips = unpack(pixels, batch, cfg.autoencoder.patch, sizes)
     return [clips[order.index(i)] for i in range(len(requests))]
@@ -106,9 +107,8 @@ def pack_requests(requests, tokenizer, cfg: Config) -> tuple[PackedBatch, list[i
         text_tokens=data.text_tokens,
         max_segments=data.max_segments,
     )
-    rows += [[]] * (-len(rows) % axis_size("batch") or not rows)
     batch = empty_batch(
-        len(rows),
+        max(len(rows), 1),
         3 * math.prod(patch),
         row_tokens=data.row_tokens,
         text_tokens=data.text_tokens,
