@@ -78,3 +78,24 @@ def test_when_one_process_is_asked_to_leave_all_save_the_same_step_and_the_job_g
     assert saved == [str(first["step"])] * 3
     assert second["first"] == first["step"] and second["step"] == STEPS
     assert second["lost_steps"] == 0
+
+
+@pytest.mark.slow
+def test_several_processes_train_as_one_does(tmp_path):
+    """Rows and parameters are parted among the processes, and the keys travel between them."""
+
+    def losses(processes):
+        workdir = tmp_path / str(processes)
+        command = [sys.executable, "-m", "launch.processes", f"--processes={processes}", "--"]
+        command += [f"--workdir={workdir}", "--config=configs/dit_xl.py:smoke"]
+        command += ["--config.mesh.fsdp=2", "--config.mesh.ring=2", "--config.steps=3"]
+        command += ["--config.sample.prompts=()"]
+        command += ["--config.eval_every=3", f"--config.mesh.cpu_devices={4 // processes}"]
+        environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+        subprocess.run(command, env=environment, check=True, timeout=400)
+        return [line["loss"] for line in read_metrics(workdir) if line["kind"] == "train"]
+
+    alone = losses(1)
+    assert len(alone) == 3
+    for processes in (2, 4):
+        assert losses(processes) == pytest.approx(alone, rel=1e-5)
