@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from packs import tiny_config
 
@@ -22,12 +23,22 @@ def test_a_given_length_is_about_kept_and_never_more_than_a_row(tokens):
 
 def test_a_clip_that_fills_its_row_sees_all_of_it_and_shorter_ones_their_share():
     cfg = tiny_config(data__row_tokens=4096, data__max_segments=16)
-    assert seen_shares(cfg, typical_clips(cfg, 4096)) == (1.0, 1.0)
-    quarter = seen_shares(cfg, typical_clips(cfg, 1024))
+    assert seen_shares(cfg, typical_clips(cfg, 4096), "cuda") == (1.0, 1.0)
+    quarter = seen_shares(cfg, typical_clips(cfg, 1024), "cuda")
     assert quarter.tiles == pytest.approx(1 / 4) and quarter.tiles < quarter.blocks < 1
+
+
+def test_splash_sees_the_blocks_of_the_row_that_a_clip_touches():
+    cfg = tiny_config(data__row_tokens=4096, data__max_segments=16)
+    # 4 clips of 1024 tokens touch three blocks of 512 along each axis: of 8 x 8, 36.
+    share = seen_shares(cfg, typical_clips(cfg, 1024), "tpu").tiles
+    assert share == pytest.approx(36 / 64)
+    starts = np.random.default_rng(0).integers(0, 512, 10_000)
+    blocks = (starts + 1023) // 512 - starts // 512 + 1
+    assert share == pytest.approx(4 * np.square(blocks).mean() / 64, rel=0.02)
 
 
 def test_an_autoencoder_sees_two_chunks_of_frames():
     cfg = tiny_config("autoencoder", data__row_tokens=16 * 256, autoencoder__chunk=1)
-    share = seen_shares(cfg, typical_clips(cfg, 16 * 256)).tiles
+    share = seen_shares(cfg, typical_clips(cfg, 16 * 256), "cuda").tiles
     assert share == pytest.approx((2 * 16 - 1) / 16**2, rel=0.05)  # and tiles of 128 tokens

@@ -2,7 +2,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from videodit.config import MeshConfig
 from videodit.scaling.hlo import parse
+from videodit.scaling.work import work
+from videodit.sharding import make_mesh
 
 TEXT = """HloModule m, entry_computation_layout={()->f32[]}
 
@@ -85,3 +88,34 @@ ENTRY %main (p: f32[4]) -> f32[4] {
 """
     program = parse(text)
     assert how_often(program, "custom-call") == 1 and how_often(program, "negate") == 0
+
+
+SPLASH = """HloModule m
+ENTRY %main (q: bf16[2,64,16], k: bf16[2,32,16]) -> bf16[2,32,16] {
+  %q = bf16[2,64,16]{2,1,0} parameter(0)
+  %k = bf16[2,32,16]{2,1,0} parameter(1)
+  %first = bf16[2,64,16]{2,1,0} custom-call(%q, %k, %k), custom_call_target="tpu_custom_call", \
+frontend_attributes={kernel_metadata={
+"xprof_metadata":"{}"
+}}, metadata={op_name="jit(f)/splash_mha_fwd/pallas_call"}, backend_config={"body":"TU_dq_TA"}
+  %dq = bf16[2,64,16]{2,1,0} custom-call(%q, %k, %k), custom_call_target="tpu_custom_call", \
+metadata={op_name="jit(f)/transpose(jvp())/splash_mha_dq_no_residuals/pallas_call"}
+  %dkv = bf16[2,32,16]{2,1,0} custom-call(%q, %k, %k), custom_call_target="tpu_custom_call", \
+metadata={op_name="jit(f)/transpose(jvp())/splash_mha_dkv_no_residuals/pallas_call"}
+  ROOT %other = bf16[2,32,16]{2,1,0} custom-call(%k), custom_call_target="tpu_custom_call", \
+metadata={op_name="jit(f)/another/pallas_call"}, backend_config={"body":"TU_fmha_TA"}
+}
+"""
+
+
+def test_splash_is_known_by_its_name_whose_lines_are_broken_and_never_by_its_code():
+    mesh = make_mesh(MeshConfig(data=1), jax.devices()[:1])
+    kernels = work(parse(SPLASH), mesh).kernels
+    product = 2 * 2 * 64 * 32 * 16  # heads, queries, keys, values of a head
+    found = sorted((x.attention, x.flops) for x in kernels)
+    assert found == [
+        ("", 0),
+        ("backward", 3 * product),
+        ("backward", 4 * product),
+        ("forward", 2 * product),
+    ]

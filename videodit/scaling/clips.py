@@ -8,9 +8,10 @@ from videodit.config import Config
 from videodit.flops import Clips, all_pairs, chunk_pairs
 from videodit.models.autoencoder import SIZES
 from videodit.nn.plain_attention import KEY_BLOCK, QUERY_BLOCK
+from videodit.nn.splash import block_size
 from videodit.scaling.work import Seen
 
-TILE = 128  # tokens that kernels of attention take at a time
+TILE = 128  # tokens that cuDNN takes at a time, of one clip
 SHARE = 8  # a clip's part of its row where data.sampling does not say how large clips are
 SIDE = 16  # cells, of its frames
 FPS = 24.0  # where data.sampling.rates does not say
@@ -51,9 +52,10 @@ def _mean_size(cfg: Config) -> tuple[int, float]:
     return side, 1 + np.mean(sampling.seconds[-1][1:]) * np.mean(rates) / frames
 
 
-def seen_shares(cfg: Config, clips: Clips) -> Seen:
-    """What attention does not skip of rows full of such clips.
+def seen_shares(cfg: Config, clips: Clips, platform: str) -> Seen:
+    """What attention does not skip of rows full of such clips, by the kernel of a platform.
 
+    Blocks of the row, as splash on a "tpu" has them, begin anywhere in a clip.
     Of the autoencoder only when it is what is trained; in a DiT's step its pairs are few beside
     those of the DiT, of which they are taken to be as many.
     """
@@ -64,6 +66,9 @@ def seen_shares(cfg: Config, clips: Clips) -> Seen:
         ae = cfg.autoencoder
         pairs = chunk_pairs(clips, ae.chunk, ae.window, SIZES[ae.size].depth)
     keys = pairs / tokens
+    touched = lambda queries_of, keys_of: (tokens + queries_of) * (keys + keys_of)
     tiles = np.ceil(tokens / TILE) * np.ceil(keys / TILE) * TILE**2
-    blocks = (tokens + QUERY_BLOCK) * (keys + min(KEY_BLOCK, row))
+    if platform == "tpu":
+        tiles = touched(block_size(row), block_size(row))
+    blocks = touched(QUERY_BLOCK, min(KEY_BLOCK, row))
     return Seen(*(min(full * float(x.sum()) / row**2, 1.0) for x in (tiles, blocks)))

@@ -119,7 +119,8 @@ def forecast(
     seconds = time.perf_counter() - began
     clips, done = typical_clips(cfg, clip_tokens), None
     if compiled is not None:
-        done = work(hlo.parse(compiled.as_text()), mesh, seen_shares(cfg, clips))
+        seen = seen_shares(cfg, clips, topology.chip.platform)
+        done = work(hlo.parse(compiled.as_text()), mesh, seen)
     with jax.set_mesh(mesh):
         flops = make_task(cfg, tokenizer).flops(clips, cfg.steps)
     return Forecast(

@@ -14,7 +14,9 @@ FAST = re.compile(r"S\([1-9]\d*\)")  # a TPU's memory space beside HBM
 NAME = re.compile(r"%([\w.\-]+)")
 CALLED = re.compile(r"(?:body|to_apply|calls|true_computation|false_computation)=%([\w.\-]+)")
 BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
-ATTENTION = re.compile(r"fmha|splash|flash")  # in the attributes of a kernel
+ATTENTION = re.compile(r"fmha|splash_mha")  # in the label of a kernel
+LABEL = re.compile(r'(?:custom_call_target|op_name)="([^"]*)"')
+CLOSED = re.compile(r"\}(, .*)?")  # the end of a computation
 TRIPS = re.compile(r'"known_trip_count":\s*\{"n":"(\d+)"')
 
 
@@ -110,12 +112,20 @@ class Program(NamedTuple):
 
 def is_attention(x: Instruction) -> bool:
     """Whether the instruction is a kernel of attention: cuDNN's, or splash."""
-    return x.opcode == "custom-call" and bool(ATTENTION.search(x.attributes))
+    return x.opcode == "custom-call" and bool(ATTENTION.search(label(x)))
+
+
+def label(x: Instruction) -> str:
+    """What a kernel is called: by XLA, by its library, and by the function that asks for it.
+
+    Other attributes may hold the kernel's very code, in which any word may stand.
+    """
+    return " ".join((x.name, *LABEL.findall(x.attributes)))
 
 
 def parse(text: str) -> Program:
     """`compiled.as_text()` as a Program."""
-    computations, entry, current = {}, "", None
+    computations, entry, current, last = {}, "", None, ""
     for line in text.splitlines():
         if line.startswith(("%", "ENTRY")) and line.endswith("{"):
             name = NAME.search(line)[1]
@@ -123,7 +133,13 @@ def parse(text: str) -> Program:
             current = computations[name] = {}
         elif line.startswith(" ") and " = " in line and current is not None:
             instruction = _parse_line(line)
-            current[instruction.name] = instruction
+            last = instruction.name
+            current[last] = instruction
+        elif CLOSED.fullmatch(line):
+            current = None
+        elif current:  # attributes of a TPU's kernel go over several lines
+            joined = current[last].attributes + line
+            current[last] = current[last]._replace(attributes=joined)
     return Program(computations, entry)
 
 

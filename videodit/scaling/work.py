@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jax.sharding import Mesh
 
-from videodit.scaling.hlo import Array, Computation, Instruction, Program, is_attention
+from videodit.scaling.hlo import Array, Computation, Instruction, Program, is_attention, label
 
 COLLECTIVES = (
     *("all-gather", "all-reduce", "reduce-scatter", "all-to-all"),
@@ -18,7 +18,9 @@ FREE = {  # moves no bytes itself
     *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"),
     *("partition-id", "replica-id", "opt-barrier", "async-done", "async-update", "copy-done"),
 }
-BACKWARD = re.compile(r"[Bb]ackward|_bwd|dkv|dq")
+# Products of a kernel of attention, by what stands in its label; of any other two, forward. The
+# splash kernel has its backward pass in two, which both make the weights and their slopes.
+BACKWARD = {"_dkv_": 4, "_dq_": 3, "Backward": 5, "_bwd": 5}
 MATMUL = re.compile(r'custom_call_target="[^"]*(?:gemm|matmul)', re.IGNORECASE)
 CONTRACTED = re.compile(r'(?:lhs_contracting_dims=\{|"lhs_contracting_dimensions":\[)([\d,"]*)')
 PAIRS = re.compile(r"source_target_pairs=\{\{([\d,{}]*)\}\}")
@@ -102,8 +104,9 @@ def kernel(x: Instruction, computation: Computation, fused: Computation, pairs: 
     """The launch that an instruction is, once; `fused` is what it runs if it is a fusion."""
     moved = traffic(x, computation, fused)
     if is_attention(x):
-        kind = "backward" if BACKWARD.search(x.attributes) else "forward"
-        return Kernel(attention_flops(x, computation, kind, pairs), moved, False, kind, 0.0)
+        products = next((n for word, n in BACKWARD.items() if word in label(x)), 2)
+        kind = "forward" if products == 2 else "backward"
+        return Kernel(attention_flops(x, computation, products, pairs), moved, False, kind, 0.0)
     places = [(x, computation), *((y, fused) for y in fused.values())]
     counted = [(product_flops(y, place), "highest" in y.attributes) for y, place in places]
     flops = sum(flops for flops, _ in counted)
@@ -122,11 +125,10 @@ def product_flops(x: Instruction, computation: Computation) -> float:
     return 0.0
 
 
-def attention_flops(x: Instruction, computation: Computation, kind: str, pairs: float) -> float:
-    """Of the pairs that a kernel of attention sees: two products, and five in its backward pass."""
+def attention_flops(x: Instruction, computation: Computation, products: int, pairs: float) -> float:
+    """Of the products of a kernel of attention, each of all pairs that it sees."""
     arrays = [_output(computation, name) for name in x.operands]
     queries, keys = [a.dims for a in arrays if len(a.dims) > 2 and "f" in a.dtype][:2]
-    products = 5 if kind == "backward" else 2
     return 2 * products * math.prod(queries) * max(keys) * pairs
 
 
