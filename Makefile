@@ -25,7 +25,7 @@ requirements/%.txt:
 	@false
 
 test: env
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist loadfile
 
 # Exit status 5 is "no tests collected": a slow tier that is empty is not a failure.
 test-slow: env

@@ -36,7 +36,7 @@ setup(
         "tensorflow-datasets>=4.9.10",
     ],
     extras_require={
-        "test": ["pytest", "ruff", *WORLDS],
+        "test": ["pytest", "pytest-xdist", "ruff", *WORLDS],
         "cuda": ["jax[cuda12]>=0.10.2"],
         "gcs": ["gcsfs"],
         "tpu": ["jax[tpu]>=0.10.2"],
