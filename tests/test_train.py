@@ -57,6 +57,13 @@ def test_a_run_that_is_asked_to_leave_saves_and_goes_on_as_if_it_had_not(tmp_pat
     assert losses(tmp_path / "left") == losses(tmp_path / "whole")
 
 
+def test_a_run_that_is_asked_to_leave_before_its_first_step_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(Preemption, "reached", lambda self, step: True)
+    with pytest.raises(Preempted, match="asked to leave; before the first step of"):
+        train(short("autoencoder"), tmp_path)
+    assert not list((tmp_path / "checkpoints").glob("[0-9]*"))
+
+
 @pytest.mark.parametrize("task", ["autoencoder", "diffusion"])
 def test_resumed_equals_unbroken_to_the_bit(tmp_path, task, monkeypatch):
     cfg = short(task, **SCHEDULES)

@@ -10,7 +10,7 @@ STATUS = 128 + signal.SIGTERM  # exit status of a run that was asked to leave
 
 
 class Preempted(Exception):
-    """The run was asked to leave, and has saved."""
+    """The run was asked to leave, and has saved what it trained."""
 
 
 class Preemption:

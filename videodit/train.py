@@ -55,7 +55,7 @@ def train(cfg: Config, workdir: str) -> dict:
 
     Writes config.json, metrics.jsonl, tensorboard/, draws/, checkpoints/ and at the end
     summary.json. Raises ConfigError for what a user can mend, and Preempted after SIGTERM, when
-    it has saved.
+    it has saved what it trained.
     """
     mesh = make_mesh(cfg.mesh)
     logger.info("mesh %s: %d of %d devices", dict(mesh.shape), mesh.size, jax.device_count())
@@ -191,7 +191,8 @@ def _train(cfg: Config, workdir: Path, data: Data, preemption: Preemption) -> di
     goodput.write(workdir, step, life)
     writer.close()
     if leaves:
-        raise Preempted(f"asked to leave; saved after step {step} of {workdir}")
+        done = f"saved after step {step}" if step else "before the first step"
+        raise Preempted(f"asked to leave; {done} of {workdir}")
     write_summary(workdir, cfg, plan, parameters)
     return state
 
