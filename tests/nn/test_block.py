@@ -89,7 +89,7 @@ def test_what_is_kept_is_not_computed_again():
 @pytest.mark.parametrize(
     "axis, message",
     [
-        ("context", "heads of 4 .* multiple of tensor x context = 8"),
+        ("context", "heads of 4 .* multiple of tensor x context = 8 .*mesh.ring"),
         ("fsdp", "a width of 20 .* multiple of fsdp = 8"),
         ("tensor", "heads of 4 .* tensor x context = 8"),
     ],

@@ -253,13 +253,14 @@ def _ids(conditions: Conditions, odd) -> Ids:
 
 def check_shape(shape: StackShape) -> None:
     """Raises ConfigError if the mesh cannot share out the heads, mlp or width of this shape."""
-    for what, size, axis, axes in (
-        ("a number of heads", shape.heads, "attention_heads", "tensor x context"),
-        ("an mlp", shape.mlp, "mlp", "tensor"),
-        ("a width", shape.width, "embed", "fsdp"),
+    further = " (rows are also parted by mesh.ring, which asks nothing of heads)"
+    for what, size, axis, axes, hint in (
+        ("a number of heads", shape.heads, "attention_heads", "tensor x context", further),
+        ("an mlp", shape.mlp, "mlp", "tensor", ""),
+        ("a width", shape.width, "embed", "fsdp", ""),
     ):
         if size % axis_size(axis):
             raise ConfigError(
                 f"a stack with {what} of {size} does not divide over the mesh: "
-                f"expected a multiple of {axes} = {axis_size(axis)}"
+                f"expected a multiple of {axes} = {axis_size(axis)}{hint}"
             )
