@@ -1,3 +1,4 @@
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -5,7 +6,7 @@ from packs import tiny_config
 
 from videodit.config import ConfigError
 from videodit.scaling.ahead import Memory
-from videodit.scaling.remedies import as_flags, changed, estimate, find_remedy
+from videodit.scaling.remedies import as_flags, candidates, changed, estimate, find_remedy
 
 GIB = 2**30
 
@@ -59,6 +60,17 @@ def test_estimates_scale_the_state_by_its_parts_and_the_rest_by_tokens():
     assert estimate(found, found.cfg) == 48 * GIB and estimate(found, half) == 28 * GIB
     wide = changed(found.cfg, {"mesh.data": 1, "mesh.fsdp": 8})
     assert estimate(found, wide) == (2 + 40) * GIB
+
+
+@pytest.mark.parametrize("data, fsdp", [(4, 2), (3, 2), (1, 8)])
+def test_all_changes_use_the_same_devices(data, fsdp):
+    found = forecast(config(), data=data, fsdp=fsdp)
+    mesh = found.mesh.shape
+    tried = list(candidates(found.cfg, mesh))
+    sizes = [[changes.get(f"mesh.{axis}", n) for axis, n in mesh.items()] for changes in tried]
+    assert {math.prod(size) for size in sizes} == {data * fsdp}
+    fewer_rows = any("data.batch_rows" in changes for changes in tried)
+    assert fewer_rows == (data != 3)  # whose 5 rows of a device do not divide
 
 
 def test_changes_are_flags_that_the_config_takes():

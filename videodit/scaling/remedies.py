@@ -39,13 +39,14 @@ def candidates(cfg: Config, mesh: dict[str, int]) -> Iterator[Changes]:
         singles += [
             {"mesh.data": mesh["data"] // n, "mesh.fsdp": mesh["fsdp"] * n}
             for n in sorted({2, mesh["data"]})
+            if mesh["data"] % n == 0
         ]
     if cfg.optim.memory == "device":
         singles.append({"optim.memory": "host"})
+    yield from singles
     if mesh["data"] % 2 == 0:  # the same rows on half as many groups of devices, one after another
         split = {"mesh.data": mesh["data"] // 2, "mesh.context": mesh["context"] * 2}
-        singles.append(split | {"optim.accumulate": accumulate * 2})
-    yield from singles
+        yield split | {"optim.accumulate": accumulate * 2}
     both = {}
     for change in singles:
         both |= change
