@@ -9,6 +9,7 @@ from videodit.data import patches
 from videodit.data.given import TASKS, draw
 from videodit.data.packing import segment
 from videodit.data.sources import open_tokenizer
+from videodit.nn.cudnn import segment_table
 from videodit.tasks.diffusion import DiffusionTask
 from videodit.tasks.sampling import (
     Request,
@@ -35,6 +36,21 @@ def test_a_dropped_caption_is_the_beginning_of_text_alone(model):
     dropped = jnp.zeros_like(batch.valid).at[0, 0].set(True)
     _, ids = task.read_captions(params, batch, dropped)
     assert (np.asarray(ids)[0, :9] == [1, 0, 0, 2, 2, 2, 2, 2, 0]).all()
+
+
+def test_captions_are_read_in_segments_that_are_as_few_as_promised_and_not_torn(model, monkeypatch):
+    task, params, _ = model
+    asked = {}
+
+    def apply_text(params, tokens, positions, segment_ids, most_segments):
+        asked.update(ids=np.asarray(segment_ids), most=most_segments)
+
+    monkeypatch.setattr(task, "apply_text", apply_text)
+    batch = pack([[clip(0), clip(1), clip(2)]], max_segments=3)
+    task.read_captions(params, batch, jnp.array([[True, False, True]]))
+    ids, most = asked["ids"], asked["most"]
+    assert ids[0, :13].tolist() == [1, 4, 4, 2, 2, 2, 2, 3, 6, 6, 6, 6, 0] and most == 7
+    assert segment_table(ids, ids, most)[1]
 
 
 def test_shuffled_captions_come_from_another_clip_of_the_row():

@@ -158,7 +158,7 @@ def test_the_roughness_of_a_discriminator_counts_now_and_then():
     cfg = LossConfig(adversarial=1.0, discriminator="smoke", regularise_every=4)
     task = tiny_config("autoencoder")
     losses = Losses(cfg, task.autoencoder.patch, task.compute)
-    losses.judge = lambda w, pixels, cells: pixels @ w
+    losses.judge = lambda w, pixels, cells, **_: pixels @ w
     clips = [clip(1)._replace(sample_id=i) for i in range(32)]
     batch = pack([clips[i : i + 4] for i in range(0, 32, 4)])
     target = target_of(batch, task.autoencoder)

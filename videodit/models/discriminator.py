@@ -33,10 +33,11 @@ class Discriminator(nnx.Module):
         self.stack = Stack(shape, compute, rngs=rngs)
         self.head = Dense(shape.width, 1, ("embed", None), rngs=rngs, bias=True)
 
-    def __call__(self, pixels, cells: Cells):
+    def __call__(self, pixels, cells: Cells, most_segments=None):
+        """most_segments: see nn/attention.py:attention."""
         rotary = video_rotary(cells.positions, self.head_size)
         h = self.embed(pixels, "batch", "length", "act_embed")
-        h = self.stack(h, Conditions(rotary, cells.segment_ids))
+        h = self.stack(h, Conditions(rotary, cells.segment_ids, most_segments=most_segments))
         # Scaled so that one step of Adam moves a logit by little.
         h = layer_norm(h) * h.shape[-1] ** -0.5
         return self.head(h, "batch", "length", None)[..., 0].astype(jnp.float32)

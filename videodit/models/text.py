@@ -36,15 +36,16 @@ class TextEncoder(nnx.Module):
         )
         self.stack = Stack(shape, compute, rngs=rngs, gate=GATE)
 
-    def __call__(self, tokens, positions, segment_ids):
+    def __call__(self, tokens, positions, segment_ids, most_segments=None):
         """tokens, positions, segment_ids: B S int32 -> B S E in the compute dtype.
 
+        most_segments: see nn/attention.py:attention.
         The embedding is a one-hot product: the transpose of a lookup would be a scatter.
         """
         one_hot = jax.nn.one_hot(tokens, self.vocabulary, dtype=self.embed.kernel[...].dtype)
         x = self.embed(one_hot, "batch", "length", "act_embed")
         angles = rotary(positions[..., None].astype(jnp.float32), self.head_size)
-        x = self.stack(x, Conditions(angles, segment_ids))
+        x = self.stack(x, Conditions(angles, segment_ids, most_segments=most_segments))
         return layer_norm(x).astype(one_hot.dtype)
 
 

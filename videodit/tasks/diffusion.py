@@ -173,9 +173,13 @@ class DiffusionTask:
         """Text vectors B S E and their segment ids; a dropped caption keeps only BOS."""
         one_hot = jax.nn.one_hot(batch.text_segment_ids - 1, dropped.shape[1])
         gone = to_tokens(one_hot, dropped[..., None].astype(jnp.float32))[..., 0] > 0.5
-        segment_ids = jnp.where(gone & (batch.text_positions > 0), 0, batch.text_segment_ids)
-        text = self.apply_text(params["text"], batch.text_tokens, batch.text_positions, segment_ids)
-        return text, segment_ids
+        cut = gone & (batch.text_positions > 0)
+        captions, ids = dropped.shape[1], batch.text_segment_ids
+        # Segments of their own, and not padding, whose pieces would lie all over the row.
+        apart = jnp.where(cut, captions + ids, ids)
+        place = batch.text_tokens, batch.text_positions, apart
+        text = self.apply_text(params["text"], *place, most_segments=2 * captions + 1)
+        return text, jnp.where(cut, 0, ids)
 
     def predict(self, params, batch, xt, levels, text, text_segment_ids):
         """The velocity B L C at noisy latents xt B L C and slot levels B K.

@@ -132,7 +132,8 @@ class Losses:
         return values.reshape(-1, cfg.crops, 2).mean(1)
 
     def _logits(self, params, pixels, target):
-        return self.judge(params, pixels * target.mask, target.cells)
+        most = target.batch.valid.shape[1] + 1  # and the padding
+        return self.judge(params, pixels * target.mask, target.cells, most_segments=most)
 
     def _discriminator_gradients(self, params, output, target, key, step):
         """Of the hinge loss, which is returned too, and now and then of the roughness."""
