@@ -5,6 +5,7 @@ Attention is over clips of any length packed into rows (torch.nn.attention.varle
 or over rows of one clip each, padded.
 """
 
+import gc
 import time
 
 import numpy as np
@@ -105,11 +106,9 @@ def make_step(batches, shape, channels, text_width, segments, packed):
     packed: attention is within the segments of rows, else rows are clips. `step.called` is the
     time at which the update was handed to the device.
     """
-    torch._dynamo.reset()
     torch.manual_seed(0)
     torch.set_float32_matmul_precision("high")
     if DEVICE == "cuda":
-        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     model = DiT(shape, channels, text_width).to(DEVICE)
     average = [p.detach().clone() for p in model.parameters()]
@@ -140,6 +139,14 @@ def memory() -> dict[str, float]:
     if DEVICE != "cuda":
         return {}
     return {"memory_gib": torch.cuda.max_memory_allocated() / 2**30}
+
+
+def release() -> None:
+    """Gives back the memory of steps that are gone."""
+    torch._dynamo.reset()
+    gc.collect()
+    if DEVICE == "cuda":
+        torch.cuda.empty_cache()
 
 
 def _inputs(batch, shape, text_width, segments, packed):
