@@ -21,7 +21,7 @@ if (( $# == 0 )); then sed -n '2,9p' "$0" >&2; exit 2; fi
 if [[ -n "$dry_run" ]]; then
   first=FIRST_NODE
 else
-  first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+  first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)  # head would break the pipe
 fi
 export JAX_COORDINATOR_ADDRESS="$first:12345"
 # Of every process, by srun: how many there are, and which it is.
