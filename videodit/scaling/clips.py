@@ -70,5 +70,7 @@ def seen_shares(cfg: Config, clips: Clips, platform: str) -> Seen:
     tiles = np.ceil(tokens / TILE) * np.ceil(keys / TILE) * TILE**2
     if platform == "tpu":
         tiles = touched(block_size(row), block_size(row))
+    if cfg.task == "autoencoder":
+        tiles /= 2  # its two calls share out the queries, and each call is taken to have all pairs
     blocks = touched(QUERY_BLOCK, min(KEY_BLOCK, row))
     return Seen(*(min(full * float(x.sum()) / row**2, 1.0) for x in (tiles, blocks)))

@@ -25,14 +25,14 @@ from videodit.models.autoencoder import (
     with_linear_path,
 )
 from videodit.models.discriminator import NAME, without_discriminator
-from videodit.sharding import replicate
+from videodit.sharding import first_rows, replicate
 from videodit.tasks.losses import Losses, Target, with_gradients
 from videodit.tasks.task import Drawing
 from videodit.tasks.views import cells, segment_one_hot
 
 STATISTICS_FILE = "latents.json"
 STATISTICS_BATCHES = 16
-DRAWN_CLIPS = 6
+DRAWN_CLIPS, DRAWN_ROWS = 6, 8  # the longest clips of the first rows
 
 
 class AutoencoderTask:
@@ -129,8 +129,10 @@ class AutoencoderTask:
         return {name: clip_psnr(pixels, output, mask, one_hot) for name, output in outputs.items()}
 
     def draw(self, params, frozen, batch):
-        output = jax.device_get(replicate(to_bytes(self._draw_step(params, batch))))
-        batch = jax.device_get(replicate(batch))
+        output = to_bytes(self._draw_step(params, batch))
+        rows = min(DRAWN_ROWS, len(batch.tokens))
+        fetch = lambda tree: jax.device_get(jax.tree.map(lambda x: first_rows(x, rows), tree))
+        output, batch = fetch(output), fetch(batch)
         originals, outputs = (unpack(t, batch, self.cfg.patch) for t in (batch.tokens, output))
         fps = batch.fps[batch.valid]
         longest = np.argsort([-len(clip) for clip in originals], kind="stable")[:DRAWN_CLIPS]
