@@ -81,7 +81,7 @@ def test_when_one_process_is_asked_to_leave_all_save_the_same_step_and_the_job_g
 
 
 @pytest.mark.slow
-def test_several_processes_train_as_one_does(tmp_path):
+def test_four_processes_train_as_one_does(tmp_path):
     """Rows and parameters are parted among the processes, and the keys travel between them."""
 
     def losses(processes):
@@ -96,6 +96,4 @@ def test_several_processes_train_as_one_does(tmp_path):
         return [line["loss"] for line in read_metrics(workdir) if line["kind"] == "train"]
 
     alone = losses(1)
-    assert len(alone) == 3
-    for processes in (2, 4):
-        assert losses(processes) == pytest.approx(alone, rel=1e-5)
+    assert len(alone) == 3 and losses(4) == pytest.approx(alone, rel=1e-5)
