@@ -11,6 +11,8 @@ import logging
 
 import jax
 
+from videodit.sharding import target_device
+
 MIB = 2**20
 
 GPU = {
@@ -28,6 +30,9 @@ GPU = {
     # scattered a turn later.
     "xla_gpu_enable_pipelined_all_gather": True,
     "xla_gpu_enable_pipelined_reduce_scatter": True,
+    # Does not join products that share a factor: the sums over the slots of the six modulations
+    # of a block would be one product of six arrays that are copied together first.
+    "xla_gpu_dot_merger_threshold_mb": 0,
 }
 TPU = {
     # Runs gathers and other collectives as fusions beside matrix products, over several of them.
@@ -50,9 +55,7 @@ def compiler_options() -> dict[str, bool | int]:
 
     Raises nothing: options that the compiler of this machine's devices refuses are left out.
     """
-    device = jax.sharding.get_abstract_mesh().abstract_device
-    platform = device.platform if device else jax.default_backend()
-    options = FLAGS.get(platform, {})
+    options = FLAGS.get(target_device().platform, {})
     if FLAGS.get(jax.default_backend()) is not options:  # compiled ahead of time
         return options
     return {name: value for name, value in options.items() if is_known(name, value)}

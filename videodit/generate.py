@@ -27,6 +27,7 @@ from videodit.tasks.sampling import (
     sample_requests,
 )
 
+MESH = MeshConfig(data=1, fsdp=-1)  # all devices share out the weights as well as the rows
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", None, "Folder of a trained diffusion run.")
 flags.DEFINE_string("prompt", None, "What the clip shows.")
@@ -50,7 +51,7 @@ def generate(workdir: str, requests: dict[Path, Request], **changes) -> None:
     if cfg.task != "diffusion":
         raise ConfigError(f"--workdir={workdir!r}: expected a diffusion run, this is {cfg.task!r}")
     sample: SampleConfig = dataclasses.replace(cfg.sample, **changes)
-    with jax.set_mesh(make_mesh(MeshConfig())):
+    with jax.set_mesh(make_mesh(MESH)):
         tokenizer = Tokenizer.read(workdir)
         pack_requests(list(requests.values()), tokenizer, cfg)  # refuse before anything is loaded
         cfg = dataclasses.replace(cfg, compute=settle_anew(cfg.compute))
@@ -121,7 +122,7 @@ def main(argv):
         if len(argv) > 1:
             raise ConfigError(f"unexpected argument {argv[1]!r}: {nearest(argv[1], FLAGS)}")
         requests = _requests_of_flags()
-        join_processes(MeshConfig())
+        join_processes(MESH)
         names = ("steps", "guidance", "solver")
         changes = {name: FLAGS[name].value for name in names if FLAGS[name].value is not None}
         generate(FLAGS.workdir, requests, **changes)

@@ -130,6 +130,11 @@ def join_processes(cfg: MeshConfig) -> None:
         jax.distributed.initialize()
 
 
+def target_device():
+    """A device of the current mesh, or the default one without: what a program is made for."""
+    return jax.sharding.get_abstract_mesh().abstract_device or jax.devices()[0]
+
+
 def first_alone(make):
     """`make()` on process 0, and then on the others: what it leaves on disk is made once."""
     if jax.process_count() == 1:

@@ -1,8 +1,11 @@
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from videodit.nn import layers
 from videodit.nn.layers import LevelEmbedding, RMSNorm, layer_norm, to_slots, to_tokens
 
 
@@ -31,10 +34,33 @@ def test_slots_to_tokens_is_a_lookup_and_back_its_transpose():
     np.testing.assert_allclose(to_slots(one_hot, tokens), sums, rtol=1e-6)
 
 
-def test_slots_are_looked_up_in_full_precision_on_accelerators():
+def test_the_product_of_a_tpu_is_the_lookup_of_others(monkeypatch):
+    rng = np.random.default_rng(0)
+    one_hot = jax.nn.one_hot(rng.integers(-1, 5, (2, 11)), 5)
+    values = rng.normal(size=(2, 5, 3)).astype(np.float32)
+    looked_up = to_tokens(one_hot, values)
+    on_tpu(monkeypatch)
+    np.testing.assert_array_equal(to_tokens(one_hot, values), looked_up)
+
+
+def test_the_gradient_of_a_lookup_is_the_sum_over_the_tokens_of_a_slot():
+    rng = np.random.default_rng(0)
+    one_hot = jax.nn.one_hot(rng.integers(-1, 5, (2, 11)), 5)
+    values, slopes = (rng.normal(size=(2, n, 3)).astype(np.float32) for n in (5, 11))
+    gradient = jax.grad(lambda values: (to_tokens(one_hot, values) * slopes).sum())(values)
+    np.testing.assert_allclose(gradient, to_slots(one_hot, slopes), rtol=1e-6)
+
+
+def test_products_with_a_one_hot_are_exact_in_float32(monkeypatch):
+    on_tpu(monkeypatch)
     one_hot, values = jnp.ones((1, 3, 2)), jnp.ones((1, 2, 4))
     for product, x in ((to_tokens, values), (to_slots, jnp.ones((1, 3, 4)))):
         assert "HIGHEST" in jax.jit(product).lower(one_hot, x).as_text()
+
+
+def on_tpu(monkeypatch):
+    """Programs are made as for a TPU."""
+    monkeypatch.setattr(layers, "target_device", lambda: SimpleNamespace(platform="tpu"))
 
 
 def test_near_levels_have_near_embeddings_and_far_ones_do_not():

@@ -31,8 +31,8 @@ def torus(*, slices=1):
     return SimpleNamespace(axis_names=names, devices=devices, shape=dict(zip(names, devices.shape)))
 
 
-def kernel(flops=0.0, moved=0.0, exact=False, attention="", times=1.0):
-    return Kernel(flops, moved, exact, attention, times)
+def kernel(flops=0.0, moved=0.0, exact=False, attention="", beside=False, times=1.0):
+    return Kernel(flops, moved, exact, attention, beside, times)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,15 @@ def test_parameters_are_gathered_beside_the_kernels_and_heads_are_waited_for():
     gather = Collective("all-gather", ("fsdp",), 4, 80.0, 1.0)
     share_heads = Collective("all-gather", ("tensor",), 2, 8.0, 1.0)
     times = predict(Work(kernels, (gather, share_heads)), CHIP, torus())
-    assert times == pytest.approx((2.0, 0.0, 3.0, 15.0, 1.0))
+    assert times == pytest.approx((2.0, 0.0, 3.0, 3.0, 15.0, 1.0))
     assert times.step == pytest.approx(15.0 + 1.0)
     assert predict(Work(kernels, ()), CHIP, torus()).step == pytest.approx(5.0)
+
+
+def test_a_copy_beside_the_kernels_takes_no_time_but_of_the_memory():
+    kernels = (kernel(flops=100), kernel(moved=5), kernel(moved=7, beside=True))
+    times = predict(Work(kernels, ()), CHIP, torus())
+    assert (times.memory, times.hbm) == pytest.approx((1.0, 12 / 5))
+    assert times.step == pytest.approx(3.0)
+    many = Work((*kernels, kernel(moved=5, beside=True, times=10.0)), ())
+    assert predict(many, CHIP, torus()).step == pytest.approx(62 / 5)

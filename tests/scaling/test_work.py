@@ -42,6 +42,35 @@ def test_a_loop_reads_the_slice_of_what_it_goes_through_and_not_the_whole():
     assert least <= found.bytes < 2 * least
 
 
+TPU_COPIES = """HloModule m
+
+ENTRY %main (p: bf16[1024]) -> bf16[1024] {
+  %p = bf16[1024]{0:T(1024)} parameter(0)
+  %a = ((bf16[1024]{0:T(1024)}), bf16[256]{0:T(256)S(1)}, s32[]) slice-start(%p), slice={[0:256]}
+  %b = bf16[256]{0:T(256)S(1)} slice-done(%a)
+  %c = (bf16[1024]{0:T(1024)S(1)}, bf16[1024]{0:T(1024)}, u32[]) copy-start(%p)
+  ROOT %d = bf16[1024]{0:T(1024)S(1)} copy-done(%c)
+}
+"""
+
+
+def test_a_copy_to_the_chips_own_memory_reads_what_it_takes_and_runs_beside():
+    found = work(parse(TPU_COPIES), make_mesh(MeshConfig(data=1), jax.devices()[:1]))
+    assert sorted(kernel.bytes for kernel in found.kernels) == [2 * 256, 2 * 1024]
+    assert all(kernel.beside for kernel in found.kernels)
+
+
+@pytest.mark.parametrize("dtype, exact", [("f32", True), ("bf16", False)])
+def test_only_float32_has_products_of_full_precision(dtype, exact):
+    text = f"""ENTRY %main (p: {dtype}[8,8]) -> f32[8,8] {{
+  %p = {dtype}[8,8]{{1,0}} parameter(0)
+  ROOT %y = f32[8,8]{{1,0}} dot(%p, %p), lhs_contracting_dims={{1}}, operand_precision={{highest}}
+}}
+"""
+    found = work(parse(text), make_mesh(MeshConfig(data=1), jax.devices()[:1]))
+    assert [kernel.exact for kernel in found.kernels] == [exact]
+
+
 @pytest.mark.parametrize(
     "attributes, groups",
     [

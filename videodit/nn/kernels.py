@@ -2,10 +2,9 @@
 
 from typing import NamedTuple
 
-import jax
-
 from videodit.config import ConfigError, nearest
 from videodit.nn import cudnn, splash
+from videodit.sharding import target_device
 
 AUTO = "auto"
 NAMES = ("masked", "blocked", "cudnn", "splash")  # nn/attention.py
@@ -40,7 +39,7 @@ def resolve(name: str) -> Choice:
     if name not in (AUTO, *NAMES):
         hint = nearest(name, (AUTO, *NAMES))
         raise ConfigError(f"unknown attention implementation compute.attention={name!r}: {hint}")
-    device = jax.sharding.get_abstract_mesh().abstract_device or jax.devices()[0]
+    device = target_device()
     if name == AUTO:
         return choose(device.platform, device.device_kind)
     needed = PLATFORMS.get(name, device.platform)

@@ -10,7 +10,7 @@ from flax import nnx
 
 from videodit.nn.low_precision import low_precision_product
 from videodit.nn.rope import rotate
-from videodit.sharding import spec
+from videodit.sharding import spec, target_device
 
 KERNEL_INIT = nnx.initializers.xavier_uniform()
 ZEROS = nnx.initializers.zeros
@@ -42,8 +42,10 @@ class Dense(nnx.Module):
 def layer_norm(x):
     """Normalises the last axis to mean 0 and variance 1, in float32; no parameters."""
     x = x.astype(jnp.float32)
-    centred = x - x.mean(-1, keepdims=True)
-    return centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-6)
+    mean, square = x.mean(-1, keepdims=True), jnp.square(x).mean(-1, keepdims=True)
+    inverse = jax.lax.rsqrt(jnp.maximum(square - jnp.square(mean), 0) + 1e-6)
+    mean, inverse = jax.lax.optimization_barrier((mean, inverse))
+    return (x - mean) * inverse
 
 
 class RMSNorm(nnx.Module):
@@ -65,24 +67,52 @@ class RMSNorm(nnx.Module):
 
 
 def to_tokens(slot_one_hot, values):
-    """Values of slots (B K ...) at the tokens (B L ...) whose one-hot (B L K) is given.
+    """Values of slots (B K ...) at the tokens (B L ...) whose one-hot (B L K) is given, or 0.
 
-    A matrix product and not a gather: the transpose of a gather is a scatter-add whose
-    contention costs several times the whole training step on a GPU. In full precision, or
-    accelerators would round float32 values to bfloat16.
+    A lookup, which XLA fuses into what uses the values; on a TPU, where a lookup is slow, a matrix
+    product. The transpose is `to_slots` on all: that of a lookup would be a scatter-add, whose
+    contention costs several times the whole training step on a GPU.
     """
     flat = values.reshape(*values.shape[:2], -1)
-    one_hot = slot_one_hot.astype(flat.dtype)
-    tokens = jnp.einsum("blk,bkd->bld", one_hot, flat, precision="highest")
+    tokens = _to_tokens(slot_one_hot, flat)
     return tokens.reshape(*tokens.shape[:2], *values.shape[2:])
 
 
 def to_slots(slot_one_hot, values):
     """Sums of token values (B L ...) over the tokens of each slot: B K ...; transpose of above."""
-    flat = values.reshape(*values.shape[:2], -1)
-    one_hot, out = slot_one_hot.astype(flat.dtype), spec("batch", None, None)
-    sums = jnp.einsum("blk,bld->bkd", one_hot, flat, precision="highest", out_sharding=out)
+    flat, out = values.reshape(*values.shape[:2], -1), spec("batch", None, None)
+    sums = _one_hot_product("blk,bld->bkd", slot_one_hot, flat, out_sharding=out)
     return sums.reshape(*sums.shape[:2], *values.shape[2:])
+
+
+@jax.custom_vjp
+def _to_tokens(slot_one_hot, flat):
+    if target_device().platform == "tpu":
+        return _one_hot_product("blk,bkd->bld", slot_one_hot, flat)
+    index = jnp.where(slot_one_hot.any(-1), slot_one_hot.argmax(-1), slot_one_hot.shape[-1])
+    specs = spec("batch", None, None), spec("batch", "length")
+    if spec() is None:
+        return _look_up(flat, index)
+    out = spec("batch", "length", None)
+    return jax.shard_map(_look_up, in_specs=specs, out_specs=out)(flat, index)
+
+
+def _look_up(flat, index):
+    """Slots index B L of flat B K D, and 0 where that is K: B L D."""
+    return jax.vmap(lambda table, i: table.at[i].get(mode="fill", fill_value=0))(flat, index)
+
+
+_to_tokens.defvjp(
+    lambda slot_one_hot, flat: (_to_tokens(slot_one_hot, flat), slot_one_hot),
+    lambda slot_one_hot, gradient: (None, to_slots(slot_one_hot, gradient)),
+)
+
+
+def _one_hot_product(subscripts: str, one_hot, values, out_sharding=None):
+    """In full precision, or accelerators would round float32 values to bfloat16."""
+    precision = "highest" if values.dtype == jnp.float32 else None
+    one_hot = one_hot.astype(values.dtype)
+    return jnp.einsum(subscripts, one_hot, values, precision=precision, out_sharding=out_sharding)
 
 
 class LevelEmbedding(nnx.Module):

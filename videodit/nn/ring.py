@@ -1,9 +1,9 @@
 """Segment attention over parts of a row: queries stay, keys travel (arXiv:2310.01889).
 
 Inside a `shard_map` whose axis "ring" holds the parts in order. In each of n steps a device attends
-to the keys it has at hand while these are on their way to the next device. What it gets is merged
-by the log-sum-exp of the logits. In the backward pass the keys travel once more, and their
-gradients with them.
+to the keys it has at hand while these are on their way to the next device; the last step's keys
+stay. What it gets is merged by the log-sum-exp of the logits. In the backward pass the keys travel
+once more, and their gradients with them.
 """
 
 from collections.abc import Callable
@@ -40,30 +40,25 @@ def ring_attention(pieces: Pieces):
         return forward(q, k, v, query_ids, key_ids)[0]
 
     def forward(q, k, v, query_ids, key_ids):
-        def step(carry, _):
-            sums, keys = carry
-            onward = _pass_on(keys)
-            more = pieces.forward(q, *keys[:2], query_ids, keys[2])
-            return (_merge(sums, more), onward), None
+        def add(sums, keys):
+            return _merge(sums, pieces.forward(q, *keys[:2], query_ids, keys[2]))
 
         nothing = 0 * q.astype(jnp.float32)  # and not zeros: it varies over the mesh as q does
-        first = (nothing, nothing[..., 0] - 1e30)
-        (y, log), _ = _around(step, (first, (k, v, key_ids)))
+        y, log = _around(add, (nothing, nothing[..., 0] - 1e30), (k, v, key_ids))
         y, log = (checkpoint_name(x, "attention") for x in (y.astype(v.dtype), log))
         return y, (q, k, v, query_ids, key_ids, y, log)
 
     def backward(saved, gradient):
         q, k, v, query_ids, key_ids, y, log = saved
 
-        def step(carry, _):
-            dq, dkv, keys = carry
-            dkv, onward = _pass_on((dkv, keys))
+        def add(gradients, keys):
+            dq, dkv = gradients
             more = pieces.backward(q, *keys[:2], query_ids, keys[2], y, log, gradient)
-            dq, *dkv = jax.tree.map(jnp.add, (dq, *dkv), more)
-            return (dq, tuple(dkv), onward), None
+            dq, *dkv = jax.tree.map(jnp.add, (dq, *_pass_on(dkv)), more)
+            return dq, tuple(dkv)
 
         dq, dk, dv = (0 * x.astype(jnp.float32) for x in (q, k, v))
-        dq, dkv, _ = _around(step, (dq, (dk, dv), (k, v, key_ids)))
+        dq, dkv = _around(add, (dq, (dk, dv)), (k, v, key_ids))
         dk, dv = _pass_on(dkv)
         return dq.astype(q.dtype), dk.astype(k.dtype), dv.astype(v.dtype), None, None
 
@@ -81,9 +76,16 @@ def gather_keys(local):
     return attend
 
 
-def _around(step, carry):
-    """The carry after as many steps as the ring has devices."""
-    return jax.lax.scan(step, carry, length=jax.lax.axis_size(AXIS))[0]
+def _around(add, sums, keys):
+    """What `add(sums, keys)` makes of the keys of every device of the ring, one after the other."""
+
+    def step(carry, _):
+        sums, keys = carry
+        onward = _pass_on(keys)
+        return (add(sums, keys), onward), None
+
+    (sums, keys), _ = jax.lax.scan(step, (sums, keys), length=jax.lax.axis_size(AXIS) - 1)
+    return add(sums, keys)
 
 
 def _pass_on(tree):

@@ -1,7 +1,8 @@
 """Step time from a roofline: each kernel takes the longer of its arithmetic and its memory traffic.
 
-Kernels run one after the other. Collectives over data and fsdp run beside them, as XLA schedules
-them asynchronously; those over the other axes are waited for.
+Kernels run one after the other. Copies that XLA starts ahead, such as those of a TPU from HBM to
+its own memory, and collectives over data and fsdp run beside them; collectives over the other axes
+are waited for.
 """
 
 from typing import NamedTuple
@@ -21,24 +22,29 @@ class Times(NamedTuple):
     products: float  # kernels with matrix products
     attention: float
     memory: float  # all other kernels: they only move bytes
+    hbm: float  # all that is read and written, also by copies beside the kernels
     beside: float  # collectives that run beside the kernels
     waited: float  # collectives that are waited for
 
     @property
     def step(self) -> float:
-        return max(self.products + self.attention + self.memory, self.beside) + self.waited
+        kernels = self.products + self.attention + self.memory
+        return max(kernels, self.hbm, self.beside) + self.waited
 
 
 def predict(work: Work, chip: Chip, mesh: Mesh) -> Times:
     """The seconds that a device of `mesh` needs for `work`; `chip` says how fast it is."""
     totals = dict.fromkeys(("products", "attention", "memory"), 0.0)
     for kernel in work.kernels:
+        if kernel.beside:
+            continue
         kind = "attention" if kernel.attention else "products" if kernel.flops else "memory"
         totals[kind] += kernel.times * kernel_seconds(kernel, chip)
     waits = {True: 0.0, False: 0.0}
     for exchange in work.collectives:
         waits[set(exchange.axes) <= set(BESIDE)] += exchange_seconds(exchange, chip, mesh)
-    return Times(**totals, beside=waits[True], waited=waits[False])
+    hbm = work.bytes / (chip.bandwidth * chip.streaming)
+    return Times(**totals, hbm=hbm, beside=waits[True], waited=waits[False])
 
 
 def kernel_seconds(kernel: Kernel, chip: Chip) -> float:

@@ -18,6 +18,7 @@ FREE = {  # moves no bytes itself
     *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"),
     *("partition-id", "replica-id", "opt-barrier", "async-done", "async-update", "copy-done"),
 }
+BESIDE = ("copy-start", "slice-start")
 # Products of a kernel of attention, by what stands in its label; of any other two, forward. The
 # splash kernel has its backward pass in two, which both make the weights and their slopes.
 BACKWARD = {"_dkv_": 4, "_dq_": 3, "Backward": 5, "_bwd": 5}
@@ -53,6 +54,7 @@ class Kernel(NamedTuple):
     bytes: float
     exact: bool  # products of full float32 precision
     attention: str  # "forward" or "backward" if it is a kernel of attention
+    beside: bool  # a copy that runs while others do
     times: float
 
 
@@ -106,11 +108,14 @@ def kernel(x: Instruction, computation: Computation, fused: Computation, pairs: 
     if is_attention(x):
         products = next((n for word, n in BACKWARD.items() if word in label(x)), 2)
         kind = "forward" if products == 2 else "backward"
-        return Kernel(attention_flops(x, computation, products, pairs), moved, False, kind, 0.0)
+        flops = attention_flops(x, computation, products, pairs)
+        return Kernel(flops, moved, False, kind, False, 0.0)
     places = [(x, computation), *((y, fused) for y in fused.values())]
-    counted = [(product_flops(y, place), "highest" in y.attributes) for y, place in places]
-    flops = sum(flops for flops, _ in counted)
-    return Kernel(flops, moved, flops > 0 and max(counted)[1], "", 0.0)
+    counted = [(product_flops(y, place), y, place) for y, place in places]
+    flops, largest, place = max(counted, key=lambda found: found[0])
+    exact = flops > 0 and _is_exact(largest, place)
+    total = sum(flops for flops, *_ in counted)
+    return Kernel(total, moved, exact, "", x.opcode in BESIDE, 0.0)
 
 
 def product_flops(x: Instruction, computation: Computation) -> float:
@@ -123,6 +128,11 @@ def product_flops(x: Instruction, computation: Computation) -> float:
         factor = _operand(x, computation, 0)
         return 2 * math.prod(x.outputs[0].dims) * math.prod(factor.dims[d] for d in dims)
     return 0.0
+
+
+def _is_exact(x: Instruction, computation: Computation) -> bool:
+    """Whether a product is of full float32 precision: one of 16 bits may ask for it in vain."""
+    return "highest" in x.attributes and _operand(x, computation, 0).dtype == "f32"
 
 
 def attention_flops(x: Instruction, computation: Computation, products: int, pairs: float) -> float:
@@ -167,6 +177,8 @@ def traffic(x: Instruction, computation: Computation, fused: Computation) -> flo
     if x.opcode == "dynamic-update-slice":
         return 2 * _hbm(_operand(x, computation, 1))
     operands = [_output(computation, name) for name in x.operands]
+    if x.opcode == "slice-start":  # gives what it slices and the slice
+        return _hbm(x.outputs[1]) + (0.0 if operands[0].fast else x.outputs[1].bytes)
     if not fused:
         written = x.outputs[:1] if x.opcode.endswith("-start") else x.outputs
         return sum(map(_hbm, operands)) + sum(map(_hbm, written))
