@@ -92,6 +92,7 @@ def pretrain_dit(config: ConfigDict, size: str) -> ConfigDict:
         generate=0.7, animate=0.1, extend=0.05, prepend=0.05, connect=0.05, inpaint=0.05
     )
     config.flow.shift_tokens = 1024
+    config.compute.remat = "attention"  # the smallest that does not attend twice
     config.optim.update(learning_rate=2e-4, warmup_steps=2000, weight_decay=0.0, ema_decay=0.9999)
     config.sample.update(
         size="256x144",

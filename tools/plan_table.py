@@ -24,14 +24,25 @@ class Line(NamedTuple):
     flags: tuple[str, ...] = ()
 
 
+PRODUCTS = "--config.compute.remat=products"
+MILLION = (  # rows of a million tokens, each on 64 chips
+    "--config.data.row_tokens=1048576",
+    "--config.data.text_tokens=8192",
+    "--config.data.batch_rows=1",
+    "--config.data.rows_per_window=16",
+    "--config.mesh.fsdp=1",
+    "--config.mesh.ring=8",
+    "--config.mesh.context=8",
+)
 LINES = {
-    "xl_v5p": Line("dit_xl", "v5p:8x8x8"),
+    "xl_v5p": Line("dit_xl", "v5p:8x8x8", (PRODUCTS,)),
     "xl_v6e": Line("dit_xl", "v6e:16x16"),
     "xl_v5e": Line("dit_xl", "v5e:16x16"),
     "xl_v5e_slices": Line("dit_xl", "v5e:16x16*2"),
-    "xl_h100": Line("dit_xl", "h100:64x8"),
+    "xl_h100": Line("dit_xl", "h100:64x8", (PRODUCTS, "--config.compute.unroll=28")),
     "14b_v5p": Line("dit_14b", "v5p:8x8x16"),
     "14b_h100": Line("dit_14b", "h100:64x8"),
+    "million_v5p": Line("dit_xl", "v5p:4x4x4", MILLION),
     "autoencoder_b_v5p": Line("autoencoder_b", "v5p:2x2x2"),
     "autoencoder_b_h100": Line("autoencoder_b", "h100:8x8"),
 }

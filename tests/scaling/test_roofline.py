@@ -19,6 +19,7 @@ CHIP = Chip(
     link=2.0,
     network=0.25,
     wire=1.0,
+    clock=20.0,
 )
 
 
@@ -31,8 +32,9 @@ def torus(*, slices=1):
     return SimpleNamespace(axis_names=names, devices=devices, shape=dict(zip(names, devices.shape)))
 
 
-def kernel(flops=0.0, moved=0.0, exact=False, attention="", beside=False, times=1.0):
-    return Kernel(flops, moved, exact, attention, beside, times)
+def kernel(flops=0.0, moved=0.0, times=1.0, **others):
+    fields = {"exact": False, "attention": "", "beside": False, "cycles": 0.0} | others
+    return Kernel(flops, moved, times=times, **fields)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +45,7 @@ def kernel(flops=0.0, moved=0.0, exact=False, attention="", beside=False, times=
         (kernel(flops=100, exact=True), 10.0),
         (kernel(flops=100, attention="backward"), 5.0),
         (kernel(moved=5), 1.0),
+        (kernel(flops=100, moved=5, cycles=60), 3.0),
     ],
 )
 def test_a_kernel_takes_the_longer_of_arithmetic_and_traffic(launch, seconds):

@@ -6,7 +6,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from videodit.config import MeshConfig
 from videodit.scaling.hlo import parse
-from videodit.scaling.work import device_groups, mesh_axes, work
+from videodit.scaling.work import device_groups, mesh_axes, traffic, work
 from videodit.sharding import make_mesh
 
 
@@ -58,6 +58,47 @@ def test_a_copy_to_the_chips_own_memory_reads_what_it_takes_and_runs_beside():
     found = work(parse(TPU_COPIES), make_mesh(MeshConfig(data=1), jax.devices()[:1]))
     assert sorted(kernel.bytes for kernel in found.kernels) == [2 * 256, 2 * 1024]
     assert all(kernel.beside for kernel in found.kernels)
+
+
+TPU_FUSIONS = """HloModule m
+
+%inner (i: bf16[28,64], j: s32[]) -> bf16[1,64] {
+  %i = bf16[28,64]{1,0} parameter(0)
+  %j = s32[] parameter(1)
+  %zero = s32[] constant(0)
+  ROOT %slice = bf16[1,64]{1,0} dynamic-slice(%i, %j, %zero), dynamic_slice_sizes={1,64}
+}
+
+%outer (a: bf16[28,64], b: s32[], c: bf16[4]) -> (bf16[1,64], bf16[4], bf16[8]) {
+  %a = bf16[28,64]{1,0} parameter(0)
+  %b = s32[] parameter(1)
+  %c = bf16[4]{0} parameter(2)
+  %one = bf16[1,64]{1,0} fusion(%a, %b), kind=kLoop, calls=%inner
+  %y = bf16[1,64]{1,0} negate(%one)
+  %g = bf16[8]{0} all-gather(%c), replica_groups={{0,1}}, frontend_attributes={chain_id="3"}
+  ROOT %t = (bf16[1,64]{1,0}, bf16[4]{0}, bf16[8]{0}) tuple(%y, %c, %g)
+}
+
+ENTRY %main (x: bf16[28,64], n: s32[], p: bf16[4]) -> bf16[4] {
+  %x = bf16[28,64]{1,0} parameter(0)
+  %n = s32[] parameter(1)
+  %p = bf16[4]{0} parameter(2)
+  %f = (bf16[1,64]{1,0}, bf16[4]{0}, bf16[8]{0}) fusion(%x, %n, %p), kind=kOutput, calls=%outer
+  %e = (bf16[1,64]{1,0}, bf16[4]{0}, bf16[8]{0}) fusion(%x, %n, %p), kind=kOutput, calls=%outer
+}
+"""
+
+
+def test_a_fusion_inside_of_one_reads_a_slice_and_what_passes_through_moves_nothing():
+    program = parse(TPU_FUSIONS)
+    main = program.computations["main"]
+    moved = traffic(main["f"], main, program.fused(main["f"]))
+    assert moved == 2 * 64 + 4 + 2 * 64 + 2 * 8  # a slice, its place, what is made, what arrives
+
+
+def test_a_collective_that_goes_on_in_several_fusions_counts_once():
+    found = work(parse(TPU_FUSIONS), make_mesh(MeshConfig(data=2), jax.devices()[:2]))
+    assert [x.times for x in found.collectives] == [1]
 
 
 @pytest.mark.parametrize("dtype, exact", [("f32", True), ("bf16", False)])

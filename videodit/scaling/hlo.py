@@ -104,10 +104,29 @@ class Program(NamedTuple):
         return max(constants or masks, default=1)
 
     def fused(self, instruction: Instruction) -> Computation:
-        """The computation that a fusion runs, empty for anything else."""
+        """What a fusion runs, with the fusions inside of it unfolded; empty for anything else."""
         if instruction.opcode != "fusion":
             return {}
-        return self.computations[_called(instruction)[0]]
+        found = {}
+        for x in self.computations[_called(instruction)[0]].values():
+            found |= _unfolded(x, self.fused(x)) or {x.name: x}
+        return found
+
+
+def _unfolded(fusion: Instruction, fused: Computation) -> Computation:
+    """The instructions of a fusion in its place: what it gives keeps its name, and the parameters
+    are its operands.
+    """
+    names = {x.name: fusion.name if x.root else f"{fusion.name}/{x.name}" for x in fused.values()}
+    found = {}
+    for x in fused.values():
+        operands = tuple(names[name] for name in x.operands)
+        if x.opcode == "parameter":
+            operands = (fusion.operands[int(x.arguments)],)
+            x = x._replace(opcode="bitcast")
+        root = x.root and fusion.root
+        found[names[x.name]] = x._replace(name=names[x.name], operands=operands, root=root)
+    return found
 
 
 def is_attention(x: Instruction) -> bool:

@@ -1,5 +1,7 @@
 """Step time from a roofline: each kernel takes the longer of its arithmetic and its memory traffic.
 
+Or longer, if the compiler says so: that of TPUs writes into the program how many cycles it thinks
+that a kernel takes, which for work on vectors and changes of layout is more.
 Kernels run one after the other. Copies that XLA starts ahead, such as those of a TPU from HBM to
 its own memory, and collectives over data and fsdp run beside them; collectives over the other axes
 are waited for.
@@ -54,7 +56,8 @@ def kernel_seconds(kernel: Kernel, chip: Chip) -> float:
     else:
         share = chip.exact if kernel.exact else chip.products
     arithmetic = kernel.flops / (chip.peak * share)
-    return max(arithmetic, kernel.bytes / (chip.bandwidth * chip.streaming)) + chip.launch
+    counted = kernel.cycles / chip.clock if chip.clock else 0.0
+    return max(arithmetic, kernel.bytes / (chip.bandwidth * chip.streaming), counted) + chip.launch
 
 
 def exchange_seconds(exchange: Collective, chip: Chip, mesh: Mesh) -> float:

@@ -32,6 +32,8 @@ NAMED = re.compile(
     r"(?:, device_ids=\(\[([\d,]+)\](?:T\(([\d,]+)\))?\))? \{([^}]*)\}"
 )
 AXIS = re.compile(r"'(\w+)'(?::\((\d+)\)(\d+))?")
+CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
+CHAIN = re.compile(r'chain_id="(\d+)"')
 WINDOW = re.compile(r"window=\{([^}]*)\}")
 
 
@@ -55,6 +57,7 @@ class Kernel(NamedTuple):
     exact: bool  # products of full float32 precision
     attention: str  # "forward" or "backward" if it is a kernel of attention
     beside: bool  # a copy that runs while others do
+    cycles: float  # of the chip's clock that XLA's own model says it takes; 0 if it does not say
     times: float
 
 
@@ -87,9 +90,9 @@ class Work(NamedTuple):
 
 def work(program: Program, mesh: Mesh, seen: Seen = EVERYTHING) -> Work:
     """The work of a compiled program."""
-    kernels, collectives = Counter(), Counter()
+    kernels, collectives, chains = Counter(), Counter(), set()
     for x, computation, times in program.instructions(seen.blocks):
-        found = list(_exchanges(x, computation, program.fused(x), mesh))
+        found = list(_exchanges(x, computation, program.fused(x), mesh, chains))
         for exchange in found:
             collectives[exchange] += times
         if x.opcode not in FREE and not x.opcode.endswith("-done"):
@@ -109,13 +112,15 @@ def kernel(x: Instruction, computation: Computation, fused: Computation, pairs: 
         products = next((n for word, n in BACKWARD.items() if word in label(x)), 2)
         kind = "forward" if products == 2 else "backward"
         flops = attention_flops(x, computation, products, pairs)
-        return Kernel(flops, moved, False, kind, False, 0.0)
+        return Kernel(flops, moved, False, kind, False, 0.0, 0.0)
     places = [(x, computation), *((y, fused) for y in fused.values())]
     counted = [(product_flops(y, place), y, place) for y, place in places]
     flops, largest, place = max(counted, key=lambda found: found[0])
     exact = flops > 0 and _is_exact(largest, place)
     total = sum(flops for flops, *_ in counted)
-    return Kernel(total, moved, exact, "", x.opcode in BESIDE, 0.0)
+    cycles = CYCLES.search(x.attributes)
+    cycles = float(cycles[1]) if cycles else 0.0
+    return Kernel(total, moved, exact, "", x.opcode in BESIDE, cycles, 0.0)
 
 
 def product_flops(x: Instruction, computation: Computation) -> float:
@@ -243,11 +248,21 @@ def _numbers(text: str | None) -> list[int]:
     return [int(number) for number in text.split(",")] if text else []
 
 
-def _exchanges(x: Instruction, computation: Computation, fused: Computation, mesh: Mesh):
-    """The collectives that an instruction is or contains."""
+def _exchanges(
+    x: Instruction, computation: Computation, fused: Computation, mesh: Mesh, chains: set[str]
+):
+    """The collectives that an instruction is or contains.
+
+    A TPU lets one go on in several fusions, a chain: it counts in the first. chains: those that
+    have been seen, to which new ones are added.
+    """
     sliced = any(y.opcode == "dynamic-slice" for y in fused.values())
     for y, place in [(x, computation), *((y, fused) for y in fused.values())]:
         if found := collective(y, place, mesh):
+            chain = CHAIN.search(y.attributes)
+            if chain and chain[1] in chains:
+                continue
+            chains |= {chain[1]} if chain else set()
             # How TPUs scatter: an all-reduce fused with the slice that is kept.
             scatters = found.kind == "all-reduce" and y is not x and sliced
             yield found._replace(kind="reduce-scatter") if scatters else found
@@ -273,7 +288,7 @@ def _roots(fused: Computation) -> list[Instruction]:
 def _written(root: Instruction, out: Array, fused: Computation) -> float:
     while root.opcode == "bitcast":
         root = fused[root.operands[0]]
-    if out.fast:
+    if out.fast or root.opcode == "parameter":  # what only passes through is not written
         return 0.0
     if root.opcode == "dynamic-update-slice":
         return _operand(root, fused, 1).bytes
@@ -289,6 +304,8 @@ def _read(y: Instruction, fused: Computation) -> float:
             total += _read(z, fused)
         elif z.opcode in ("dynamic-slice", "slice", "gather"):
             total += z.outputs[0].bytes
+        elif z.opcode == "tuple" or z.opcode in COLLECTIVES:
+            continue  # passes through
         elif z.opcode != "dynamic-update-slice" or z.operands[0] != y.name:
             return y.outputs[0].bytes
     return min(total, y.outputs[0].bytes)
