@@ -45,6 +45,7 @@ LINES = {
     "million_v5p": Line("dit_xl", "v5p:4x4x4", MILLION),
     "autoencoder_b_v5p": Line("autoencoder_b", "v5p:2x2x2"),
     "autoencoder_b_h100": Line("autoencoder_b", "h100:8x8"),
+    "autoencoder_gpu": Line("autoencoder_gpu", "h100:1x1", ("--config.text.workdir=synthetic",)),
 }
 TEXT = """# Pods, before they are paid for
 

@@ -1,11 +1,12 @@
 """What the train step of a config needs on a topology: memory, FLOPs, time, exchanges."""
 
+import contextlib
+import importlib.metadata
 import time
 from collections import Counter
 from typing import NamedTuple
 
 import jax
-import jaxlib
 from clu import parameter_overview
 
 from videodit.config import Config
@@ -23,6 +24,10 @@ from videodit.train import make_task
 
 OPTIONS = {  # what the program is made of does not change: machine code that nobody runs
     "cpu": {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True},
+}
+COMPILERS = {  # packages beside jaxlib, by platform
+    "tpu": ("libtpu",),
+    "cuda": ("jax-cuda12-plugin", "nvidia-cuda-nvcc-cu12", "nvidia-cudnn-cu12"),
 }
 
 
@@ -84,7 +89,7 @@ class Forecast(NamedTuple):
             **self._speeds(),
             "collectives": [x._asdict() for x in by_axes(self.work)] if self.work else [],
             "compile_seconds": self.compile_seconds,
-            "versions": {"jax": jax.__version__, "jaxlib": jaxlib.__version__},
+            "versions": versions(self.chip.platform),
         }
 
     def _speeds(self) -> dict:
@@ -134,6 +139,15 @@ def forecast(
         work=done,
         compile_seconds=seconds,
     )
+
+
+def versions(platform: str) -> dict[str, str]:
+    """Of the packages that a program for this platform is compiled by, those that are installed."""
+    found = {}
+    for name in (*("jax", "jaxlib"), *COMPILERS.get(platform, ())):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def by_axes(work: Work) -> list[Collective]:
