@@ -1,9 +1,11 @@
 import json
 
+import jax
 import numpy as np
 import pytest
 from packs import tiny_config
 
+from videodit.checkpoint import restore_ema
 from videodit.config import ConfigError
 from videodit.data.video import probe, read_frames
 from videodit.generate import generate, read_requests
@@ -29,6 +31,19 @@ def test_clips_of_several_shapes_are_written(workdir, tmp_path):
     first = read_frames(tmp_path / "a.mp4")
     generate(workdir, {tmp_path / "a.mp4": requests[tmp_path / "a.mp4"]}, steps=2)
     assert np.abs(read_frames(tmp_path / "a.mp4").astype(int) - first).max() <= 2
+
+
+def test_all_devices_share_out_the_weights(workdir, tmp_path, monkeypatch):
+    restored = []
+
+    def restore(*arguments):
+        restored.append(restore_ema(*arguments))
+        return restored[0]
+
+    monkeypatch.setattr("videodit.generate.restore_ema", restore)
+    generate(workdir, {tmp_path / "a.mp4": Request("a red square", 16, 16, 1)}, steps=1)
+    largest = max(jax.tree.leaves(restored[0]), key=lambda x: x.size)
+    assert largest.addressable_shards[0].data.size == largest.size / 8
 
 
 def test_what_is_not_a_diffusion_run_is_named(tmp_path):

@@ -8,6 +8,7 @@ import optax
 import pytest
 from packs import clip, distance, pack, perturb, tiny_config
 
+from configs import dit_b, dit_s
 from videodit.config import from_config_dict
 from videodit.data.sources import open_tokenizer
 from videodit.optim import make_optimizer
@@ -119,15 +120,17 @@ def test_evaluation_averages_over_clips_with_standard_error():
     assert values["number_stderr"] == pytest.approx(numbers.std() / 2, rel=1e-5)
 
 
-def test_fsdp_shares_out_the_whole_state(mesh):
-    """Parameters, optimizer state and average: of n devices each holds 1/n, within 2 %."""
-    from configs import dit_b
-
-    config = dit_b.get_config()
+def init_of(config):
+    """The init of a DiT's whole state."""
     config.data.text_tokens = 4096  # which the plan chooses, from captions
     cfg = from_config_dict(config)
     task = DiffusionTask(cfg, open_tokenizer("synthetic"))
-    init = make_init(task, make_optimizer(cfg.optim, optax.constant_schedule(1.0)))
+    return make_init(task, make_optimizer(cfg.optim, optax.constant_schedule(1.0)))
+
+
+def test_fsdp_shares_out_the_whole_state(mesh):
+    """Parameters, optimizer state and average: of n devices each holds 1/n, within 2 %."""
+    init = init_of(dit_b.get_config())
 
     def bytes_of_a_device(ways):
         with mesh(fsdp=ways):
@@ -136,3 +139,12 @@ def test_fsdp_shares_out_the_whole_state(mesh):
     whole = bytes_of_a_device(1)
     for ways in (2, 4, 8):
         assert bytes_of_a_device(ways) < 1.02 * whole / ways
+
+
+def test_nothing_is_ever_whole_on_one_device_while_a_state_is_made(mesh):
+    init = init_of(dit_s.get_config())
+    with mesh(fsdp=8):
+        shapes = jax.eval_shape(init, jax.random.key(0), {})
+        used = jax.jit(init).lower(jax.random.key(0), {}).compile().memory_analysis()
+    largest = max(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes["params"]))
+    assert used.temp_size_in_bytes < largest / 2

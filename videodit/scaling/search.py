@@ -92,8 +92,14 @@ def variants(base: Forecast) -> Iterator[Changes]:
                     "mesh.context": context,
                     "compute.remat": remat,
                     "data.batch_rows": rows,
-                    "data.rows_per_window": rows * 4,
-                }
+                } | _windows(cfg, rows)
+
+
+def _windows(cfg: Config, rows: int) -> Changes:
+    """What makes windows of whole batches of so many rows: nothing, where they are already."""
+    if cfg.data.rows_per_window % rows == 0:
+        return {}
+    return {"data.rows_per_window": math.lcm(cfg.data.rows_per_window, rows)}
 
 
 def estimate(base: Forecast, changes: Changes, kept: dict[str, float]) -> Estimate:
