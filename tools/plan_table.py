@@ -1,8 +1,9 @@
 """python -m tools.plan_table --work=runs/pods
 
-Compiles the train steps of the pods in LINES ahead of time, one after the other, and writes
-docs/pods.md. Needs libtpu and the CUDA plugin, no accelerator. Each line leaves a file in --work,
-and is not compiled again while that is there; --only=NAME does one line. Takes an hour or more.
+Compiles the train steps of the pods in LINES ahead of time, one after the other, and writes the
+table of docs/pods.md. Needs libtpu and the CUDA plugin, no accelerator. Each line leaves a file in
+--work, and is not compiled again while that is there; --only=NAME does one line. Takes half an hour
+or more.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from typing import NamedTuple
 
 DOC = Path(__file__).parents[1] / "docs" / "pods.md"
 GIB = 2**30
+BEGIN, END = "<!-- pods -->", "<!-- end of pods -->"  # between them stands the table
 
 
 class Line(NamedTuple):
@@ -47,40 +49,6 @@ LINES = {
     "autoencoder_b_h100": Line("autoencoder_b", "h100:8x8"),
     "autoencoder_gpu": Line("autoencoder_gpu", "h100:1x1", ("--config.text.workdir=synthetic",)),
 }
-TEXT = """# Pods, before they are paid for
-
-`python -m videodit.plan` compiles the very train step of a config for accelerators that are not
-there, and says what a chip needs, what is exchanged over which axis, how long a step should take,
-and, where it does not fit, which change of the config makes it fit. This page is made by
-`python -m tools.plan_table`.
-
-{table}
-
-Bytes are of one chip: parameters, AdamW's state, averaged weights, and the temporaries
-(activations, gradients, work space) of the compiled program. FLOPs are useful ones: of real tokens
-and of pairs of the same clip, nothing counted twice; MFU is of the data sheet's bfloat16 peak. "in
-clips of" says how many tokens the clips have that the rows are taken to be full of (the means of
-the last rows of `data.sampling`; `--clip_tokens` changes it).
-
-## How the time is predicted
-
-Every kernel of the compiled program takes the longer of its arithmetic and its memory traffic, one
-kernel after the other (`videodit/scaling/roofline.py`); a loop's body counts as often as it runs.
-Collectives over `data` and `fsdp` are taken to run beside the kernels, those over other axes to be
-waited for. What a chip reaches of its data sheet stands in `videodit/scaling/chips.py`: measured
-for products and attention on the H100, **assumed** for TPUs, memory and links.
-
-Two steps of a bare DiT-XL block stack that were measured on an H100 (another version of jax, and a
-simpler program than this project's), predicted from their programs compiled ahead of time, without
-any fitting to them:
-
-| program | measured | predicted | of it products, attention, memory |
-|---|---|---|---|
-| scan over layers, `dots`, 8 x 4096 tokens | 302-308 ms | 292 ms | 125, 26, 141 ms |
-| unrolled, nothing recomputed, 4 x 4096 tokens | 132 ms | 117 ms | 56, 10, 52 ms |
-
-`python -m tools.check_planner` compares memory and time with what this machine's CPU does.
-"""
 
 
 def main():
@@ -96,7 +64,9 @@ def main():
             compile_line(LINES[name], file)
     made = {name: args.work / f"{name}.json" for name in LINES}
     found = {name: json.loads(x.read_text()) for name, x in made.items() if x.is_file()}
-    DOC.write_text(TEXT.format(table=table(found)))
+    before, rest = DOC.read_text().split(BEGIN)
+    after = rest.split(END)[1]
+    DOC.write_text(f"{before}{BEGIN}\n{table(found)}\n{END}{after}")
     print(f"{DOC}: {len(found)} of {len(LINES)} lines")
 
 
@@ -126,7 +96,7 @@ def _row(line: Line, x: dict, names: tuple[str, ...]) -> list[str]:
     whole = f"{x['bytes_total'] / GIB:.1f} of {x['bytes_of_chip'] / GIB:.1f}"
     known = "seconds" in x
     return [
-        " ".join((f"`{line.config}`", *line.flags)),
+        " ".join((f"`{line.config}`", *(flag.removeprefix("--config.") for flag in line.flags))),
         line.topology,
         mesh,
         f"{x['batch_rows']} x {x['row_tokens']}",

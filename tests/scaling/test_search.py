@@ -64,6 +64,20 @@ def test_more_fsdp_shares_the_state():
     assert two.bytes - eight.bytes == pytest.approx((8 + 2) * GIB * 3 / 4)
 
 
+def test_what_is_kept_is_written_and_read_and_the_update_is_once_a_step():
+    found, same = base(), {"mesh__fsdp": 8, "mesh__context": 1}
+
+    def seconds(remat, rows, kept):
+        changes = of(found, compute__remat=remat, data__batch_rows=rows, **same)
+        return rows * found.cfg.data.row_tokens / estimate(found, changes, kept).speed / 8
+
+    more = KEPT | {"products": KEPT["products"] + GIB}
+    speed = CHIPS["h100"].bandwidth * CHIPS["h100"].streaming
+    added = seconds("products", 16, more) - seconds("products", 16, KEPT)
+    assert added == pytest.approx(2 * 2 * GIB / speed)  # of two rows
+    assert seconds("block", 32, KEPT) < 2 * seconds("block", 16, KEPT)
+
+
 def test_the_best_of_those_that_fit_are_compiled_and_ranked(monkeypatch):
     monkeypatch.setattr("videodit.scaling.search.kept_bytes", lambda cfg, t, name: KEPT[name])
     compiled = []

@@ -119,8 +119,12 @@ def estimate(base: Forecast, changes: Changes, kept: dict[str, float]) -> Estima
     total = state + gradients / shared + new_rows * kept[remat] + work + memory.frozen
 
     again = lambda remat: 3 + np.mean(RECOMPUTED[remat])  # passes, forward and backward
-    kernels = sum(base.times[:3]) * new_rows / old_rows
-    kernels *= again(remat) / again(base.cfg.compute.remat)
+    # The update goes through the state once a step; what is kept is written and read.
+    twice = 2 / (base.chip.bandwidth * base.chip.streaming)
+    old_kept = old_rows * kept[base.cfg.compute.remat]
+    kernels = max(sum(base.times[:3]) - twice * (state * shared + old_kept), 0.0)
+    kernels *= new_rows / old_rows * again(remat) / again(base.cfg.compute.remat)
+    kernels += twice * (state + new_rows * kept[remat])
     mesh = _mesh(base, new)
     beside, waited = (
         sum(exchange_seconds(x, base.chip, mesh) for x in found)
