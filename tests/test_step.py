@@ -141,7 +141,7 @@ def test_fsdp_shares_out_the_whole_state(mesh):
         assert bytes_of_a_device(ways) < 1.02 * whole / ways
 
 
-def test_nothing_is_ever_whole_on_one_device_while_a_state_is_made(mesh):
+def test_the_largest_array_is_never_whole_on_one_device_while_a_state_is_made(mesh):
     init = init_of(dit_s.get_config())
     with mesh(fsdp=8):
         shapes = jax.eval_shape(init, jax.random.key(0), {})

@@ -35,6 +35,7 @@ MILLION = (  # rows of a million tokens, each on 64 chips
     "--config.mesh.fsdp=1",
     "--config.mesh.ring=8",
     "--config.mesh.context=8",
+    "--clip_tokens=65536",
 )
 LINES = {
     "xl_v5p": Line("dit_xl", "v5p:8x8x8", (PRODUCTS,)),
@@ -64,10 +65,17 @@ def main():
             compile_line(LINES[name], file)
     made = {name: args.work / f"{name}.json" for name in LINES}
     found = {name: json.loads(x.read_text()) for name, x in made.items() if x.is_file()}
-    before, rest = DOC.read_text().split(BEGIN)
-    after = rest.split(END)[1]
-    DOC.write_text(f"{before}{BEGIN}\n{table(found)}\n{END}{after}")
+    DOC.write_text(replaced(DOC.read_text(), table(found)))
     print(f"{DOC}: {len(found)} of {len(LINES)} lines")
+
+
+def replaced(text: str, table: str) -> str:
+    """A text with another table between BEGIN and END. Raises ValueError if it lacks these."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"{DOC}: expected a line {BEGIN}, and after it {END}")
+    return f"{before}{begin}\n{table}\n{end}{after}"
 
 
 def compile_line(line: Line, file: Path) -> None:

@@ -131,7 +131,9 @@ def join_processes(cfg: MeshConfig) -> None:
 
 
 def target_device():
-    """A device of the current mesh, or the default one without: what a program is made for."""
+    """What a program is made for, by `platform` and `device_kind`: the mesh's devices, or the
+    default one without a mesh.
+    """
     return jax.sharding.get_abstract_mesh().abstract_device or jax.devices()[0]
 
 

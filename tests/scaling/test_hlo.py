@@ -55,19 +55,18 @@ def test_types_are_read_with_their_memory_space():
 
 
 @pytest.mark.parametrize("seen", [1.0, 0.25])
-def test_nested_loops_and_skipped_blocks_of_a_real_program(seen):
-    def step(x):
-        def outer(x, _):
-            def inner(x, i):
-                work = lambda x: jnp.sort(x @ x)  # neither is fused away
-                return jax.lax.cond(x[0, 0] > i, work, lambda x: x, x), None
+def test_a_loop_whose_bounds_are_data_goes_through_what_is_seen_of_its_mask(seen):
+    def step(x, mask, first, end):
+        def block(i, x):
+            work = lambda x: jnp.sort(x @ x)  # neither is fused away
+            return jax.lax.cond(mask[i], work, lambda x: x, x)
 
-            return jax.lax.scan(inner, x, jnp.arange(5.0))[0], None
-
+        outer = lambda x, _: (jax.lax.fori_loop(first, end, block, x), None)
         return jax.lax.scan(outer, x, None, length=3)[0]
 
-    text = jax.jit(step).lower(jnp.zeros((64, 64))).compile().as_text()
-    assert how_often(parse(text), "sort", seen) == 15 * seen
+    arguments = jnp.zeros((64, 64)), jnp.zeros(8, bool), 0, 8
+    text = jax.jit(step).lower(*arguments).compile().as_text()
+    assert how_often(parse(text), "sort", seen) == 3 * 8 * seen
 
 
 def test_a_kernel_of_attention_is_preferred_to_what_stands_in_for_it():

@@ -14,11 +14,11 @@ from videodit.scaling.search import estimate, kept_bytes, search, variants
 from videodit.sharding import make_mesh
 
 GIB = 2**30
+ROWS = {"data__batch_rows": 16, "data__rows_per_window": 16}
 
 
 def base(temporaries=20 * GIB):
-    rows = {"data__batch_rows": 16, "data__rows_per_window": 16}
-    cfg = tiny_config(**rows, mesh__data=4, mesh__fsdp=2, compute__remat="block")
+    cfg = tiny_config(**ROWS, mesh__data=4, mesh__fsdp=2, compute__remat="block")
     devices = jax.devices()
     return SimpleNamespace(
         cfg=cfg,
@@ -76,6 +76,27 @@ def test_what_is_kept_is_written_and_read_and_the_update_is_once_a_step():
     added = seconds("products", 16, more) - seconds("products", 16, KEPT)
     assert added == pytest.approx(2 * 2 * GIB / speed)  # of two rows
     assert seconds("block", 32, KEPT) < 2 * seconds("block", 16, KEPT)
+
+
+def test_micro_batches_keep_as_much_each_as_a_batch_of_their_size():
+    found, same = base(), dict(mesh__fsdp=2, mesh__context=1, data__batch_rows=16)
+    found.cfg = tiny_config(
+        **ROWS, mesh__data=4, mesh__fsdp=2, compute__remat="block", optim__accumulate=2
+    )
+    nothing = dict.fromkeys(KEPT, 0.0)
+    tokens = 16 * found.cfg.data.row_tokens / 8
+    seconds = [
+        tokens / estimate(found, of(found, compute__remat="none", **same), kept).speed
+        for kept in (KEPT | {"block": 0.0}, nothing)
+    ]
+    speed = CHIPS["h100"].bandwidth * CHIPS["h100"].streaming
+    assert seconds[0] - seconds[1] == pytest.approx(2 * 2 * KEPT["none"] / speed)  # of two rows
+
+
+def test_windows_are_of_whole_batches():
+    found = base()
+    assert "data.rows_per_window" not in of(found, data__batch_rows=8)
+    assert of(found, data__batch_rows=32)["data.rows_per_window"] == 32
 
 
 def test_the_best_of_those_that_fit_are_compiled_and_ranked(monkeypatch):

@@ -97,8 +97,18 @@ def test_a_fusion_inside_of_one_reads_a_slice_and_what_passes_through_moves_noth
 
 
 def test_a_collective_that_goes_on_in_several_fusions_counts_once():
-    found = work(parse(TPU_FUSIONS), make_mesh(MeshConfig(data=2), jax.devices()[:2]))
+    mesh = make_mesh(MeshConfig(data=2), jax.devices()[:2])
+    found = work(parse(TPU_FUSIONS), mesh)
     assert [x.times for x in found.collectives] == [1]
+    assert not found.kernels  # neither part is one
+    call = "  %h = bf16[4] call(%x, %n, %p), to_apply=%main\n}"
+    twice = TPU_FUSIONS.replace("ENTRY %main", "%main") + (
+        "\nENTRY %all (x: bf16[28,64], n: s32[], p: bf16[4]) -> bf16[4] {\n"
+        + TPU_FUSIONS.split("-> bf16[4] {\n")[-1].removesuffix("}\n")
+        + call
+    )
+    # Another computation's chain of the same name is another.
+    assert [x.times for x in work(parse(twice), mesh).collectives] == [2]
 
 
 @pytest.mark.parametrize("dtype, exact", [("f32", True), ("bf16", False)])

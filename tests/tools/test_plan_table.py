@@ -1,4 +1,6 @@
-from tools.plan_table import GIB, LINES, table
+import pytest
+
+from tools.plan_table import BEGIN, END, GIB, LINES, replaced, table
 
 
 def figures(**changes):
@@ -26,3 +28,10 @@ def test_a_row_says_what_a_chip_needs_and_is_empty_where_nothing_is_known():
     assert "250 ms | 40% | 840 | 12,345 | 61 s" in one
     assert "| no |  |  | 840 |" in other and head.count("|") == one.count("|") == other.count("|")
     assert 'Compiled with "jax": "0.10.2".' in text
+
+
+def test_the_table_is_replaced_and_the_text_around_it_stays():
+    page = f"before\n{BEGIN}\nold\n{END}\nafter\n"
+    assert replaced(page, "| new |") == f"before\n{BEGIN}\n| new |\n{END}\nafter\n"
+    with pytest.raises(ValueError, match="expected a line"):
+        replaced("no table here", "| new |")

@@ -159,7 +159,7 @@ class Modulation(nnx.Module):
         else:
             table = self.table(jax.nn.silu(conditions.slots), "batch", None, None)
             table = table.reshape(*table.shape[:2], 6, -1)
-        # One product each: the gradient of a joint one would be joined of six arrays first.
+        # One lookup each: the gradient of a joint one would be joined of six arrays first.
         return tuple(to_tokens(conditions.slot_one_hot, table[:, :, i]) for i in range(6))
 
 

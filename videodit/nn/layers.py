@@ -1,4 +1,4 @@
-"""Dense layer, normalisations, level embedding, and the one-hot product over slots.
+"""Dense layer, normalisations, level embedding, and values of slots at their tokens and back.
 
 Dimensions: B rows, L tokens of a row, S text tokens, M segments, K noise slots, D width,
 N heads, H head size, F mlp width, P patch values.
@@ -41,11 +41,16 @@ class Dense(nnx.Module):
 
 def layer_norm(x):
     """Normalises the last axis to mean 0 and variance 1, in float32; no parameters."""
-    x = x.astype(jnp.float32)
-    mean, square = x.mean(-1, keepdims=True), jnp.square(x).mean(-1, keepdims=True)
-    inverse = jax.lax.rsqrt(jnp.maximum(square - jnp.square(mean), 0) + 1e-6)
+    wide = x.astype(jnp.float32)
+    mean = wide.mean(-1, keepdims=True)
+    if x.dtype.itemsize < 4:  # in one reduction: what cancels is less than 16 bits round
+        variance = jnp.square(wide).mean(-1, keepdims=True) - jnp.square(mean)
+    else:
+        variance = jnp.square(wide - mean).mean(-1, keepdims=True)
+    inverse = jax.lax.rsqrt(jnp.maximum(variance, 0) + 1e-6)
+    # Without it XLA makes one kernel of all, which looks up no values of slots (`to_tokens`).
     mean, inverse = jax.lax.optimization_barrier((mean, inverse))
-    return (x - mean) * inverse
+    return (wide - mean) * inverse
 
 
 class RMSNorm(nnx.Module):
@@ -74,6 +79,8 @@ def to_tokens(slot_one_hot, values):
     contention costs several times the whole training step on a GPU.
     """
     flat = values.reshape(*values.shape[:2], -1)
+    if spec() is not None:
+        flat = jax.reshard(flat, spec("batch", None, None))
     tokens = _to_tokens(slot_one_hot, flat)
     return tokens.reshape(*tokens.shape[:2], *values.shape[2:])
 
@@ -90,15 +97,14 @@ def _to_tokens(slot_one_hot, flat):
     if target_device().platform == "tpu":
         return _one_hot_product("blk,bkd->bld", slot_one_hot, flat)
     index = jnp.where(slot_one_hot.any(-1), slot_one_hot.argmax(-1), slot_one_hot.shape[-1])
-    specs = spec("batch", None, None), spec("batch", "length")
     if spec() is None:
         return _look_up(flat, index)
-    out = spec("batch", "length", None)
+    specs, out = (spec("batch", None, None), spec("batch", "length")), spec("batch", "length", None)
     return jax.shard_map(_look_up, in_specs=specs, out_specs=out)(flat, index)
 
 
 def _look_up(flat, index):
-    """Slots index B L of flat B K D, and 0 where that is K: B L D."""
+    """The rows of flat B K D that index B L names, 0 where it is K: B L D."""
     return jax.vmap(lambda table, i: table.at[i].get(mode="fill", fill_value=0))(flat, index)
 
 

@@ -3,7 +3,8 @@
 Inside a `shard_map` whose axis "ring" holds the parts in order. In each of n steps a device attends
 to the keys it has at hand while these are on their way to the next device; the last step's keys
 stay. What it gets is merged by the log-sum-exp of the logits. In the backward pass the keys travel
-once more, and their gradients with them.
+once more, and their gradients with them (the first time they are zeros: one send more than needed,
+for a program of half the size).
 """
 
 from collections.abc import Callable

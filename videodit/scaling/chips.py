@@ -3,8 +3,8 @@
 Peaks, memory and links: cloud.google.com/tpu/docs/{v5e,v5p,v6e}, NVIDIA's H100 SXM data sheet.
 Shares of the H100 were measured (bfloat16 products of 8192^3: 802 TFLOP/s; cuDNN's packed
 attention of heads of 128: 515 TFLOP/s forward, 342 backward). Those of TPUs, of HBM and of links
-are ASSUMED: no TPU was there to measure. Clocks of TPUs follow from their peaks: 4 (v5e, v6e) or 8
-(v5p) matrix units of 128 x 128 (v6e: 256 x 256) multiply-adds a cycle.
+are ASSUMED: no TPU was there to measure. So are the clocks by which a TPU's compiler counts cycles:
+peaks divided by 4 (v5e, v6e) or 8 (v5p) units of 128 x 128 (v6e: 256 x 256) multiply-adds a cycle.
 """
 
 from typing import NamedTuple

@@ -27,7 +27,7 @@ OPTIONS = {  # what the program is made of does not change: machine code that no
 }
 COMPILERS = {  # packages beside jaxlib, by platform
     "tpu": ("libtpu",),
-    "cuda": ("jax-cuda12-plugin", "nvidia-cuda-nvcc-cu12", "nvidia-cudnn-cu12"),
+    "cuda": ("jax-cuda12-pjrt", "nvidia-cuda-nvcc-cu12", "nvidia-cudnn-cu12"),
 }
 
 
@@ -144,7 +144,7 @@ def forecast(
 def versions(platform: str) -> dict[str, str]:
     """Of the packages that a program for this platform is compiled by, those that are installed."""
     found = {}
-    for name in (*("jax", "jaxlib"), *COMPILERS.get(platform, ())):
+    for name in ("jax", "jaxlib", *COMPILERS.get(platform, ())):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found

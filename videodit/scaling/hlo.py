@@ -58,39 +58,37 @@ class Program(NamedTuple):
     def instructions(self, seen: float = 1.0) -> Iterator[tuple[Instruction, Computation, float]]:
         """Every instruction that runs, the computation it is of, and how often it runs.
 
-        seen: how often the largest branch of a conditional inside of a loop runs, as these skip
-        blocks of attention; outside of loops it always runs. A fusion runs as one instruction.
+        seen: the share of its turns that a loop makes whose bounds are data: they leave out blocks
+        of attention. The largest branch of a conditional always runs, a fusion is one instruction.
         """
-        yield from self._walk(self.entry, 1.0, seen, False)
+        yield from self._walk(self.entry, 1.0, seen)
 
-    def _walk(self, name: str, times: float, seen: float, looped: bool):
+    def _walk(self, name: str, times: float, seen: float):
         computation = self.computations[name]
         for x in computation.values():
             if x.opcode == "while":
-                trips = self._trips(x)
-                yield from self._walk(_called(x)[0], times * trips, seen, True)
+                yield from self._walk(_called(x)[0], times * self._trips(x, seen), seen)
             elif x.opcode == "conditional":
-                branch, share = self._branch(x, seen if looped else 1.0)
-                yield from self._walk(branch, times * share, seen, looped)
+                yield from self._walk(self._branch(x), times, seen)
             elif x.opcode in ("call", "async-start"):
                 for called in _called(x):
-                    yield from self._walk(called, times, seen, looped)
+                    yield from self._walk(called, times, seen)
             else:
                 yield x, computation, times
 
-    def _branch(self, conditional: Instruction, seen: float) -> tuple[str, float]:
-        """The branch that is taken to run, and how often: a kernel of attention, or the largest."""
+    def _branch(self, conditional: Instruction) -> str:
+        """The branch that is taken to run: one with a kernel of attention, or the largest."""
         branches = _called(conditional)
         for name in branches:
-            if any(is_attention(x) for x, _, _ in self._walk(name, 1.0, 1.0, False)):
-                return name, 1.0
-        return max(branches, key=lambda name: len(self.computations[name])), seen
+            if any(is_attention(x) for x, _, _ in self._walk(name, 1.0, 1.0)):
+                return name
+        return max(branches, key=lambda name: len(self.computations[name]))
 
-    def _trips(self, loop: Instruction) -> int:
+    def _trips(self, loop: Instruction, seen: float) -> float:
         """How often a loop runs: as XLA found out, else the bound it compares its counter with.
 
-        Where the bounds are data, the loop goes through all blocks of attention, of which a mask
-        pred[n] says which are to be skipped.
+        Where the bounds are data it goes from the first to the last block of attention that is
+        seen: a share `seen` of as many as its mask pred[n] is long.
         """
         if found := TRIPS.search(loop.attributes):
             return int(found[1])
@@ -100,8 +98,10 @@ class Program(NamedTuple):
             for x in self.computations[condition].values()
             if x.opcode == "constant" and x.arguments.isdigit()
         ]
+        if constants:
+            return max(constants)
         masks = [x.dims[0] for x in loop.outputs if x.dtype == "pred" and len(x.dims) == 1]
-        return max(constants or masks, default=1)
+        return seen * max(masks) if masks else 1
 
     def fused(self, instruction: Instruction) -> Computation:
         """What a fusion runs, with the fusions inside of it unfolded; empty for anything else."""

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from videodit.scaling.chips import Chip
 from videodit.scaling.work import Collective, Kernel, Work
 
-BESIDE = ("data", "fsdp")  # mesh axes whose collectives run beside the arithmetic
+BESIDE_AXES = ("data", "fsdp")  # mesh axes whose collectives run beside the arithmetic
 PASSES = {"all-reduce": 2.0}  # times that the bytes of a collective travel; others once
 
 
@@ -23,15 +23,18 @@ class Times(NamedTuple):
 
     products: float  # kernels with matrix products
     attention: float
-    memory: float  # all other kernels: they only move bytes
+    memory: float  # all other kernels
     hbm: float  # all that is read and written, also by copies beside the kernels
     beside: float  # collectives that run beside the kernels
     waited: float  # collectives that are waited for
 
     @property
+    def kernels(self) -> float:
+        return self.products + self.attention + self.memory
+
+    @property
     def step(self) -> float:
-        kernels = self.products + self.attention + self.memory
-        return max(kernels, self.hbm, self.beside) + self.waited
+        return max(self.kernels, self.hbm, self.beside) + self.waited
 
 
 def predict(work: Work, chip: Chip, mesh: Mesh) -> Times:
@@ -44,7 +47,7 @@ def predict(work: Work, chip: Chip, mesh: Mesh) -> Times:
         totals[kind] += kernel.times * kernel_seconds(kernel, chip)
     waits = {True: 0.0, False: 0.0}
     for exchange in work.collectives:
-        waits[set(exchange.axes) <= set(BESIDE)] += exchange_seconds(exchange, chip, mesh)
+        waits[set(exchange.axes) <= set(BESIDE_AXES)] += exchange_seconds(exchange, chip, mesh)
     hbm = work.bytes / (chip.bandwidth * chip.streaming)
     return Times(**totals, hbm=hbm, beside=waits[True], waited=waits[False])
 

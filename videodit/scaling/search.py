@@ -121,10 +121,11 @@ def estimate(base: Forecast, changes: Changes, kept: dict[str, float]) -> Estima
     again = lambda remat: 3 + np.mean(RECOMPUTED[remat])  # passes, forward and backward
     # The update goes through the state once a step; what is kept is written and read.
     twice = 2 / (base.chip.bandwidth * base.chip.streaming)
-    old_kept = old_rows * kept[base.cfg.compute.remat]
-    kernels = max(sum(base.times[:3]) - twice * (state * shared + old_kept), 0.0)
+    micro_batches = base.cfg.optim.accumulate
+    old_kept = micro_batches * old_rows * kept[base.cfg.compute.remat]
+    kernels = max(base.times.kernels - twice * (state * shared + old_kept), 0.0)
     kernels *= new_rows / old_rows * again(remat) / again(base.cfg.compute.remat)
-    kernels += twice * (state + new_rows * kept[remat])
+    kernels += twice * (state + micro_batches * new_rows * kept[remat])
     mesh = _mesh(base, new)
     beside, waited = (
         sum(exchange_seconds(x, base.chip, mesh) for x in found)

@@ -18,7 +18,7 @@ FREE = {  # moves no bytes itself
     *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"),
     *("partition-id", "replica-id", "opt-barrier", "async-done", "async-update", "copy-done"),
 }
-BESIDE = ("copy-start", "slice-start")
+COPIES = ("copy-start", "slice-start")  # that run beside the kernels
 # Products of a kernel of attention, by what stands in its label; of any other two, forward. The
 # splash kernel has its backward pass in two, which both make the weights and their slopes.
 BACKWARD = {"_dkv_": 4, "_dq_": 3, "Backward": 5, "_bwd": 5}
@@ -65,7 +65,7 @@ class Seen(NamedTuple):
     """What attention does not skip, as shares of a row's pairs of tokens."""
 
     tiles: float  # by kernels: of tiles in which two tokens are of the same clip
-    blocks: float  # by loops over blocks
+    blocks: float  # by loops over blocks, from the first that is seen to the last
 
 
 EVERYTHING = Seen(1.0, 1.0)
@@ -92,9 +92,12 @@ def work(program: Program, mesh: Mesh, seen: Seen = EVERYTHING) -> Work:
     """The work of a compiled program."""
     kernels, collectives, chains = Counter(), Counter(), set()
     for x, computation, times in program.instructions(seen.blocks):
-        found = list(_exchanges(x, computation, program.fused(x), mesh, chains))
-        for exchange in found:
-            collectives[exchange] += times
+        found = list(_exchanges(x, computation, program.fused(x), mesh))
+        for exchange, chain in found:
+            # A TPU lets one go on in several fusions, a chain: it counts in the first.
+            if (id(computation), chain) not in chains:
+                collectives[exchange] += times
+            chains |= {(id(computation), chain)} if chain else set()
         if x.opcode not in FREE and not x.opcode.endswith("-done"):
             launch = kernel(x, computation, program.fused(x), seen.tiles)
             if launch.flops or not found:
@@ -120,7 +123,7 @@ def kernel(x: Instruction, computation: Computation, fused: Computation, pairs: 
     total = sum(flops for flops, *_ in counted)
     cycles = CYCLES.search(x.attributes)
     cycles = float(cycles[1]) if cycles else 0.0
-    return Kernel(total, moved, exact, "", x.opcode in BESIDE, cycles, 0.0)
+    return Kernel(total, moved, exact, "", x.opcode in COPIES, cycles, 0.0)
 
 
 def product_flops(x: Instruction, computation: Computation) -> float:
@@ -248,24 +251,16 @@ def _numbers(text: str | None) -> list[int]:
     return [int(number) for number in text.split(",")] if text else []
 
 
-def _exchanges(
-    x: Instruction, computation: Computation, fused: Computation, mesh: Mesh, chains: set[str]
-):
-    """The collectives that an instruction is or contains.
-
-    A TPU lets one go on in several fusions, a chain: it counts in the first. chains: those that
-    have been seen, to which new ones are added.
-    """
+def _exchanges(x: Instruction, computation: Computation, fused: Computation, mesh: Mesh):
+    """The collectives that an instruction is or contains, and the chain of each or ""."""
     sliced = any(y.opcode == "dynamic-slice" for y in fused.values())
     for y, place in [(x, computation), *((y, fused) for y in fused.values())]:
         if found := collective(y, place, mesh):
-            chain = CHAIN.search(y.attributes)
-            if chain and chain[1] in chains:
-                continue
-            chains |= {chain[1]} if chain else set()
             # How TPUs scatter: an all-reduce fused with the slice that is kept.
             scatters = found.kind == "all-reduce" and y is not x and sliced
-            yield found._replace(kind="reduce-scatter") if scatters else found
+            chain = CHAIN.search(y.attributes)
+            kind = "reduce-scatter" if scatters else found.kind
+            yield found._replace(kind=kind), chain[1] if chain else ""
 
 
 def _output(computation: Computation, name: str) -> Array:
@@ -288,7 +283,7 @@ def _roots(fused: Computation) -> list[Instruction]:
 def _written(root: Instruction, out: Array, fused: Computation) -> float:
     while root.opcode == "bitcast":
         root = fused[root.operands[0]]
-    if out.fast or root.opcode == "parameter":  # what only passes through is not written
+    if out.fast or root.opcode == "parameter":  # passes through: not written on TPUs
         return 0.0
     if root.opcode == "dynamic-update-slice":
         return _operand(root, fused, 1).bytes
@@ -304,8 +299,8 @@ def _read(y: Instruction, fused: Computation) -> float:
             total += _read(z, fused)
         elif z.opcode in ("dynamic-slice", "slice", "gather"):
             total += z.outputs[0].bytes
-        elif z.opcode == "tuple" or z.opcode in COLLECTIVES:
-            continue  # passes through
+        elif (z.opcode == "tuple" and z.root) or z.opcode.removesuffix("-start") in COLLECTIVES:
+            continue  # passes through, or counts as an exchange
         elif z.opcode != "dynamic-update-slice" or z.operands[0] != y.name:
             return y.outputs[0].bytes
     return min(total, y.outputs[0].bytes)
