@@ -6,9 +6,9 @@ import pytest
 from packs import tiny_config
 
 from videodit.checkpoint import restore_ema
-from videodit.config import ConfigError
+from videodit.config import ConfigError, MeshConfig
 from videodit.data.video import probe, read_frames
-from videodit.generate import generate, read_requests
+from videodit.generate import generate, read_requests, sampling_mesh
 from videodit.tasks.sampling import Request
 from videodit.train import train
 
@@ -44,6 +44,12 @@ def test_all_devices_share_out_the_weights(workdir, tmp_path, monkeypatch):
     generate(workdir, {tmp_path / "a.mp4": Request("a red square", 16, 16, 1)}, steps=1)
     largest = max(jax.tree.leaves(restored[0]), key=lambda x: x.size)
     assert largest.addressable_shards[0].data.size == largest.size / 8
+
+
+@pytest.mark.parametrize("devices, ways", [(1, 1), (3, 1), (6, 2), (8, 8), (512, 32)])
+def test_weights_are_shared_out_as_far_as_their_widths_divide(devices, ways):
+    cfg = tiny_config()
+    assert sampling_mesh(cfg, devices) == MeshConfig(data=-1, fsdp=ways)
 
 
 def test_what_is_not_a_diffusion_run_is_named(tmp_path):

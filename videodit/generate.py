@@ -6,6 +6,7 @@ Many clips at a time: --requests=FILE.jsonl --out=FOLDER, each line {"prompt", "
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import jax
@@ -13,9 +14,10 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from videodit.checkpoint import check_autoencoder, read_config, restore_ema
-from videodit.config import ConfigError, MeshConfig, SampleConfig, nearest, refuse
+from videodit.config import Config, ConfigError, MeshConfig, SampleConfig, nearest, refuse
 from videodit.data.tokenizer import Tokenizer
 from videodit.data.video import write_video
+from videodit.models import autoencoder, dit, text
 from videodit.nn.kernel_check import settle_anew
 from videodit.sharding import abstract, join_processes, make_mesh
 from videodit.tasks.diffusion import DiffusionTask
@@ -27,7 +29,6 @@ from videodit.tasks.sampling import (
     sample_requests,
 )
 
-MESH = MeshConfig(data=1, fsdp=-1)  # all devices share out the weights as well as the rows
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", None, "Folder of a trained diffusion run.")
 flags.DEFINE_string("prompt", None, "What the clip shows.")
@@ -51,10 +52,11 @@ def generate(workdir: str, requests: dict[Path, Request], **changes) -> None:
     if cfg.task != "diffusion":
         raise ConfigError(f"--workdir={workdir!r}: expected a diffusion run, this is {cfg.task!r}")
     sample: SampleConfig = dataclasses.replace(cfg.sample, **changes)
-    with jax.set_mesh(make_mesh(MESH)):
+    with jax.set_mesh(make_mesh(sampling_mesh(cfg, len(jax.devices())))):
         tokenizer = Tokenizer.read(workdir)
         pack_requests(list(requests.values()), tokenizer, cfg)  # refuse before anything is loaded
-        cfg = dataclasses.replace(cfg, compute=settle_anew(cfg.compute))
+        compute = dataclasses.replace(settle_anew(cfg.compute), gather="layer")
+        cfg = dataclasses.replace(cfg, compute=compute)
         task = DiffusionTask(cfg, tokenizer)
         frozen = task.make_frozen(())
         check_autoencoder(workdir, task.digest(frozen), cfg)
@@ -67,6 +69,13 @@ def generate(workdir: str, requests: dict[Path, Request], **changes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_video(path, clip, request.fps)
         print(f"{path}: {clip.shape[2]}x{clip.shape[1]}, {len(clip)} frames, {request.prompt}")
+
+
+def sampling_mesh(cfg: Config, devices: int) -> MeshConfig:
+    """All devices share out the rows, and as many of them as divide the widths the weights."""
+    shapes = dit.SIZES[cfg.dit.size], autoencoder.SIZES[cfg.autoencoder.size]
+    widths = [x.width for x in (*shapes, text.SIZES[cfg.text.size])]
+    return MeshConfig(fsdp=math.gcd(devices, *widths))
 
 
 def read_requests(file: str, folder: str) -> dict[Path, Request]:
@@ -122,7 +131,7 @@ def main(argv):
         if len(argv) > 1:
             raise ConfigError(f"unexpected argument {argv[1]!r}: {nearest(argv[1], FLAGS)}")
         requests = _requests_of_flags()
-        join_processes(MESH)
+        join_processes(MeshConfig())
         names = ("steps", "guidance", "solver")
         changes = {name: FLAGS[name].value for name in names if FLAGS[name].value is not None}
         generate(FLAGS.workdir, requests, **changes)

@@ -83,8 +83,8 @@ def _describe_speed(figures: dict) -> list[str]:
     return [
         f"  predicted step {seconds['step']:.0f} ms: products {seconds['products']:.0f}, attention "
         f"{seconds['attention']:.0f}, other kernels {seconds['memory']:.0f}; beside them "
-        f"collectives {seconds['beside']:.0f}, all traffic of HBM {seconds['hbm']:.0f}; waiting for "
-        f"others {seconds['waited']:.0f}",
+        f"collectives {seconds['beside']:.0f}, HBM {seconds['hbm']:.0f}; waiting for others "
+        f"{seconds['waited']:.0f}",
         f"  {figures['tokens_per_second'] / 1e6:.2f} M tokens/s, MFU {figures['mfu']:.1%}, "
         f"with recomputation {figures['hfu']:.1%}",
         f"  {figures['steps']} steps, {figures['run_tokens'] / 1e9:.0f} B tokens: "

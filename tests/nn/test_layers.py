@@ -36,7 +36,7 @@ def test_slots_to_tokens_is_a_lookup_and_back_its_transpose():
     np.testing.assert_allclose(to_slots(one_hot, tokens), sums, rtol=1e-6)
 
 
-@pytest.mark.parametrize("mean", [0, 30, 1000])
+@pytest.mark.parametrize("mean", [0, 30, 300])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_layer_norm_with_a_large_mean(dtype, mean):
     x = jnp.asarray(np.random.default_rng(0).normal(mean, 1, (4, 1152)), dtype)
@@ -46,8 +46,8 @@ def test_layer_norm_with_a_large_mean(dtype, mean):
     expected = (exact - exact.mean(-1, keepdims=True)) * inverse
     along = (slopes * expected).mean(-1, keepdims=True)
     gradient = inverse * (slopes - slopes.mean(-1, keepdims=True) - expected * along)
-    # At a mean of 1000 bfloat16 has steps of 4: rounding the input costs far more than 5 %.
-    error = {jnp.float32: 5e-4, jnp.bfloat16: 5e-2 if mean == 1000 else 2e-3}[dtype]
+    # At a mean of 300 bfloat16 has steps of 2, two standard deviations: it rounds far more.
+    error = 1e-4 if dtype == jnp.float32 else 2e-2
     np.testing.assert_allclose(layer_norm(x), expected, rtol=error, atol=error)
     found = jax.grad(lambda x: (layer_norm(x) * slopes).sum())(x.astype(jnp.float32))
     if dtype == jnp.float32:
