@@ -40,7 +40,7 @@ def test_a_stack_is_its_blocks_one_after_the_other(kind):
     init, apply = make(kind)
     params = perturb(init(jax.random.key(0)))
     _, apply_block = functional(
-        lambda rngs: Block(SHAPE, COMPUTE, modulation=kind, text_width=16, gate=1.0, rngs=rngs)
+        lambda rngs: Block(SHAPE, COMPUTE, modulation=kind, text_width=16, rngs=rngs)
     )
     y, ids = x, Ids(c.segment_ids, c.segment_ids)
     for i in range(SHAPE.depth):

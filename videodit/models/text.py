@@ -21,11 +21,6 @@ SIZES = {
 }
 
 
-# Of the blocks at the start (LayerScale, arXiv:2103.17239). With 1 they hide which word a token is,
-# and what a caption says is learned much later.
-GATE = 0.1
-
-
 class TextEncoder(nnx.Module):
     """Token embedding, then a stack over the packed captions; attention both ways."""
 
@@ -34,7 +29,7 @@ class TextEncoder(nnx.Module):
         self.embed = Dense(
             vocabulary, shape.width, (None, "embed"), rngs=rngs, init=nnx.initializers.normal(1.0)
         )
-        self.stack = Stack(shape, compute, rngs=rngs, gate=GATE)
+        self.stack = Stack(shape, compute, rngs=rngs)
 
     def __call__(self, tokens, positions, segment_ids, most_segments=None):
         """tokens, positions, segment_ids: B S int32 -> B S E in the compute dtype.

@@ -36,6 +36,10 @@ REMAT = {  # what the backward pass finds kept, from the fastest to the smallest
     "block": jax.checkpoint_policies.nothing_saveable,  # only what goes into a block
 }
 
+# Of blocks that nothing modulates, at the start (LayerScale, arXiv:2103.17239). With 1 those of a
+# text encoder hide which word a token is, and those of an autoencoder learn more slowly.
+GATE = 0.1
+
 
 class StackShape(NamedTuple):
     """The size of a stack; heads x head_size need not equal the width."""
@@ -140,15 +144,15 @@ class Modulation(nnx.Module):
 
     "block": a table of the noise slots made by a zero-initialised layer (adaLN-zero, DiT,
     arXiv:2212.09748). "shared": one such table for all blocks, plus this block's own offset
-    (PixArt, arXiv:2310.00426). None: a learned constant with gates that start at `gate`.
+    (PixArt, arXiv:2310.00426). None: a learned constant with gates that start at GATE.
     """
 
-    def __init__(self, width, kind, gate, *, rngs):
+    def __init__(self, width, kind, *, rngs):
         self.kind = kind
         if kind == "block":
             self.table = Dense(width, 6 * width, (None, "embed"), rngs=rngs, init=ZEROS, bias=True)
         else:
-            gates = jnp.zeros((2, 3, width)).at[:, 2].set(0.0 if kind else gate)
+            gates = jnp.zeros((2, 3, width)).at[:, 2].set(0.0 if kind else GATE)
             self.offset = nnx.Param(gates.reshape(6, width))
 
     def __call__(self, conditions: Conditions):
@@ -166,8 +170,8 @@ class Modulation(nnx.Module):
 class Block(nnx.Module):
     """Attention, cross-attention to the text if there is any, mlp; modulated and gated."""
 
-    def __init__(self, shape, compute: ComputeConfig, *, modulation, text_width, gate, rngs):
-        self.modulation = Modulation(shape.width, modulation, gate, rngs=rngs)
+    def __init__(self, shape, compute: ComputeConfig, *, modulation, text_width, rngs):
+        self.modulation = Modulation(shape.width, modulation, rngs=rngs)
         self.attention = Attention(shape, compute, rngs=rngs)
         self.cross = (
             Attention(shape, compute, rngs=rngs, keys_width=text_width, out=ZEROS)
@@ -199,9 +203,7 @@ class Stack(nnx.Module):
     keeps, at the price of compile time.
     """
 
-    def __init__(
-        self, shape, compute: ComputeConfig, *, rngs, modulation=None, text_width=None, gate=1.0
-    ):
+    def __init__(self, shape, compute: ComputeConfig, *, rngs, modulation=None, text_width=None):
         if compute.remat not in REMAT:
             hint = nearest(compute.remat, REMAT)
             raise ConfigError(f"unknown compute.remat={compute.remat!r}: {hint}")
@@ -209,7 +211,7 @@ class Stack(nnx.Module):
         self.depth, self.unroll = shape.depth, min(compute.unroll, shape.depth)
 
         def make(block_rngs):
-            conditions = dict(modulation=modulation, text_width=text_width, gate=gate)
+            conditions = dict(modulation=modulation, text_width=text_width)
             return Block(shape, compute, **conditions, rngs=block_rngs)
 
         self.blocks = jax.vmap(make)(rngs.split(shape.depth))
