@@ -54,7 +54,16 @@ def test_equals_attention_of_each_segment_alone(monkeypatch, implementation, blo
     np.testing.assert_allclose(y, reference(q, k, v, query_ids, key_ids), atol=1e-6)
 
 
-def test_gradients_of_blocked_equal_those_of_masked(monkeypatch):
+def test_a_long_row_has_larger_blocks_and_no_more_of_them():
+    sizes = attention_module.query_block, attention_module.key_block
+    assert [size(16384) for size in sizes] == [128, 512]
+    assert [size(131072) for size in sizes] == [1024, 1024]
+    assert [size(100) for size in sizes] == [128, 100]
+
+
+@pytest.mark.parametrize("most", [128, 2])
+def test_gradients_of_blocked_equal_those_of_masked(monkeypatch, most):
+    monkeypatch.setattr(attention_module, "MOST_BLOCKS", most)
     monkeypatch.setattr(attention_module, "QUERY_BLOCK", 8)
     monkeypatch.setattr(attention_module, "KEY_BLOCK", 8)
     q, k, v, query_ids, key_ids = inputs()

@@ -11,6 +11,7 @@ from videodit.nn.segments import NO_KEY, NOBODY
 
 NEVER = -1e30  # a logit: finite, so that nothing is NaN where there is no key
 QUERY_BLOCK, KEY_BLOCK = 128, 512  # whose logits exist at one time in `blocked_attention`
+MOST_BLOCKS = 128  # of a row: a longer one has larger blocks, not more turns of a loop
 
 
 def masked_attention(q, k, v, query_ids, key_ids):
@@ -65,7 +66,7 @@ def blocked_sums(q, k, v, query_ids, key_ids, dtype=jnp.float32):
 def blocked_gradients(q, k, v, query_ids, key_ids, y, log, gradient):
     """Gradients float32 at q, k and v of attention whose output is y; log as of `blocked_sums`."""
     delta = (gradient.astype(jnp.float32) * y).sum(-1)
-    further = (_split(x, QUERY_BLOCK, 0) for x in (gradient, log, delta))
+    further = (_split(x, query_block(q.shape[1]), 0) for x in (gradient, log, delta))
     queries = (*_query_blocks(q, query_ids), *further)
     keys, scale = _key_blocks(k, v, key_ids), q.shape[-1] ** -0.5
 
@@ -144,12 +145,23 @@ def _sum_over_seen(ids, blocks, total, add):
     return jax.lax.fori_loop(first, jnp.where(seen.any(), end, first), step, total)
 
 
+def query_block(length: int) -> int:
+    """Queries of a block of a row."""
+    return max(QUERY_BLOCK, -(-length // MOST_BLOCKS))
+
+
+def key_block(length: int) -> int:
+    """Keys of a block of a row."""
+    return min(max(KEY_BLOCK, -(-length // MOST_BLOCKS)), length)
+
+
 def _query_blocks(q, ids):
-    return _split(q, QUERY_BLOCK, 0), _split(ids, QUERY_BLOCK, NOBODY)
+    size = query_block(q.shape[1])
+    return _split(q, size, 0), _split(ids, size, NOBODY)
 
 
 def _key_blocks(k, v, ids):
-    size = min(KEY_BLOCK, k.shape[1])
+    size = key_block(k.shape[1])
     return _split(k, size, 0), _split(v, size, 0), _split(ids, size, NO_KEY)
 
 

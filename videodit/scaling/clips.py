@@ -7,7 +7,7 @@ import numpy as np
 from videodit.config import Config
 from videodit.flops import Clips, all_pairs, chunk_pairs
 from videodit.models.autoencoder import SIZES
-from videodit.nn.plain_attention import KEY_BLOCK, QUERY_BLOCK
+from videodit.nn.plain_attention import key_block, query_block
 from videodit.nn.splash import block_size
 from videodit.scaling.work import Seen
 
@@ -72,5 +72,6 @@ def seen_shares(cfg: Config, clips: Clips, platform: str) -> Seen:
         tiles = touched(block_size(row), block_size(row))
     if cfg.task == "autoencoder":
         tiles /= 2  # its two calls share out the queries, and each call is taken to have all pairs
-    blocks = touched(QUERY_BLOCK, min(KEY_BLOCK, row))
+    part = row // cfg.mesh.ring
+    blocks = touched(query_block(part), key_block(part))
     return Seen(*(min(full * float(x.sum()) / row**2, 1.0) for x in (tiles, blocks)))
