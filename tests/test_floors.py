@@ -18,6 +18,7 @@ FLOORS = (
 BESIDE = {  # allowed on one floor
     ("sharding", "config"),
     ("command_line", "config"),
+    ("compiler_flags", "sharding"),
     ("tasks/", "checkpoint"),
     ("codec", "checkpoint"),
     ("scaling/", "train"),
