@@ -3,7 +3,7 @@
   python -m videodit.main --config=configs/demo_autoencoder.py --workdir=runs/demo/autoencoder
 
 Hardware: two CPU cores, 4 GB. Data: runs/demo/data (tools/demo.py makes it).
-Expectation: 0.2 dB above PCA on held-out clips.
+Expectation: 0.38 dB above PCA on held-out clips (seed 0).
 """
 
 from configs.common import demo, variant
