@@ -6,7 +6,7 @@ import pytest
 from videodit.config import ComputeConfig
 from videodit.nn import attention, kernel_check
 from videodit.nn.kernels import Choice
-from videodit.nn.plain_attention import masked_attention
+from videodit.nn.plain_attention import BLOCKED, masked_attention
 
 
 def as_kernel(monkeypatch, kernel):
@@ -47,6 +47,19 @@ def test_a_kernel_that_fails_makes_place_with_a_warning(monkeypatch, caplog, ker
     assert kernel_check.settle(ComputeConfig()).attention == "blocked"
     assert f"attention: blocked, because splash failed its check: {message}" in caplog.text
     assert "and more" not in caplog.text
+
+
+def test_where_keys_travel_the_kernel_is_tried_on_them(monkeypatch, caplog, mesh):
+    packs = kernel_check._packs()
+    monkeypatch.setattr(kernel_check, "_packs", lambda: dict([next(iter(packs.items()))]))
+    as_kernel(monkeypatch, masked_attention)
+    wrong = BLOCKED._replace(forward=lambda q, *others: (0 * q, 0 * q[..., 0]))
+    caplog.set_level(logging.INFO)
+    for pieces, expected in ((BLOCKED, "splash"), (wrong, "blocked")):
+        monkeypatch.setitem(attention.RING, "splash", pieces)
+        with mesh(ring=8):
+            assert kernel_check.settle(ComputeConfig()).attention == expected
+    assert "splash failed its check: self-attention output is wrong by 1" in caplog.text
 
 
 def test_on_a_cpu_nothing_is_checked(monkeypatch, caplog):

@@ -7,6 +7,7 @@ from jax.experimental.pallas import tpu as pltpu
 from videodit.nn import splash
 from videodit.nn.attention import splash_attention_of_calls
 from videodit.nn.plain_attention import masked_attention
+from videodit.nn.ring import merge
 from videodit.nn.segments import NO_KEY, NOBODY
 
 
@@ -32,6 +33,47 @@ def test_outputs_and_gradients_equal_the_references(monkeypatch):
 
     for found, expected in zip(run(splash_attention_of_calls), run(masked_attention)):
         np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_attention_to_parts_of_the_keys_adds_up_to_the_whole(monkeypatch):
+    """What a ring does with its pieces, on one device: two calls, and parts that nobody sees."""
+    monkeypatch.setattr(splash, "BLOCK", 128)
+    monkeypatch.setattr(splash, "INTERPRET", pltpu.InterpretParams())
+    rng = np.random.default_rng(0)
+    q, k, v, slope = (rng.normal(size=(2, 512, 2, 16)).astype(np.float32) for _ in range(4))
+    ids = np.sort(rng.integers(1, 6, (2, 512))).astype(np.int32)
+    ids[1] = np.repeat([1, 2], 256)
+    call = np.arange(512) % 2
+    query_ids = np.stack([np.where(call == c, ids, NOBODY) for c in (0, 1)], -1).astype(np.int32)
+    query_ids[0, 100:110] = NOBODY
+    key_ids = np.stack([ids, ids], -1)
+    halves = [slice(0, 256), slice(256, 512)]
+
+    with jax.default_matmul_precision("highest"):
+        expected, gradients = jax.vjp(
+            lambda *heads: masked_attention(*heads, query_ids, key_ids), q, k, v
+        )
+        dq, dk, dv = gradients(slope)
+        forward, backward = (jax.jit(f) for f in splash.PIECES)
+        for here in halves:
+            parts = [
+                forward(q[:, here], k[:, there], v[:, there], query_ids[:, here], key_ids[:, there])
+                for there in halves
+            ]
+            y, log = merge(*parts)
+            np.testing.assert_allclose(y, expected[:, here], atol=1e-5)
+            found = [
+                backward(
+                    *(q[:, here], k[:, there], v[:, there], query_ids[:, here], key_ids[:, there]),
+                    *(y, log, slope[:, here]),
+                )
+                for there in halves
+            ]
+            np.testing.assert_allclose(sum(x[0] for x in found), dq[:, here], atol=1e-5)
+            for there, (_, more_dk, more_dv) in zip(halves, found):
+                dk, dv = dk.at[:, there].add(-more_dk), dv.at[:, there].add(-more_dv)
+    np.testing.assert_allclose(dk, 0, atol=1e-5)
+    np.testing.assert_allclose(dv, 0, atol=1e-5)
 
 
 def test_live_blocks_are_those_with_a_key_that_a_query_sees():

@@ -10,12 +10,11 @@ import logging
 import jax
 import jax.numpy as jnp
 
-from videodit.nn import cudnn
+from videodit.nn import cudnn, splash
 from videodit.nn.kernels import AUTO, resolve
 from videodit.nn.plain_attention import BLOCKED, blocked_attention, masked_attention
 from videodit.nn.ring import gather_keys, ring_attention
 from videodit.nn.segments import NO_KEY, NOBODY, Order, permuted
-from videodit.nn.splash import splash_attention
 from videodit.sharding import axis_size, spec
 
 logger = logging.getLogger(__name__)
@@ -38,8 +37,8 @@ def attention(
     B S C for C calls, in exactly one of which each query has an id other than NOBODY. Returns
     B L N H in q's dtype, 0 for a query that sees no key. On a mesh the rows are gathered along
     `context` and the heads shared out instead (Ulysses, arXiv:2309.14509), so N must divide by
-    tensor x context. Along `ring` keys travel in blocks, whatever the implementation, or are
-    gathered where they are fewer than the queries.
+    tensor x context. Along `ring` keys travel, and are attended to by the implementation if it is
+    in RING, else in blocks; where they are fewer than the queries they are gathered instead.
 
     orders: of the queries and of the keys, in which segments are contiguous, where they are not;
     only for speed. most_segments: a promise that no row has more different key ids.
@@ -61,7 +60,8 @@ def attention(
     if along_ring and k.shape[1] < q.shape[1]:
         local = gather_keys(local)
     elif along_ring:
-        name, local = "blocked", ring_attention(BLOCKED)
+        name = name if name in RING else "blocked"
+        local = ring_attention(RING[name])
     if spec() is None:
         return local(*arguments)
     # Kernels do not say over which axes what they return varies.
@@ -140,7 +140,7 @@ def cudnn_attention(q, k, v, query_ids, key_ids, most=None, same=False):
 
 def splash_attention_of_calls(q, k, v, query_ids, key_ids):
     """By the splash kernel (nn/splash.py)."""
-    one_call = functools.partial(splash_attention, q, k, v)
+    one_call = functools.partial(splash.splash_attention, q, k, v)
     return _sum_over_calls(one_call, query_ids, key_ids)
 
 
@@ -155,3 +155,4 @@ IMPLEMENTATIONS = {
     "cudnn": cudnn_attention,
     "splash": splash_attention_of_calls,
 }
+RING = {"blocked": BLOCKED, "splash": splash.PIECES}  # of keys that travel

@@ -42,7 +42,7 @@ def ring_attention(pieces: Pieces):
 
     def forward(q, k, v, query_ids, key_ids):
         def add(sums, keys):
-            return _merge(sums, pieces.forward(q, *keys[:2], query_ids, keys[2]))
+            return merge(sums, pieces.forward(q, *keys[:2], query_ids, keys[2]))
 
         nothing = 0 * q.astype(jnp.float32)  # and not zeros: it varies over the mesh as q does
         y, log = _around(add, (nothing, nothing[..., 0] - 1e30), (k, v, key_ids))
@@ -95,8 +95,8 @@ def _pass_on(tree):
     return jax.lax.ppermute(tree, AXIS, [(i, (i + 1) % n) for i in range(n)])
 
 
-def _merge(a, b):
-    """Means and log-sum-exp over two sets of keys together."""
+def merge(a, b):
+    """Means B L N H and log-sum-exp B L N over two sets of keys together, of those over each."""
     (y_a, log_a), (y_b, log_b) = a, b
     log = jnp.logaddexp(log_a, log_b)
     share_a, share_b = (jnp.exp(x - log)[..., None] for x in (log_a, log_b))
