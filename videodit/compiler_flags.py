@@ -35,6 +35,9 @@ GPU = {
     "xla_gpu_dot_merger_threshold_mb": 0,
 }
 TPU = {
+    # Parameters are gathered whole before a product. Else XLA may take the product apart by the
+    # shards (windowed einsum) and add up its result in memory as often as there are shards.
+    "xla_jf_spmd_threshold_for_windowed_einsum_mib": 1_000_000,
     # Runs gathers and other collectives as fusions beside matrix products, over several of them.
     "xla_tpu_enable_async_collective_fusion": True,
     "xla_tpu_enable_async_collective_fusion_fuse_all_gather": True,

@@ -11,14 +11,18 @@ from videodit.nn.ring import merge
 from videodit.nn.segments import NO_KEY, NOBODY
 
 
-def test_outputs_and_gradients_equal_the_references(monkeypatch):
+@pytest.mark.parametrize(
+    "listed", [12, 6]
+)  # both rows in one call of the kernel, or each in its own
+def test_outputs_and_gradients_equal_the_references(monkeypatch, listed):
     monkeypatch.setattr(splash, "BLOCK", 128)
+    monkeypatch.setattr(splash, "MOST_LISTED", listed)
     monkeypatch.setattr(splash, "INTERPRET", pltpu.InterpretParams())
     rng = np.random.default_rng(0)
-    arrays = [rng.normal(size=(1, n, 2, 16)).astype(np.float32) for n in (300, 200, 200, 300)]
+    arrays = [rng.normal(size=(2, n, 2, 16)).astype(np.float32) for n in (300, 200, 200, 300)]
     *heads, weights = arrays
-    keys = np.sort(rng.integers(0, 5, (1, 200, 1))).astype(np.int32).repeat(2, axis=-1)
-    queries = np.sort(rng.integers(0, 7, (1, 300)), axis=1)  # 5 and 6 see nothing
+    keys = np.sort(rng.integers(0, 5, (2, 200, 1)), axis=1).astype(np.int32).repeat(2, axis=-1)
+    queries = np.sort(rng.integers(0, 7, (2, 300)), axis=1)  # 5 and 6 see nothing
     call = rng.integers(0, 2, 300)
     queries = np.stack([np.where(call == c, queries, NOBODY) for c in (0, 1)], -1).astype(np.int32)
 
@@ -88,13 +92,14 @@ def test_live_blocks_are_those_with_a_key_that_a_query_sees():
 
 @pytest.mark.parametrize("density", [0, 0.2, 1])
 def test_while_a_dead_block_is_passed_the_next_live_one_is_fetched(density):
-    live = np.random.default_rng(0).random((4, 5)) < density
+    live = np.random.default_rng(0).random((3, 4, 5)) < density
     found = np.asarray(splash.next_live(jnp.asarray(live)))
     places = np.flatnonzero(live)
-    for i, place in enumerate(found.reshape(-1)):
+    for i, block in enumerate(found.reshape(-1)):
         behind = places[places >= i]
         expected = behind[0] if len(behind) else places[0] if len(places) else 0
-        assert place == expected % 5
+        row, _, column = np.unravel_index(expected, live.shape)
+        assert block == row * 5 + column
 
 
 def test_blocks_are_whole_lanes_and_grow_with_the_row():

@@ -18,6 +18,7 @@ LANES = 128  # blocks are multiples of it
 BLOCK = 512  # tokens; in rows of more than LONG tokens twice that, as a dead block takes a step
 LONG = 16_384
 NOTHING = -1e30  # a logit beside those of the keys: the softmax of no keys is 0 and not 0 / 0
+MOST_LISTED = 2**16  # pairs of blocks of one call, in whole lanes: two lists take half of 1 MiB
 OPTIONS = (  # of the kernel's backward pass, in its order
     "save_residuals",
     "mask_value",
@@ -46,104 +47,114 @@ def missing() -> str:
 def splash_attention(q, k, v, query_ids, key_ids):
     """As nn/attention.py:attention, of one call: ids B L and B S. In arrays of one device."""
 
-    def row(q, k, v, query_ids, key_ids):
-        attend = _kernel(query_ids, key_ids)
-        nothing = jnp.full(len(q), NOTHING, jnp.float32)
-        return attend(q, k, v, _private()[0].SegmentIds(query_ids, key_ids), nothing)
+    def attend(q, k, v, query_ids, key_ids):
+        kernel, ids = _kernel(query_ids, key_ids)
+        return _parted(kernel(*map(_joined, (_scaled(q), k, v)), ids, _nothing(q)), q)
 
-    y = _map_rows(row, (_scaled(q), k, v), query_ids, key_ids)
-    return y.swapaxes(1, 2)[:, : q.shape[1]]
+    return _by_groups(attend, q, k, v, query_ids, key_ids)
 
 
 def _forward_piece(q, k, v, query_ids, key_ids):
     """Of nn/ring.py:Pieces."""
-    length = q.shape[1]
 
-    def row(q, k, v, query_ids, key_ids):
-        attend = _kernel(query_ids, key_ids, save_residuals=True)
-        nothing = jnp.full(len(q), NOTHING, jnp.float32)
-        y, (log,) = attend(q, k, v, _private()[0].SegmentIds(query_ids, key_ids), nothing)
-        return y.astype(jnp.float32), log
+    def attend(q, k, v, query_ids, key_ids):
+        kernel, ids = _kernel(query_ids, key_ids, save_residuals=True)
+        y, (log,) = kernel(*map(_joined, (_scaled(q), k, v)), ids, _nothing(q))
+        return _parted(y, q).astype(jnp.float32), _parted(log[..., None], q)[..., 0]
 
-    def one_call(query_ids, key_ids):
-        y, log = _map_rows(row, (_scaled(q), k, v), query_ids, key_ids)
-        return y.swapaxes(1, 2)[:, :length], log.swapaxes(1, 2)[:, :length]
-
-    y = jnp.zeros(q.shape, jnp.float32)
-    nothing = y, jnp.full(q.shape[:-1], NOTHING, jnp.float32)
-    parts = _of_calls(one_call, query_ids, key_ids, nothing)
-    return sum(y for y, _ in parts), functools.reduce(jnp.maximum, [log for _, log in parts])
+    nobody = jnp.zeros(q.shape, jnp.float32), jnp.full(q.shape[:-1], NOTHING, jnp.float32)
+    means, logs = zip(*_of_calls(attend, (q, k, v), query_ids, key_ids, nobody))
+    return sum(means), functools.reduce(jnp.maximum, logs)
 
 
 def _backward_piece(q, k, v, query_ids, key_ids, y, log, gradient):
     """Of nn/ring.py:Pieces."""
-    kernel, _ = _private()
-    # The kernel reads y for one thing only, its product with the gradient.
-    further = (y.astype(jnp.float32), gradient.astype(v.dtype), log[..., None])
 
-    def row(q, k, v, y, gradient, log, query_ids, key_ids):
-        attend = _kernel(query_ids, key_ids)
-        ids = kernel.SegmentIds(query_ids, key_ids)
-        saved = q, k, v, ids, None, y, log[..., 0], attend.dq_mask_info, attend.dkv_mask_info
-        options = attend.kwargs
-        gradients = kernel._splash_attention_bwd(*(options[x] for x in OPTIONS), saved, gradient)
-        return tuple(x.astype(jnp.float32) for x in gradients[3:6])
+    def attend(q, k, v, y, gradient, log, query_ids, key_ids):
+        kernel, ids = _kernel(query_ids, key_ids)
+        *heads, y, gradient, log = map(_joined, (_scaled(q), k, v, y, gradient, log))
+        masks = kernel.dq_mask_info, kernel.dkv_mask_info
+        saved = (*heads, ids, None, y, log[..., 0], *masks)
+        options = (kernel.kwargs[name] for name in OPTIONS)
+        _, _, _, *gradients, _, _ = _private()[0]._splash_attention_bwd(*options, saved, gradient)
+        return tuple(_parted(dx, x).astype(jnp.float32) for dx, x in zip(gradients, (q, k, v)))
 
-    def one_call(query_ids, key_ids):
-        found = _map_rows(row, (_scaled(q), k, v, *further), query_ids, key_ids)
-        return tuple(x.swapaxes(1, 2)[:, : to.shape[1]] for x, to in zip(found, (q, k, v)))
-
-    nothing = tuple(jnp.zeros(x.shape, jnp.float32) for x in (q, k, v))
-    dq, dk, dv = map(sum, zip(*_of_calls(one_call, query_ids, key_ids, nothing)))
+    nobody = tuple(jnp.zeros(x.shape, jnp.float32) for x in (q, k, v))
+    arrays = (q, k, v, y, gradient.astype(v.dtype), log[..., None])
+    dq, dk, dv = map(sum, zip(*_of_calls(attend, arrays, query_ids, key_ids, nobody)))
     return dq * q.shape[-1] ** -0.5, dk, dv
 
 
 PIECES = Pieces(_forward_piece, _backward_piece)
 
 
-def _of_calls(one_call, query_ids, key_ids, nothing) -> list:
-    """one_call(query_ids B L, key_ids B S) of each call; `nothing` of one in which nobody sees.
+def _of_calls(attend, arrays, query_ids, key_ids, nobody) -> list:
+    """attend(*arrays, query_ids B L, key_ids B S) of each call; `nobody` where none sees a key.
 
     Which costs nothing then: a dead block takes a step of the kernel, and in a long ring most
     parts of the keys are dead from end to end.
     """
 
-    def one(query_ids, key_ids):
-        seen = live_blocks(query_ids.reshape(1, -1), key_ids.reshape(1, -1)).any()
-        return jax.lax.cond(seen, one_call, lambda *_: nothing, query_ids, key_ids)
+    def one_call(*ids):
+        seen = live_blocks(*(x.reshape(1, -1) for x in ids)).any()
+        alive = lambda *arguments: _by_groups(attend, *arguments)
+        return jax.lax.cond(seen, alive, lambda *_: nobody, *arrays, *ids)
 
-    return [one(query_ids[..., c], key_ids[..., c]) for c in range(query_ids.shape[-1])]
-
-
-def _map_rows(row, arrays, query_ids, key_ids):
-    """row(*arrays, query_ids, key_ids) of each row: arrays N L H or N S H, filled to whole blocks.
-
-    arrays: B L N H or B S N H; the second and third are of keys. Returns what begins with B.
-    """
-    query_block, key_block = block_size(query_ids.shape[1]), block_size(key_ids.shape[1])
-    blocks = [key_block if i in (1, 2) else query_block for i in range(len(arrays))]
-    heads = [_filled(x, block, 0).swapaxes(1, 2) for x, block in zip(arrays, blocks)]
-    ids = _filled(query_ids, query_block, NOBODY), _filled(key_ids, key_block, NO_KEY)
-    return jax.lax.map(lambda arguments: row(*arguments), (*heads, *ids))
+    return [one_call(query_ids[..., c], key_ids[..., c]) for c in range(query_ids.shape[-1])]
 
 
-def _scaled(q):
-    return (q.astype(jnp.float32) * q.shape[-1] ** -0.5).astype(q.dtype)
+def _by_groups(attend, *arguments):
+    """attend(*arguments), the last two of which are the ids: of as many rows as can be listed."""
+    rows, (query_ids, key_ids) = len(arguments[0]), arguments[-2:]
+    blocks = [-(-x.shape[1] // block_size(x.shape[1])) for x in (query_ids, key_ids)]
+    listed = blocks[0] * (blocks[1] + -blocks[1] % LANES)
+    most = max(MOST_LISTED // listed, 1)
+    if rows <= most:
+        return attend(*arguments)
+    group = next(n for n in range(most, 0, -1) if rows % n == 0)
+    grouped = [x.reshape(rows // group, group, *x.shape[1:]) for x in arguments]
+    found = jax.lax.map(lambda group: attend(*group), grouped)
+    return jax.tree.map(lambda x: x.reshape(rows, *x.shape[2:]), found)
+
+
+def _joined(x):
+    """Rows B L N H, filled up to whole blocks, one behind the other: N (B L) H."""
+    x = _filled(x, block_size(x.shape[1]), 0)
+    return jnp.moveaxis(x, 2, 0).reshape(x.shape[2], -1, x.shape[3])
+
+
+def _parted(x, like):
+    """What `_joined` made of an array of the shape of `like`, as it was."""
+    x = x.reshape(len(x), len(like), -1, x.shape[-1])
+    return jnp.moveaxis(x, 0, 2)[:, : like.shape[1]]
+
+
+def _nothing(q):
+    return jnp.full(q.shape[2], NOTHING, jnp.float32)
 
 
 def _kernel(query_ids, key_ids, save_residuals: bool = False):
-    """The kernel of jax for one row, with a list of its live blocks; ids L and S."""
+    """The kernel of jax for joined rows, with lists of the blocks live within each, and its ids.
+
+    query_ids: B L; key_ids: B S. Each block of queries visits the blocks of keys of its own row.
+    """
     kernel, info = _private()
-    query_block, key_block = block_size(len(query_ids)), block_size(len(key_ids))
-    live = live_blocks(query_ids.reshape(-1, query_block), key_ids.reshape(-1, key_block))
-    by_query, by_key = next_live(live), next_live(live.T).T
-    mask = lambda following: info.MaskInfo(
+    query_block, key_block = block_size(query_ids.shape[1]), block_size(key_ids.shape[1])
+    query_ids = _filled(query_ids, query_block, NOBODY)
+    key_ids = _filled(key_ids, key_block, NO_KEY)
+    in_blocks = lambda ids, block: ids.reshape(len(ids), -1, block)
+    live = jax.vmap(live_blocks)(in_blocks(query_ids, query_block), in_blocks(key_ids, key_block))
+    live_of_keys = live.swapaxes(1, 2)
+    mask = lambda live, following: info.MaskInfo(
         data_next=following[None],
         mask_next=None,
         block_mask=jnp.where(live, 2, 0)[None].astype(jnp.int32),  # 2: no mask but the ids'
         partial_mask_blocks=None,
         q_sequence=None,
     )
+    joined = lambda x: x.reshape(-1, x.shape[2])
+    by_query = mask(joined(live), joined(next_live(live)))
+    by_key = mask(joined(live_of_keys).T, joined(next_live(live_of_keys)).T)
     sizes = kernel.BlockSizes(
         block_q=query_block,
         block_kv=key_block,
@@ -152,10 +163,10 @@ def _kernel(query_ids, key_ids, save_residuals: bool = False):
         block_q_dq=query_block,
         block_kv_dq=key_block,
     )
-    return kernel.SplashAttentionKernel(
-        mask(by_query),
-        mask(by_query),
-        mask(by_key),
+    attend = kernel.SplashAttentionKernel(
+        by_query,
+        by_query,
+        by_key,
         block_sizes=sizes,
         is_mqa=False,
         save_residuals=save_residuals,
@@ -165,6 +176,11 @@ def _kernel(query_ids, key_ids, save_residuals: bool = False):
         mask_function=None,
         interpret=INTERPRET,
     )
+    return attend, kernel.SegmentIds(query_ids.reshape(-1), key_ids.reshape(-1))
+
+
+def _scaled(q):
+    return (q.astype(jnp.float32) * q.shape[-1] ** -0.5).astype(q.dtype)
 
 
 def block_size(length: int) -> int:
@@ -186,7 +202,7 @@ def live_blocks(query_ids, key_ids):
 
 
 def next_live(live):
-    """The column of the next live entry of an I J matrix, at or behind each in order of rows.
+    """The next live entry of B I J, at or behind each in order: its row's B times J, and its J.
 
     While a dead block is passed over the next live one is fetched; behind the last, the first.
     """
@@ -194,7 +210,9 @@ def next_live(live):
     flat = live.reshape(-1)
     following = jax.lax.cummin(jnp.where(flat, place, live.size), reverse=True)
     following = jnp.where(following == live.size, jnp.argmax(flat), following)
-    return (following % live.shape[1]).reshape(live.shape).astype(jnp.int32)
+    _, rows, columns = live.shape
+    block = following // (rows * columns) * columns + following % columns
+    return block.reshape(live.shape).astype(jnp.int32)
 
 
 def _filled(x, block: int, fill: int):

@@ -66,12 +66,12 @@ def seen_shares(cfg: Config, clips: Clips, platform: str) -> Seen:
         ae = cfg.autoencoder
         pairs = chunk_pairs(clips, ae.chunk, ae.window, SIZES[ae.size].depth)
     keys = pairs / tokens
+    part = row // cfg.mesh.ring
     touched = lambda queries_of, keys_of: (tokens + queries_of) * (keys + keys_of)
     tiles = np.ceil(tokens / TILE) * np.ceil(keys / TILE) * TILE**2
     if platform == "tpu":
-        tiles = touched(block_size(row), block_size(row))
+        tiles = touched(block_size(part), block_size(part))
     if cfg.task == "autoencoder":
         tiles /= 2  # its two calls share out the queries, and each call is taken to have all pairs
-    part = row // cfg.mesh.ring
     blocks = touched(query_block(part), key_block(part))
     return Seen(*(min(full * float(x.sum()) / row**2, 1.0) for x in (tiles, blocks)))
