@@ -36,7 +36,9 @@ GPU = {
 }
 TPU = {
     # Parameters are gathered whole before a product. Else XLA may take the product apart by the
-    # shards (windowed einsum) and add up its result in memory as often as there are shards.
+    # shards (windowed einsum) and add up its result in memory as often as there are shards, as
+    # the compiled step of configs/autoencoder_b.py showed. Products over `tensor` are then not
+    # taken apart either, though their gathers of activations could run beside the parts.
     "xla_jf_spmd_threshold_for_windowed_einsum_mib": 1_000_000,
     # Runs gathers and other collectives as fusions beside matrix products, over several of them.
     "xla_tpu_enable_async_collective_fusion": True,

@@ -107,6 +107,26 @@ metadata={op_name="jit(f)/another/pallas_call"}, backend_config={"body":"TU_fmha
 """
 
 
+def test_splash_sees_each_row_of_several_that_are_joined():
+    """Two rows of 64 queries and 32 keys: blocks of 16 x 8, four by four of them in a row."""
+    q, k = "bf16[2,128,16]{2,1,0}", "bf16[2,64,16]{2,1,0}"
+    metadata = r"""frontend_attributes={kernel_metadata={
+"xprof_metadata":"{\"block_q_dkv\": 16, \"block_kv_dkv\": 8, \"block_kv_dkv_compute\": 4}"
+}}"""
+    program = f"""HloModule m
+ENTRY %main (l: s32[1,4,8], q: bf16[2,128,16], k: bf16[2,64,16]) -> bf16[2,64,16] {{
+  %l = s32[1,4,8]{{2,1,0}} parameter(0)
+  %q = {q} parameter(1)
+  %k = {k} parameter(2)
+  ROOT %dkv = {k} custom-call(%l, %l, %q, %k, %k), custom_call_target="tpu_custom_call", \
+{metadata}, metadata={{op_name="jit(f)/transpose(jvp())/splash_mha_dkv_no_residuals/pallas_call"}}
+}}
+"""
+    mesh = make_mesh(MeshConfig(data=1), jax.devices()[:1])
+    (kernel,) = work(parse(program), mesh).kernels
+    assert kernel.flops == 4 * 2 * (2 * 64 * 32 * 16) * 2  # dkv, multiply-add, a row, rows
+
+
 def test_splash_is_known_by_its_name_whose_lines_are_broken_and_never_by_its_code():
     mesh = make_mesh(MeshConfig(data=1), jax.devices()[:1])
     kernels = work(parse(SPLASH), mesh).kernels

@@ -1,7 +1,8 @@
 """Segment attention by jax's splash kernel for TPUs, with the blocks that nobody sees skipped.
 
 The kernel takes a list of blocks for masks that are known before compiling. Here the list is made
-in the graph, of the segment ids: a dead block costs neither arithmetic nor memory traffic.
+in the graph, of the segment ids: a dead block costs neither arithmetic nor memory traffic. All rows
+of a device are joined into one, of which each block visits those of its own row.
 The adapter to an experimental part of jax, of the versions in `KNOWN`; nothing else touches it.
 """
 
@@ -10,6 +11,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from videodit.config import ConfigError
 from videodit.nn.ring import Pieces
 from videodit.nn.segments import NO_KEY, NOBODY
 
@@ -18,17 +20,9 @@ LANES = 128  # blocks are multiples of it
 BLOCK = 512  # tokens; in rows of more than LONG tokens twice that, as a dead block takes a step
 LONG = 16_384
 NOTHING = -1e30  # a logit beside those of the keys: the softmax of no keys is 0 and not 0 / 0
-MOST_LISTED = 2**16  # pairs of blocks of one call, in whole lanes: two lists take half of 1 MiB
-OPTIONS = (  # of the kernel's backward pass, in its order
-    "save_residuals",
-    "mask_value",
-    "is_mqa",
-    "block_sizes",
-    "residual_checkpoint_name",
-    "mask_function",
-    "attn_logits_soft_cap",
-    "interpret",
-)
+# Entries of a list of one call, each line filled up to whole lanes. A call has two of 4 bytes an
+# entry, in 1 MiB of scalar memory, which must hold those of one row in any case.
+MOST_LISTED, MOST_OF_ROW = 2**16, 120_000
 INTERPRET = False  # tests: pltpu.InterpretParams() (interpret=True gives wrong gradients)
 
 
@@ -45,7 +39,10 @@ def missing() -> str:
 
 
 def splash_attention(q, k, v, query_ids, key_ids):
-    """As nn/attention.py:attention, of one call: ids B L and B S. In arrays of one device."""
+    """As nn/attention.py:attention, of one call: ids B L and B S. In arrays of one device.
+
+    Raises ConfigError for a row too long for the kernel's lists: of some 350,000 tokens.
+    """
 
     def attend(q, k, v, query_ids, key_ids):
         kernel, ids = _kernel(query_ids, key_ids)
@@ -60,7 +57,7 @@ def _forward_piece(q, k, v, query_ids, key_ids):
     def attend(q, k, v, query_ids, key_ids):
         kernel, ids = _kernel(query_ids, key_ids, save_residuals=True)
         y, (log,) = kernel(*map(_joined, (_scaled(q), k, v)), ids, _nothing(q))
-        return _parted(y, q).astype(jnp.float32), _parted(log[..., None], q)[..., 0]
+        return _parted(y, q).astype(jnp.float32), _parted(log, q)
 
     nobody = jnp.zeros(q.shape, jnp.float32), jnp.full(q.shape[:-1], NOTHING, jnp.float32)
     means, logs = zip(*_of_calls(attend, (q, k, v), query_ids, key_ids, nobody))
@@ -74,13 +71,13 @@ def _backward_piece(q, k, v, query_ids, key_ids, y, log, gradient):
         kernel, ids = _kernel(query_ids, key_ids)
         *heads, y, gradient, log = map(_joined, (_scaled(q), k, v, y, gradient, log))
         masks = kernel.dq_mask_info, kernel.dkv_mask_info
-        saved = (*heads, ids, None, y, log[..., 0], *masks)
-        options = (kernel.kwargs[name] for name in OPTIONS)
-        _, _, _, *gradients, _, _ = _private()[0]._splash_attention_bwd(*options, saved, gradient)
+        saved = (*heads, ids, None, y, log, *masks)
+        backward = _private()[0]._splash_attention_bwd
+        _, _, _, *gradients, _, _ = backward(**kernel.kwargs, res=saved, do=gradient)
         return tuple(_parted(dx, x).astype(jnp.float32) for dx, x in zip(gradients, (q, k, v)))
 
     nobody = tuple(jnp.zeros(x.shape, jnp.float32) for x in (q, k, v))
-    arrays = (q, k, v, y, gradient.astype(v.dtype), log[..., None])
+    arrays = (q, k, v, y, gradient.astype(v.dtype), log)
     dq, dk, dv = map(sum, zip(*_of_calls(attend, arrays, query_ids, key_ids, nobody)))
     return dq * q.shape[-1] ** -0.5, dk, dv
 
@@ -91,12 +88,12 @@ PIECES = Pieces(_forward_piece, _backward_piece)
 def _of_calls(attend, arrays, query_ids, key_ids, nobody) -> list:
     """attend(*arrays, query_ids B L, key_ids B S) of each call; `nobody` where none sees a key.
 
-    Which costs nothing then: a dead block takes a step of the kernel, and in a long ring most
+    There the kernel is not started: even a dead block takes a step of it, and in a long ring most
     parts of the keys are dead from end to end.
     """
 
     def one_call(*ids):
-        seen = live_blocks(*(x.reshape(1, -1) for x in ids)).any()
+        seen = jax.vmap(live_blocks)(*(x[:, None] for x in ids)).any()
         alive = lambda *arguments: _by_groups(attend, *arguments)
         return jax.lax.cond(seen, alive, lambda *_: nobody, *arrays, *ids)
 
@@ -108,6 +105,12 @@ def _by_groups(attend, *arguments):
     rows, (query_ids, key_ids) = len(arguments[0]), arguments[-2:]
     blocks = [-(-x.shape[1] // block_size(x.shape[1])) for x in (query_ids, key_ids)]
     listed = blocks[0] * (blocks[1] + -blocks[1] % LANES)
+    if listed > MOST_OF_ROW:
+        lengths = query_ids.shape[1], key_ids.shape[1]
+        raise ConfigError(
+            f"{lengths[0]} queries and {lengths[1]} keys of a row on one device: more blocks than "
+            "the splash kernel can list; cut rows by mesh.ring, or set compute.attention='blocked'"
+        )
     most = max(MOST_LISTED // listed, 1)
     if rows <= most:
         return attend(*arguments)
@@ -118,14 +121,14 @@ def _by_groups(attend, *arguments):
 
 
 def _joined(x):
-    """Rows B L N H, filled up to whole blocks, one behind the other: N (B L) H."""
+    """Rows B L N ..., filled up to whole blocks, one behind the other: N (B L) ..."""
     x = _filled(x, block_size(x.shape[1]), 0)
-    return jnp.moveaxis(x, 2, 0).reshape(x.shape[2], -1, x.shape[3])
+    return jnp.moveaxis(x, 2, 0).reshape(x.shape[2], -1, *x.shape[3:])
 
 
 def _parted(x, like):
     """What `_joined` made of an array of the shape of `like`, as it was."""
-    x = x.reshape(len(x), len(like), -1, x.shape[-1])
+    x = x.reshape(len(x), len(like), -1, *x.shape[2:])
     return jnp.moveaxis(x, 0, 2)[:, : like.shape[1]]
 
 
@@ -205,6 +208,7 @@ def next_live(live):
     """The next live entry of B I J, at or behind each in order: its row's B times J, and its J.
 
     While a dead block is passed over the next live one is fetched; behind the last, the first.
+    (In the pass for keys, which goes through the heads of a block first, that fetch is in vain.)
     """
     place = jnp.arange(live.size, dtype=jnp.int32)
     flat = live.reshape(-1)

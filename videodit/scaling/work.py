@@ -34,6 +34,7 @@ NAMED = re.compile(
 AXIS = re.compile(r"'(\w+)'(?::\((\d+)\)(\d+))?")
 CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 CHAIN = re.compile(r'chain_id="(\d+)"')
+BLOCKS = re.compile(r'block_(q|kv)(?:_dkv|_dq)?\\*": (\d+)')
 WINDOW = re.compile(r"window=\{([^}]*)\}")
 
 
@@ -147,7 +148,11 @@ def attention_flops(x: Instruction, computation: Computation, products: int, pai
     """Of the products of a kernel of attention, each of all pairs that it sees."""
     arrays = [_output(computation, name) for name in x.operands]
     queries, keys = [a.dims for a in arrays if len(a.dims) > 2 and "f" in a.dtype][:2]
-    return 2 * products * math.prod(queries) * max(keys) * pairs
+    places = math.prod(queries[:-1]) * max(keys)  # of a query and a key
+    if blocks := dict(reversed(BLOCKS.findall(x.attributes))):  # splash: of rows that are joined
+        listed = next(a.dims for a in arrays if len(a.dims) > 2 and a.dtype == "s32")
+        places = queries[0] * math.prod(listed) * int(blocks["q"]) * int(blocks["kv"])
+    return 2 * products * places * queries[-1] * pairs
 
 
 def _convolution_flops(x: Instruction, inputs: Array, kernel: Array) -> float:
