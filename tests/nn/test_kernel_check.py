@@ -1,10 +1,11 @@
 import logging
 
 import jax
+import numpy as np
 import pytest
 
 from videodit.config import ComputeConfig
-from videodit.nn import attention, kernel_check
+from videodit.nn import attention, kernel_check, splash
 from videodit.nn.kernels import Choice
 from videodit.nn.plain_attention import BLOCKED, masked_attention
 
@@ -59,7 +60,26 @@ def test_where_keys_travel_the_kernel_is_tried_on_them(monkeypatch, caplog, mesh
         monkeypatch.setitem(attention.RING, "splash", pieces)
         with mesh(ring=8):
             assert kernel_check.settle(ComputeConfig()).attention == expected
-    assert "splash failed its check: self-attention output is wrong by 1" in caplog.text
+    expected = "splash failed its check: along a ring: self-attention output is wrong by 1"
+    assert expected in caplog.text
+
+
+def test_one_device_cannot_try_a_ring(monkeypatch, caplog, mesh):
+    monkeypatch.setattr(kernel_check, "check", lambda name, ring=1: "wrong" * (ring > 1))
+    monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
+    as_kernel(monkeypatch, masked_attention)
+    caplog.set_level(logging.INFO)
+    with mesh(ring=8):
+        assert kernel_check.settle(ComputeConfig()).attention == "splash"
+    assert "splash is not tried along the ring, on a process of one device" in caplog.text
+
+
+def test_the_pack_has_blocks_of_the_kernel_that_are_left_out():
+    ids, *_ = kernel_check._packs()["self-attention to parts"]
+    blocks = ids[0, : 2 * splash.BLOCK].reshape(2, splash.BLOCK)
+    assert not splash.live_blocks(blocks, ids[:1, 2 * splash.BLOCK :])[0, 0]
+    halves = ids[:1].reshape(2, -1)
+    np.testing.assert_array_equal(splash.live_blocks(halves, halves), np.eye(2, dtype=bool))
 
 
 def test_on_a_cpu_nothing_is_checked(monkeypatch, caplog):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from jax.experimental.pallas import tpu as pltpu
 
+from videodit.config import ConfigError
 from videodit.nn import splash
 from videodit.nn.attention import splash_attention_of_calls
 from videodit.nn.plain_attention import masked_attention
@@ -38,7 +39,7 @@ def test_outputs_and_gradients_equal_the_references(monkeypatch, listed):
 
 
 def test_attention_to_parts_of_the_keys_adds_up_to_the_whole(monkeypatch):
-    """What a ring does with its pieces, on one device: two calls, and parts that nobody sees."""
+    """What a ring does with its pieces, on one device, of two calls."""
     monkeypatch.setattr(splash, "BLOCK", 128)
     monkeypatch.setattr(splash, "INTERPRET", pltpu.InterpretParams())
     rng = np.random.default_rng(0)
@@ -76,6 +77,27 @@ def test_attention_to_parts_of_the_keys_adds_up_to_the_whole(monkeypatch):
                 dk, dv = dk.at[:, there].add(-more_dk), dv.at[:, there].add(-more_dv)
     np.testing.assert_allclose(dk, 0, atol=1e-5)
     np.testing.assert_allclose(dv, 0, atol=1e-5)
+
+
+def test_the_kernel_is_not_started_for_keys_that_no_row_sees():
+    """It would fail here; and ids of one row may lie between those of another."""
+    x = np.ones((2, 64, 1, 16), np.float32)
+    nan, log, ids = np.nan * x, x[..., 0], np.int32([[5], [0]]) + np.zeros((2, 64), np.int32)
+    key_ids = np.int32([[9], [40]]) + 0 * ids
+    with jax.disable_jit():  # of a conditional, the branch alone that is taken
+        y, log_of_none = splash.PIECES.forward(x, nan, nan, ids[..., None], key_ids[..., None])
+        arguments = (x, nan, nan, ids[..., None], key_ids[..., None], x, log, x)
+        gradients = splash.PIECES.backward(*arguments)
+    np.testing.assert_array_equal(log_of_none, np.float32(-1e30) + 0 * log)
+    for zeros in (y, *gradients):
+        np.testing.assert_array_equal(zeros, 0 * x)
+
+
+def test_a_row_too_long_for_the_lists_is_told():
+    row = jax.ShapeDtypeStruct((1, 524_288, 1, 16), jnp.bfloat16)
+    ids = jax.ShapeDtypeStruct(row.shape[:2], jnp.int32)
+    with pytest.raises(ConfigError, match=r"524288 queries .* cut rows by mesh\.ring"):
+        jax.eval_shape(splash.splash_attention, row, row, row, ids, ids)
 
 
 def test_live_blocks_are_those_with_a_key_that_a_query_sees():

@@ -38,6 +38,16 @@ def test_splash_sees_the_blocks_of_the_row_that_a_clip_touches():
     assert share == pytest.approx(4 * np.square(blocks).mean() / 64, rel=0.02)
 
 
+def test_splash_has_smaller_blocks_of_parts_along_a_ring():
+    whole, parts = (
+        tiny_config(data__row_tokens=32_768, data__max_segments=16, mesh__ring=ring)
+        for ring in (1, 2)
+    )
+    share = lambda cfg: seen_shares(cfg, typical_clips(cfg, 8192), "tpu").tiles
+    assert share(whole) == pytest.approx(4 * (9 / 32) ** 2)  # four clips, of blocks of 1024
+    assert share(parts) == pytest.approx(4 * (17 / 64) ** 2)  # of 512
+
+
 def test_an_autoencoder_sees_two_chunks_of_frames():
     cfg = tiny_config("autoencoder", data__row_tokens=16 * 256, autoencoder__chunk=1)
     share = seen_shares(cfg, typical_clips(cfg, 16 * 256), "cuda").tiles

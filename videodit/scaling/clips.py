@@ -55,7 +55,8 @@ def _mean_size(cfg: Config) -> tuple[int, float]:
 def seen_shares(cfg: Config, clips: Clips, platform: str) -> Seen:
     """What attention does not skip of rows full of such clips, by the kernel of a platform.
 
-    Blocks of the row, as splash on a "tpu" has them, begin anywhere in a clip.
+    Blocks of the row, or of its parts along `ring`, as splash on a "tpu" has them, begin anywhere
+    in a clip.
     Of the autoencoder only when it is what is trained; in a DiT's step its pairs are few beside
     those of the DiT, of which they are taken to be as many.
     """
