@@ -14,5 +14,6 @@ def test_an_option_that_the_compiler_does_not_know_is_left_out(monkeypatch, capl
 def test_each_platform_has_its_own():
     assert compiler_options() == {}  # of a CPU
     for platform, options in FLAGS.items():
-        prefixes = {"tpu": ("xla_tpu_", "xla_jf_", "xla_enable_async_")}.get(platform, ("xla_gpu_",))
+        of_tpu = ("xla_tpu_", "xla_jf_", "xla_enable_async_")
+        prefixes = of_tpu if platform == "tpu" else ("xla_gpu_",)
         assert options and all(name.startswith(prefixes) for name in options)
