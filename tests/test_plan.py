@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -68,6 +72,18 @@ def test_a_run_is_planned_with_its_trained_autoencoder_and_stored_latents(tmp_pa
     _, (_, frozen, batch) = lower_step(cfg, make_mesh(cfg.mesh), tokenizer)
     assert batch.tokens.shape == (cfg.data.batch_rows, cfg.data.row_tokens, 6)
     assert batch.tokens.dtype == np.float32 and frozen["mean"].shape == (6,)
+
+
+def test_the_command_makes_the_cpu_devices_that_it_plans_for():
+    code = """from videodit import plan
+from videodit.scaling.topology import open_topology
+plan._make_cpu_devices("cpu:3")
+print(len(open_topology("cpu:3").devices))
+"""
+    environment = {k: v for k, v in os.environ.items() if k != "JAX_NUM_CPU_DEVICES"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "3"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 Compiles the real train step of a config for accelerators that are not there and says what memory
 a chip needs, how long a step should take, and what is exchanged. Topologies: v5p:8x8x8, v5e:16x16,
-v6e:16x16 (chips along each axis of the torus), v5e:16x16*2 (two slices), h100:64x8 (nodes x GPUs).
+v6e:16x16 (chips along each axis of the torus), v5e:16x16*2 (two slices), h100:64x8 (nodes x GPUs),
+cpu:8 (fake devices of this machine).
 """
 
 import dataclasses
@@ -20,6 +21,7 @@ from videodit.config import SYNTHETIC, Config, ConfigError, refuse
 
 TEXT_SHARE = 8  # a row's text tokens where the config leaves them to the data: L / 8
 GIB = 2**30
+MOST_CPU_DEVICES = 512  # a process gets as many threads and more
 
 
 def plan(cfg: Config, topology: str, clip_tokens: int = 0):
@@ -108,6 +110,7 @@ def main(argv):
         if len(argv) > 1:
             raise ConfigError(f"unexpected argument {argv[1]!r}: fields are --config.NAME=VALUE")
         values = flags.FLAGS
+        _make_cpu_devices(values.topology)
         found = plan(read_config(), values.topology, values.clip_tokens)
         figures = found.figures()
         print(describe(figures), flush=True)
@@ -119,6 +122,15 @@ def main(argv):
             Path(values.out).write_text(json.dumps(figures, indent=2) + "\n")
     except ConfigError as error:
         refuse(error)
+
+
+def _make_cpu_devices(topology: str) -> None:
+    """As many fake devices of this process as "cpu:8" asks for; nothing for other topologies."""
+    import jax
+
+    kind, _, count = topology.partition(":")
+    if kind == "cpu" and count.isdigit() and 1 <= int(count) <= MOST_CPU_DEVICES:
+        jax.config.update("jax_num_cpu_devices", int(count))
 
 
 def remedy(found, clip_tokens: int):

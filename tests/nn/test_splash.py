@@ -12,8 +12,10 @@ from videodit.nn.ring import merge
 from videodit.nn.segments import NO_KEY, NOBODY
 
 
-@pytest.mark.parametrize("listed", [2**16, 1])  # both rows in one call of the kernel, or one
-def test_outputs_and_gradients_equal_the_references(monkeypatch, listed):
+@pytest.mark.parametrize("listed, rows", [(2**16, 2), (1, 1)])  # of a call of the kernel
+def test_outputs_and_gradients_equal_the_references(monkeypatch, listed, rows):
+    joined, kernel = set(), splash._kernel
+    monkeypatch.setattr(splash, "_kernel", lambda *ids: joined.add(len(ids[0])) or kernel(*ids))
     monkeypatch.setattr(splash, "BLOCK", 128)
     monkeypatch.setattr(splash, "MOST_LISTED", listed)
     monkeypatch.setattr(splash, "INTERPRET", pltpu.InterpretParams())
@@ -36,6 +38,7 @@ def test_outputs_and_gradients_equal_the_references(monkeypatch, listed):
 
     for found, expected in zip(run(splash_attention_of_calls), run(masked_attention)):
         np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert joined == {rows}
 
 
 def test_attention_to_parts_of_the_keys_adds_up_to_the_whole(monkeypatch):

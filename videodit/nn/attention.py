@@ -42,7 +42,8 @@ def attention(
 
     orders: of the queries and of the keys, in which segments are contiguous, where they are not;
     only for speed. most_segments: a promise that no row has more different key ids.
-    Raises ConfigError for an implementation that is unknown or of another platform.
+    Raises ConfigError for an implementation that is unknown, of another platform, or that does not
+    take so long a row.
     """
     same = query_segment_ids is key_segment_ids
     if query_segment_ids.ndim == 2:
