@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 from packs import PATCH, pack, perturb, tiny_config
 
-from videodit.codec import Codec
+from videodit.codec import Codec, padded_length
 from videodit.config import ConfigError
 from videodit.data.packing import segment, unpack
+from videodit.data.patches import grid
 from videodit.models.autoencoder import make_autoencoder, to_pixels
 from videodit.tasks.views import cells
 
@@ -26,7 +27,7 @@ def model():
 def whole(model, clip):
     """Latents t h w C and pixels T H W 3 of a clip coded in one piece, as in training."""
     cfg, params, apply = model
-    tokens = int(np.prod([1 + -(-(len(clip) - 1) // 4), 2, 3]))
+    tokens = int(np.prod(grid(*clip.shape[:3], PATCH)))
     batch = pack([[segment(clip, patch=PATCH, fps=FPS, text_tokens=[1])]], row_tokens=tokens + 3)
 
     @jax.jit
@@ -40,10 +41,13 @@ def whole(model, clip):
     return unpack(latents, batch, (1, 1, 1))[0], unpack(pixels, batch, PATCH)[0]
 
 
-@pytest.mark.parametrize("frames", [1, 5, 17, 33, 34, 37, 301])
-def test_streaming_equals_the_whole_clip(model, frames):
+@pytest.mark.parametrize(
+    "frames, width", [(n, 24) for n in (1, 5, 17, 33, 34, 37, 301)] + [(37, 72)]
+)
+def test_streaming_equals_the_whole_clip(model, frames, width):
+    """Frames 72 pixels wide are padded within each chunk too."""
     cfg, params, _ = model
-    codec, clip = Codec(cfg.autoencoder, cfg.compute, params), video(frames)
+    codec, clip = Codec(cfg.autoencoder, cfg.compute, params), video(frames, width=width)
     latents, pixels = whole(model, clip)
     with jax.default_matmul_precision("highest"):
         streamed = np.concatenate(list(codec.encode_stream(clip, FPS)))
@@ -54,12 +58,28 @@ def test_streaming_equals_the_whole_clip(model, frames):
     np.testing.assert_allclose(decoded, pixels, atol=1e-5 * np.abs(pixels).max())
 
 
-def test_two_programs_code_a_video_of_any_duration(model):
+def test_two_programs_code_videos_of_any_duration_and_of_like_sizes(model):
     cfg, params, _ = model
     codec = Codec(cfg.autoencoder, cfg.compute, params)
-    for frames in (1, 5, 9, 14, 33):
-        list(codec.encode_stream(video(frames), FPS))
+    for frames, sides in (
+        (1, (24, 24)),
+        (5, (24, 24)),
+        (14, (72, 8)),
+        (9, (16, 40)),
+        (33, (8, 80)),
+    ):
+        list(codec.encode_stream(video(frames, *sides), FPS))
     assert codec._steps["encode"]._cache_size() == 2
+
+
+def test_lengths_are_padded_by_less_than_a_quarter_to_four_of_an_octave():
+    assert list(map(padded_length, (1, 7, 8, 9, 10, 11, 16, 17, 24, 33))) == [
+        *(1, 7, 8, 10, 10, 12, 16, 20, 24, 40)
+    ]  # fmt: skip
+    lengths = np.arange(1, 5000)
+    padded = np.array([padded_length(n) for n in lengths.tolist()])
+    assert (padded >= lengths).all() and (padded < 1.25 * lengths).all()
+    assert len(np.unique(padded[(lengths > 512) & (lengths <= 1024)])) == 4
 
 
 def test_later_frames_do_not_change_earlier_chunks(model):

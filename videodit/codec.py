@@ -5,6 +5,7 @@
 
 Video is coded chunk by chunk, which is exact (models/autoencoder.py): memory does not grow with
 the duration. Frames too large for memory are coded in overlapping tiles, which is not exact.
+Chunks are padded to one of few lengths, so that frames of any size share a few programs.
 """
 
 from collections.abc import Iterable, Iterator
@@ -124,33 +125,33 @@ class Codec:
 class _Stream:
     """One half of the codec over one clip, or over one tile of it.
 
-    Two programs for each size: of the first latent frame, and of chunks, the last of them padded.
+    Two programs for each `padded_length`: of the first latent frame, and of chunks.
     """
 
     def __init__(self, codec: Codec, method: str, grid: tuple[int, int], fps: float):
         self.codec, self.method, self.grid, self.fps = codec, method, grid, fps
         self.frame = 0  # latent frames so far
-        shape, tokens = SIZES[codec.cfg.size], codec.cfg.chunk * grid[0] * grid[1]
-        keys = jnp.zeros(
-            (shape.depth, 1, tokens, shape.heads, shape.head_size), codec.compute.dtype
-        )
-        self.past = Past(self._cells(codec.cfg.chunk, frames=0), KeysValues(keys, keys))
+        shape, nothing = SIZES[codec.cfg.size], self._cells(codec.cfg.chunk, frames=0)
+        size = (shape.depth, *nothing.segment_ids.shape, shape.heads, shape.head_size)
+        keys = jnp.zeros(size, codec.compute.dtype)
+        self.past = Past(nothing, KeysValues(keys, keys))
 
     def step(self, values: np.ndarray) -> np.ndarray:
         """Values t h w P of the next latent frames, at most a chunk, to those of the output."""
         t, h, w, size = values.shape
-        room = self.codec.cfg.chunk if self.frame else 1
-        tokens = np.zeros((1, room * h * w, size), values.dtype)
+        run = self.codec._steps[self.method]
+        cells = self._cells(self.codec.cfg.chunk if self.frame else 1, frames=t)
+        tokens = np.zeros((*cells.segment_ids.shape, size), values.dtype)
         tokens[0, : t * h * w] = values.reshape(-1, size)
-        run, cells = self.codec._steps[self.method], self._cells(room, frames=t)
         output, self.past = run(self.codec.params, tokens, cells, self.past)
         self.frame += t
         return np.asarray(output)[0, : t * h * w].reshape(t, h, w, -1)
 
     def _cells(self, room: int, *, frames: int) -> Cells:
-        """Of `room` latent frames, the first `frames` of which are there, the others padding."""
+        """Of `room` latent frames, of which `frames` are there; all else is padding."""
         cfg, (height, width) = self.codec.cfg, self.grid
-        t, h, w = np.indices((room, height, width)).reshape(3, 1, -1)
+        tokens = np.arange(padded_length(room * height * width))[None]
+        t, h, w = np.unravel_index(tokens, (len(tokens[0]), height, width))
         latent_frame = (self.frame + t).astype(np.int32)
         seconds = latent_frame * (cfg.patch[0] / self.fps)
         positions = np.stack([seconds, h, w], axis=-1).astype(np.float32)
@@ -198,6 +199,15 @@ class _Tiles:
             total[:, *place] += weight[..., None] * piece
             weights[place] += weight[..., None]
         return total / weights
+
+
+def padded_length(tokens: int) -> int:
+    """The least number, not smaller, whose binary digits after the first three are zeros.
+
+    Less than a quarter is added, and twice the tokens need four programs more.
+    """
+    unit = 1 << max((tokens - 1).bit_length() - 3, 0)
+    return -(-tokens // unit) * unit
 
 
 def spans(size: int, tile: int, overlap: int) -> list[range]:

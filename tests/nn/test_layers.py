@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from videodit.nn import layers
+from videodit.nn import layers, rope
+from videodit.nn.functional import functional
 from videodit.nn.layers import LevelEmbedding, RMSNorm, layer_norm, to_slots, to_tokens
+from videodit.nn.rope import rotary
 from videodit.sharding import spec
 
 
@@ -106,3 +108,30 @@ def test_near_levels_have_near_embeddings_and_far_ones_do_not():
     embed = LevelEmbedding(32, rngs=nnx.Rngs(0))
     base, near, far = embed(jnp.array([[0.5, 0.5005, 0.9]]))[0]
     assert jnp.abs(base - near).max() < 0.3 * jnp.abs(base - far).max()
+
+
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+def test_normalised_and_turned_heads_and_their_gradients_are_those_of_the_two_steps(
+    monkeypatch, platform
+):
+    """Also as a TPU does it, which swaps halves by a product."""
+    rng = np.random.default_rng(0)
+    x, slopes = rng.normal(size=(2, 1, 6, 2, 16)).astype(np.float32)
+    scale = rng.normal(size=16).astype(np.float32)
+    angles = rotary(rng.uniform(0, 9, (1, 6, 3)).astype(np.float32), 16)
+    _, norm = functional(lambda rngs: RMSNorm(16))
+
+    def in_two_steps(x, scale):
+        x = x / jnp.sqrt(jnp.square(x).mean(-1, keepdims=True)) * scale
+        pairs = x[..., :8] + 1j * x[..., 8:]
+        turned = pairs * (angles[0] + 1j * angles[1])[:, :, None]
+        return (jnp.concatenate([turned.real, turned.imag], -1) * slopes).sum()
+
+    def at_once(x, scale):
+        return (norm({"scale": scale}, x, angles) * slopes).sum()
+
+    expected = jax.value_and_grad(in_two_steps, (0, 1))(x, scale)
+    monkeypatch.setattr(rope, "target_device", lambda: SimpleNamespace(platform=platform))
+    got = jax.value_and_grad(at_once, (0, 1))(x, scale)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected)):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)

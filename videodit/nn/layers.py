@@ -60,15 +60,39 @@ class RMSNorm(nnx.Module):
         self.scale = nnx.Param(jnp.ones(width, jnp.float32))
 
     def __call__(self, x, angles=None):
-        """x: B L N H; with angles (nn/rope.py:rotary) the normalised vectors are also turned.
-
-        The scale of a vector is its last factor: a copy in float32 would be written otherwise.
-        """
+        """x: B L N H; with angles (nn/rope.py:rotary) the normalised vectors are also turned."""
+        if angles is not None:
+            return _normalise_and_rotate(x, self.scale[...], *angles)
         wide = x.astype(jnp.float32)
-        inverse = jax.lax.rsqrt(jnp.square(wide).mean(-1, keepdims=True) + 1e-6)
-        y = wide * self.scale[...]
-        y = y if angles is None else rotate(y, *angles)
-        return (y * inverse).astype(x.dtype)
+        return (wide * self.scale[...] * _inverse_rms(wide)).astype(x.dtype)
+
+
+@jax.custom_vjp
+def _normalise_and_rotate(x, scale, cos, sin):
+    """The scale of a vector is its last factor: a copy in float32 would be written otherwise."""
+    return (rotate(x, cos, sin, scale) * _inverse_rms(x.astype(jnp.float32))).astype(x.dtype)
+
+
+def _gradients_of_normalise_and_rotate(arguments, gradient):
+    """In which only x and the gradient, both in their own dtype, have their halves swapped."""
+    x, scale, cos, sin = arguments
+    wide = x.astype(jnp.float32)
+    inverse = _inverse_rms(wide)
+    turned_back = rotate(gradient, cos, -sin) * inverse
+    along = turned_back * wide
+    radial = jnp.square(inverse) * (along * scale).mean(-1, keepdims=True)
+    dx = turned_back * scale - wide * radial
+    return dx.astype(x.dtype), along.sum((0, 1, 2)).astype(scale.dtype), None, None
+
+
+_normalise_and_rotate.defvjp(
+    lambda *arguments: (_normalise_and_rotate(*arguments), arguments),
+    _gradients_of_normalise_and_rotate,
+)
+
+
+def _inverse_rms(wide):
+    return jax.lax.rsqrt(jnp.square(wide).mean(-1, keepdims=True) + 1e-6)
 
 
 def to_tokens(slot_one_hot, values):

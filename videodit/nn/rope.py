@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 import numpy as np
 
+from videodit.sharding import target_device
+
 THETA = 1000.0  # wavelengths from 2 pi to 2 pi * THETA units of position
 TIME_UNITS_PER_SECOND = 8.0  # about one unit of rotation a latent frame at 24 fps
 
@@ -33,9 +35,25 @@ def video_rotary(positions, head_size: int):
     return rotary(positions * np.float32([TIME_UNITS_PER_SECOND, 1, 1]), head_size)
 
 
-def rotate(x, cos, sin):
-    """Turns the pairs (x_i, x_{i + H/2}) of x (B L N H) by the angles of `rotary`; keeps dtype."""
-    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    cos, sin = cos[:, :, None], sin[:, :, None]
-    turned = [first * cos - second * sin, second * cos + first * sin]
-    return jnp.concatenate(turned, axis=-1).astype(x.dtype)
+def rotate(x, cos, sin, scale=1.0):
+    """Turns the pairs (x_i, x_{i + H/2}) of x times scale (H) by the angles of `rotary`.
+
+    x: B L N H, of which the halves are swapped before anything is rounded. Returns B L N H float32.
+    """
+    cos, sin = (jnp.concatenate(halves, -1)[:, :, None] for halves in ((cos, cos), (-sin, sin)))
+    scale = jnp.broadcast_to(jnp.float32(scale), x.shape[-1:])
+    other = jnp.roll(scale, x.shape[-1] // 2)
+    return x.astype(jnp.float32) * (scale * cos) + _swapped(x).astype(jnp.float32) * (other * sin)
+
+
+def _swapped(x):
+    """x (... H) with the halves of the last axis swapped.
+
+    XLA's program for a TPU would write out each half; its matrix unit swaps them in passing.
+    """
+    size = x.shape[-1]
+    if target_device().platform != "tpu":
+        return jnp.roll(x, size // 2, axis=-1)
+    permutation = np.roll(np.eye(size), size // 2, axis=1).astype(x.dtype)
+    precision = "highest" if x.dtype == jnp.float32 else None
+    return jnp.einsum("...i,ij->...j", x, permutation, precision=precision)
