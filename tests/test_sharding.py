@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from videodit import sharding
 from videodit.config import ConfigError, MeshConfig
 from videodit.sharding import (
     AXES,
@@ -11,6 +12,7 @@ from videodit.sharding import (
     arrange,
     axis_size,
     first_rows,
+    join_processes,
     make_mesh,
     replicate,
     spec,
@@ -127,3 +129,59 @@ def test_gpus_are_grouped_by_process():
 def test_slices_that_the_devices_do_not_have_are_refused(cfg, devices, message):
     with pytest.raises(ConfigError, match=message):
         arrange(cfg, devices)
+
+
+@pytest.fixture
+def joined(monkeypatch):
+    """The arguments of each call of jax.distributed.initialize."""
+    calls = []
+    for name in ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *args: calls.append(args))
+    return calls
+
+
+def test_the_environment_says_which_processes_join(joined, monkeypatch):
+    join_processes(MeshConfig())
+    assert joined == []
+    monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "host:1")
+    with pytest.raises(ConfigError, match="expected numbers in JAX_NUM_PROCESSES"):
+        join_processes(MeshConfig())
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "4")
+    monkeypatch.setenv("JAX_PROCESS_ID", "2")
+    join_processes(MeshConfig())
+    assert joined == [("host:1", 4, 2)]
+
+
+@pytest.fixture
+def on_tpu(monkeypatch, tmp_path):
+    """A machine with a TPU chip."""
+    (tmp_path / "accel0").touch()
+    monkeypatch.setattr(sharding, "TPU_FILES", (str(tmp_path / "accel*"),))
+    before = jax.config.jax_platforms
+    jax.config.update("jax_platforms", "tpu,cpu")
+    yield
+    jax.config.update("jax_platforms", before)
+
+
+def test_the_hosts_of_a_tpu_pod_are_found_by_jax_alone(joined, on_tpu, monkeypatch):
+    """A TPU VM's environment names no other host: jax asks the VM's metadata server."""
+    join_processes(MeshConfig())
+    assert joined == [()]
+    monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "host:1")
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "4")
+    monkeypatch.setenv("JAX_PROCESS_ID", "2")
+    join_processes(MeshConfig())
+    assert joined == [(), ("host:1", 4, 2)]
+
+
+def test_a_tpu_without_a_cluster_and_a_cpu_beside_a_tpu_are_alone(joined, on_tpu, monkeypatch):
+    def unknown():
+        raise ValueError("coordinator_address should be defined.")
+
+    monkeypatch.setattr(jax.distributed, "initialize", unknown)
+    join_processes(MeshConfig())
+    jax.config.update("jax_platforms", "cpu")
+    monkeypatch.setattr(jax.distributed, "initialize", lambda: joined.append("tpu"))
+    join_processes(MeshConfig())
+    assert joined == []

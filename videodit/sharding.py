@@ -8,6 +8,8 @@ over `heads` or `mlp`. In attention the heads are shared out over tensor and con
 axes (`attention_length`), around which keys travel (nn/ring.py).
 """
 
+import glob
+import logging
 import math
 import os
 from collections.abc import Sequence
@@ -33,6 +35,8 @@ RULES = {
     None: None,
 }
 HOST = "pinned_host"  # jax's name of the memory of hosts that their devices read
+TPU_FILES = ("/dev/accel*", "/dev/vfio/[0-9]*")  # of chips: v2 to v5p, and v5e and later
+logger = logging.getLogger(__name__)
 
 
 def spec(*names: str | None) -> PartitionSpec | None:
@@ -114,8 +118,8 @@ def join_processes(cfg: MeshConfig) -> None:
     """Before any other use of jax: fakes CPU devices if asked, joins the other processes if any.
 
     Several processes are there if JAX_COORDINATOR_ADDRESS (host:port of process 0) is set, with
-    JAX_NUM_PROCESSES and JAX_PROCESS_ID, or on a TPU pod whose TPU_WORKER_HOSTNAMES names several
-    hosts. Raises ConfigError if one of the three is missing.
+    JAX_NUM_PROCESSES and JAX_PROCESS_ID; on TPUs jax asks GKE's environment or the metadata server
+    of the VM for them. Raises ConfigError if one of the three is missing.
     """
     if cfg.cpu_devices:
         jax.config.update("jax_platforms", "cpu")
@@ -126,8 +130,17 @@ def join_processes(cfg: MeshConfig) -> None:
         if not all(number.isdigit() for number in numbers):
             raise ConfigError(f"{names[0]} is set: expected numbers in {names[1]} and {names[2]}")
         jax.distributed.initialize(address, *map(int, numbers))
-    elif "," in os.environ.get("TPU_WORKER_HOSTNAMES", ""):
-        jax.distributed.initialize()
+    elif _uses_tpu():
+        try:
+            jax.distributed.initialize()
+        except ValueError as error:  # what jax raises where it knows of no cluster
+            logger.info("no other hosts: %s", error)
+
+
+def _uses_tpu() -> bool:
+    """Whether jax will use TPU chips of this machine; does not use jax yet."""
+    forced = (jax.config.jax_platforms or "tpu").split(",")[0]
+    return forced == "tpu" and any(map(glob.glob, TPU_FILES))
 
 
 def target_device():
