@@ -9,7 +9,6 @@ cpu:8 (fake devices of this machine).
 import dataclasses
 import json
 import logging
-import os
 import sys
 from pathlib import Path
 
@@ -104,12 +103,15 @@ def _describe_collectives(collectives: list[dict]) -> list[str]:
 
 
 def main(argv):
+    from videodit.scaling.topology import use_no_accelerator
+
     absl_logging.set_verbosity(absl_logging.WARNING)
     logging.getLogger("videodit").setLevel(logging.INFO)
     try:
         if len(argv) > 1:
             raise ConfigError(f"unexpected argument {argv[1]!r}: fields are --config.NAME=VALUE")
         values = flags.FLAGS
+        use_no_accelerator()
         _make_cpu_devices(values.topology)
         found = plan(read_config(), values.topology, values.clip_tokens)
         figures = found.figures()
@@ -174,10 +176,6 @@ def _tell(line: str) -> None:
 
 
 if __name__ == "__main__":
-    os.environ["JAX_PLATFORMS"] = "cpu"
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # no TPU is asked for its shape
-    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # as none of them drives a TPU
     flags.DEFINE_string("topology", None, "such as v5p:8x8x8 or h100:64x8", required=True)
     flags.DEFINE_integer("clip_tokens", 0, "of the clips in a row; 0: as data.sampling has it")
     flags.DEFINE_bool("search", False, "rank meshes, remat policies and batch sizes")

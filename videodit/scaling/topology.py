@@ -41,6 +41,14 @@ class Topology(NamedTuple):
     devices: list
 
 
+def use_no_accelerator() -> None:
+    """Before any use of jax: this process compiles for accelerators and leaves those here alone."""
+    jax.config.update("jax_platforms", "cpu")
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # no TPU is asked for its shape
+    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # as none of them drives a TPU
+
+
 def open_topology(name: str) -> Topology:
     """The topology "v5p:8x8x8" (chips along each axis of the torus), "v5e:16x16*2" (two such
     slices) or "h100:64x8" (nodes x GPUs).

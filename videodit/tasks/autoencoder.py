@@ -113,11 +113,18 @@ class AutoencoderTask:
         kl = 0.5 * (jnp.square(mean) + jnp.exp(log_variance) - 1 - log_variance).sum(-1)
         return self.apply(coders, latents, target.cells, method="decode"), kl
 
+    def encode(self, params, batch):
+        """Posterior means B L C float32."""
+        pixels, place = to_pixels(batch.tokens), cells(batch, self.cfg)
+        return self.apply(params, pixels, place, method="encode")[0]
+
+    def decode(self, params, latents, batch):
+        """Pixels B L P float32 of latents B L C; of the batch it takes where they are."""
+        return self.apply(params, latents, cells(batch, self.cfg), method="decode")
+
     def reconstruct(self, params, batch):
         """Decoded posterior means: B L P float32."""
-        place = cells(batch, self.cfg)
-        mean, _ = self.apply(params, to_pixels(batch.tokens), place, method="encode")
-        return self.apply(params, mean, place, method="decode")
+        return self.decode(params, self.encode(params, batch), batch)
 
     def evaluate(self, params, frozen, batch, key):
         pixels, mask = to_pixels(batch.tokens), pixel_mask(batch.positions, self.cfg.patch)
@@ -154,6 +161,4 @@ class AutoencoderTask:
             (Path(workdir) / STATISTICS_FILE).write_text(text)
 
     def _latents(self, params, batch):
-        place = cells(batch, self.cfg)
-        mean, _ = self.apply(params, to_pixels(batch.tokens), place, method="encode")
-        return mean, batch.segment_ids > 0
+        return self.encode(params, batch), batch.segment_ids > 0
