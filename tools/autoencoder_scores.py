@@ -18,7 +18,7 @@ from videodit.eval import quality
 from videodit.eval.baselines import LinearCode, fit_linear_codes, h264
 from videodit.eval.frechet import Gaussian, frechet_distance, random_features
 from videodit.models.autoencoder import to_pixels
-from videodit.models.perceptual import MIN_SIDE, Weights, distances
+from videodit.models.perceptual import MIN_SIDE, Weights, feature_pairs, perceptual_distance
 
 ORIGINAL, OURS, H264 = "original", "autoencoder", "H.264"
 HELD_OUT = ("val", "test")
@@ -101,8 +101,9 @@ class Scorer:
 
 @jax.jit
 def _perceptual_distance(weights, a, b):
-    """Of two frames H W 3 uint8."""
-    return distances(weights, to_pixels(a)[None], to_pixels(b)[None])[0]
+    """Of two frames H W 3 uint8: 1 float32."""
+    pairs = feature_pairs(weights, to_pixels(a)[None], to_pixels(b)[None])
+    return perceptual_distance(weights, pairs)
 
 
 def latent_values(size: patches.Size, codec: Codec) -> int:

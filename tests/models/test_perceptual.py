@@ -7,8 +7,10 @@ from scipy.signal import correlate2d
 from videodit.config import ConfigError
 from videodit.models.perceptual import (
     VGG_BLOCKS,
-    distances,
+    feature_pairs,
+    gram_distance,
     multiscale_features,
+    perceptual_distance,
     read_features,
     read_lpips,
     vgg_features,
@@ -47,6 +49,11 @@ def test_multiscale_features_are_cosine_transforms_of_every_window():
     np.testing.assert_allclose(second[0, -1, -1], expected, atol=1e-5)
 
 
+def distances(weights, a, b):
+    pairs = feature_pairs(weights, jnp.float32(a), jnp.float32(b))
+    return perceptual_distance(weights, pairs), gram_distance(weights, pairs)
+
+
 def test_the_same_picture_is_at_distance_0_and_another_brightness_too():
     picture = images()
     for other in (picture, picture + 0.3):
@@ -59,7 +66,7 @@ def test_gram_matrices_see_textures_and_not_where_they_are():
     moved = np.roll(stripes, 1, axis=1)
     turned = stripes.transpose(0, 2, 1, 3)
     (perceptual_moved, gram_moved), (_, gram_turned) = (
-        distances({}, jnp.float32(stripes), jnp.float32(x)) for x in (moved, turned)
+        distances({}, stripes, x) for x in (moved, turned)
     )
     assert perceptual_moved > 0.1 and gram_moved < 0.1 * gram_turned
 
@@ -67,7 +74,7 @@ def test_gram_matrices_see_textures_and_not_where_they_are():
 def test_lpips_is_its_definition(tmp_path):
     weights = read_lpips(small_network(tmp_path / "lpips.npz"))
     a, b = images(seed=2), images(seed=3)
-    got, _ = distances(weights, jnp.array(a), jnp.array(b))
+    got, _ = distances(weights, a, b)
     expected = [lpips_by_hand(weights, x, y) for x, y in zip(a, b)]
     np.testing.assert_allclose(got, expected, rtol=1e-4)
 

@@ -153,15 +153,38 @@ def test_pixels_that_do_not_exist_do_not_matter():
     assert perfect[0] == 0
 
 
-def test_the_roughness_of_a_discriminator_counts_now_and_then():
-    """D(x) = w . x has a mean squared change of noise^2 |w|^2."""
-    cfg = LossConfig(adversarial=1.0, discriminator="smoke", regularise_every=4)
+def linear_judge(**changes):
+    """Losses whose discriminator is D(x) = w . x, and the config they are of."""
+    cfg = LossConfig(adversarial=1.0, discriminator="smoke", **changes)
     task = tiny_config("autoencoder")
     losses = Losses(cfg, task.autoencoder.patch, task.compute)
     losses.judge = lambda w, pixels, cells, **_: pixels @ w
+    return losses, task.autoencoder
+
+
+def test_the_discriminator_tells_originals_and_the_autoencoder_deceives_it():
+    """D(x) = w . x within the hinge's margins: the gradients are (fake - real) / 2 and -w."""
+    losses, cfg = linear_judge()
+    target = target_of(pack([[clip(0), clip(1)], [clip(2)]]), cfg)
+    output = target.pixels + 0.3 * jax.random.normal(jax.random.key(1), target.pixels.shape)
+    w = jnp.full(target.pixels.shape[-1], 1e-4)
+    gradient = output - target.pixels
+    grads, pull, report = losses.adversary(w, output, gradient, target, KEY, 1)  # not regularised
+    mean = lambda x: (target.weights[..., None] * target.mask * x).sum((0, 1))
+    np.testing.assert_allclose(grads, mean(output - target.pixels) / 2, atol=1e-6)
+    assert report["adversarial"] == pytest.approx(float(-mean(output) @ w), rel=1e-4)
+    # Downhill of -D: where a pixel exists, against w.
+    fooling = np.asarray(pull)[np.asarray(target.mask * target.weights[..., None]) > 0]
+    assert (fooling < 0).all()
+
+
+def test_the_roughness_of_a_discriminator_counts_now_and_then():
+    """D(x) = w . x has a mean squared change of noise^2 |w|^2."""
+    losses, model = linear_judge(regularise_every=4)
+    cfg = losses.cfg
     clips = [clip(1)._replace(sample_id=i) for i in range(32)]
     batch = pack([clips[i : i + 4] for i in range(0, 32, 4)])
-    target = target_of(batch, task.autoencoder)
+    target = target_of(batch, model)
     target = target._replace(mask=jnp.ones_like(target.mask))
     w = jnp.full(target.pixels.shape[-1], 1e-4)
     grads = lambda step: losses.adversary(w, target.pixels, target.pixels, target, KEY, step)[0]
@@ -191,6 +214,26 @@ def test_the_discriminator_counts_from_its_start_on():
     assert task.flops(clips, 4) == alone.flops(clips, 5)
     more = task.flops(clips, 5).useful - alone.flops(clips, 5).useful
     assert more == pytest.approx((3 + 3 + 6 / 16 + 2) * sum(forward))
+
+
+def test_pictures_of_empty_slots_and_terms_without_a_weight_cost_nothing():
+    """A row of 16 slots with two clips: half of the groups of slots are passed over."""
+    batch = pack([[clip(0), clip(1)]], max_segments=16)
+
+    def loss(**weights):
+        cfg = tiny_config("autoencoder")
+        losses = Losses(LossConfig(**weights, crop=2), cfg.autoencoder.patch, cfg.compute)
+        target = target_of(batch, cfg.autoencoder)
+        run = lambda output: losses.reconstruction(output, target, {}, KEY)
+        return jax.jit(run).lower(target.pixels).compile(), run(0.5 * target.pixels)
+
+    both, (_, parts) = loss(perceptual=1.0, gram=1.0)
+    one, (_, fewer) = loss(perceptual=1.0)
+    assert "conditional" in one.as_text()
+    assert set(parts) == set(fewer) | {"gram_multiscale"}
+    assert parts["perceptual_multiscale"] == pytest.approx(fewer["perceptual_multiscale"])
+    flops = lambda program: program.cost_analysis()["flops"]
+    assert flops(one) < 0.8 * flops(both)
 
 
 def test_pictures_too_small_for_their_features_are_refused():

@@ -63,13 +63,20 @@ def read_lpips(path: str | Path, field: str = FIELD) -> dict[str, np.ndarray]:
     return {name: arrays[name].astype(np.float32) for name in names}
 
 
-def distances(weights: Weights, a, b):
-    """Perceptual distance and distance of Gram matrices of pictures a and b: N float32 each."""
-    extract, distance = (vgg_features, lpips) if weights else (multiscale_features, multiscale)
-    features = extract(weights, jnp.concatenate([a, b]))
-    pairs = [jnp.split(x, 2) for x in features]
-    gram = sum(_mean(jnp.abs(_gram(x) - _gram(y))) for x, y in pairs) / len(pairs)
-    return distance(weights, pairs), gram
+def feature_pairs(weights: Weights, a, b):
+    """Features of pictures a and b, N H W 3 in [-1, 1]: of each scale or block a pair N h w C."""
+    extract = vgg_features if weights else multiscale_features
+    return [jnp.split(x, 2) for x in extract(weights, jnp.concatenate([a, b]))]
+
+
+def perceptual_distance(weights: Weights, pairs):
+    """The perceptual distance of pictures with these `feature_pairs`: N float32."""
+    return (lpips if weights else multiscale)(weights, pairs)
+
+
+def gram_distance(weights: Weights, pairs):
+    """The distance of the Gram matrices of these `feature_pairs`: N float32."""
+    return sum(_mean(jnp.abs(_gram(x) - _gram(y))) for x, y in pairs) / len(pairs)
 
 
 def multiscale(weights: Weights, pairs):

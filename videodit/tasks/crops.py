@@ -2,7 +2,7 @@
 
 Every clip of a row gives a fixed number of crops of K x K cells of one latent frame, at places
 drawn from (key, sample id): a crop is the same in whatever row its clip was packed. The tokens of
-a crop are summed by a one-hot matrix product, whose transpose is a matrix product too.
+a crop are looked up, and its gradient is a matrix product (nn/layers.py:to_tokens).
 """
 
 import math
@@ -14,6 +14,7 @@ import numpy as np
 from videodit.data.packing import PackedBatch
 from videodit.diffusion.flow import per_sample
 from videodit.models.autoencoder import Cells
+from videodit.nn.layers import to_tokens
 from videodit.sharding import spec
 
 
@@ -53,8 +54,11 @@ def _wanted_cells(origins, size: int):
 
 def crop(one_hot, values):
     """Token values B L P of the cells of the crops, B N P float32; 0 where there is none."""
-    out = spec("batch", None, None)
-    return jnp.einsum("bnl,blp->bnp", one_hot, values, precision="highest", out_sharding=out)
+    if spec() is None:
+        return to_tokens(one_hot, values)
+    # The cells are shared out over the axes that the tokens were on, as `to_tokens` has it.
+    found = to_tokens(jax.reshard(one_hot, spec("batch", "length", None)), values)
+    return jax.reshard(found, spec("batch", None, None))
 
 
 def pictures(cells, patch, size: int):

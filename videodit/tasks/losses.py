@@ -9,6 +9,7 @@ says of a clip follows from this clip alone: the loss is the same in any pack, u
 accumulation and on any mesh.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -21,12 +22,20 @@ from videodit.flops import BACKWARD, Clips, Flops, all_pairs, stack_flops
 from videodit.models import discriminator
 from videodit.models.autoencoder import Cells, patch_values
 from videodit.models.discriminator import hinge, make_discriminator
-from videodit.models.perceptual import MIN_SIDE, distances, read_features
+from videodit.models.perceptual import (
+    MIN_SIDE,
+    feature_pairs,
+    gram_distance,
+    perceptual_distance,
+    read_features,
+)
 from videodit.nn.layers import to_slots, to_tokens
 from videodit.sharding import spec
 from videodit.tasks.crops import crop, crop_one_hot, pictures
 from videodit.tasks.views import segment_one_hot
 
+DISTANCES = {"perceptual": perceptual_distance, "gram": gram_distance}  # of pictures
+CLIPS_AT_ONCE = 8  # whose pictures are in memory at one time
 MOST = 1e4  # times that a clip's adversarial gradient is enlarged at most (VQGAN)
 
 
@@ -46,7 +55,8 @@ class Losses:
     def __init__(self, cfg: LossConfig, patch: tuple[int, int, int], compute: ComputeConfig):
         self.cfg, self.patch, self.features = cfg, patch, {}
         self.remat = compute.remat
-        self.of_pictures = cfg.perceptual + cfg.gram > 0
+        weights = {name: getattr(cfg, name) for name in DISTANCES}
+        self.of_pictures = {name: weight for name, weight in weights.items() if weight}
         if self.of_pictures:
             side = cfg.crop * min(patch[1:])
             check(side >= MIN_SIDE, "losses.crop", cfg.crop, f"{MIN_SIDE} pixels, not {side}")
@@ -65,10 +75,10 @@ class Losses:
             parts["absolute_error"] = _pixel_mean(jnp.abs(difference), target)
             total += cfg.l1 * parts["absolute_error"]
         if self.of_pictures:
-            perceptual, gram = self._picture_distances(output, target, features, key)
-            parts[f"perceptual_{self.features_name}"] = perceptual
-            parts[f"gram_{self.features_name}"] = gram
-            total += cfg.perceptual * perceptual + cfg.gram * gram
+            found = self._picture_distances(output, target, features, key)
+            for i, (name, weight) in enumerate(self.of_pictures.items()):
+                parts[f"{name}_{self.features_name}"] = found[i]
+                total += weight * found[i]
         return total, parts
 
     def flops(self, clips: Clips, step: int) -> Flops:
@@ -107,29 +117,31 @@ class Losses:
         return jax.lax.cond(step >= self.cfg.discriminator_start, learn, rest)
 
     def _picture_distances(self, output, target, features, key):
+        """Those of `of_pictures`, weighted sums over the clips."""
         cfg, batch = self.cfg, target.batch
         one_hot = crop_one_hot(key, batch, target.cells, cfg.crop, cfg.crops)
         later = (batch.positions[..., 0] > 0).astype(jnp.float32)
         exists = crop(one_hot, jnp.stack([jnp.ones_like(later), later], axis=-1))
         real, fake = (crop(one_hot, x * target.mask) for x in (target.pixels, output))
-        clips = _by_rows(self._clip_distances, features, real, fake, exists)
+        groups = batch.valid.shape[1] // math.gcd(batch.valid.shape[1], CLIPS_AT_ONCE)
+        clips = _by_groups(self._clip_distances, groups, features, real, fake, exists)
         weights = to_slots(segment_one_hot(batch), target.weights[..., None])
         return (weights * clips).sum((0, 1))
 
     def _clip_distances(self, features, real, fake, exists):
-        """Of one row: cells N P of crops, N 2 whether they exist and have all of their frames.
+        """Of M clips: cells N P of their crops; N 2: do they exist, and have all of their frames.
 
-        Returns M 2, means over the pixels that exist.
+        Returns M n, means over the pixels that exist, 0 of a slot without a clip.
         """
         cfg, frames = self.cfg, self.patch[0]
-        images = [pictures(x, self.patch, cfg.crop) for x in (real, fake)]
-        crops = len(images[0])
-        flat = [x.reshape(-1, *x.shape[2:]) for x in images]
-        values = jnp.stack(distances(features, *flat), axis=-1).reshape(crops, frames, 2).mean(1)
         share = (exists[:, :1] + (frames - 1) * exists[:, 1:]) / frames
-        share = share.reshape(crops, -1).mean(1, keepdims=True)
+        share = share.reshape(-1, cfg.crop**2).mean(1, keepdims=True)  # of each crop
+        pixels = [pictures(x, self.patch, cfg.crop) for x in (real, fake)]
+        pairs = feature_pairs(features, *(x.reshape(-1, *x.shape[2:]) for x in pixels))
+        values = [DISTANCES[name](features, pairs) for name in self.of_pictures]
+        values = jnp.stack(values, axis=-1).reshape(len(share), frames, -1).mean(1)
         values = values / jnp.where(share > 0, share, 1)
-        return values.reshape(-1, cfg.crops, 2).mean(1)
+        return values.reshape(-1, cfg.crops, len(self.of_pictures)).mean(1)
 
     def _logits(self, params, pixels, target):
         most = target.batch.valid.shape[1] + 1  # and the padding
@@ -192,15 +204,23 @@ def _pixel_mean(error, target: Target):
     return (target.weights * means).sum()
 
 
-def _by_rows(function, shared, *arrays):
-    """function(shared, *rows of the arrays), one row after the other on each device: B ...
+def _by_groups(function, groups: int, shared, *arrays):
+    """function(shared, *arrays of a part of a row), B M n of all rows in `groups` parts each.
 
-    Recomputed in the backward pass, so that the pictures of one row are in memory at one time.
+    One part after the other on each device, recomputed in the backward pass, so that the pictures
+    of one are in memory at one time. The last of the arrays says what exists: a part where it is 0
+    costs nothing, and its values are 0.
     """
 
+    def one(shared, *part):
+        clips = jax.eval_shape(function, shared, *part).shape
+        nothing = jnp.broadcast_to(part[-1].sum(), clips)  # which is 0
+        return jax.lax.cond(part[-1].any(), function, lambda *_: nothing, shared, *part)
+
     def local(shared, *arrays):
-        row = jax.checkpoint(lambda row: function(shared, *row))
-        return jax.lax.map(row, arrays)
+        parts = [x.reshape(groups * len(x), -1, *x.shape[2:]) for x in arrays]
+        found = jax.lax.map(jax.checkpoint(lambda part: one(shared, *part)), parts)
+        return found.reshape(len(arrays[0]), -1, *found.shape[2:])
 
     if spec() is None:
         return local(shared, *arrays)
