@@ -45,8 +45,10 @@ def test_the_processes_of_a_run_add_up_to_its_wall_time(monkeypatch, tmp_path):
         monkeypatch.setattr(module.time, "perf_counter", lambda: clock["now"])
 
     def live(first, trained, saves):
-        """Trains a second a step from `first` on, begins to save, and is killed."""
-        run, told = Goodput(), begin_life(tmp_path, first)
+        """Starts for 2 s, trains a second a step from `first` on, saves, and is killed."""
+        run = Goodput()
+        clock["now"] += 2
+        told = begin_life(tmp_path, first, run.began)
         writer = MetricWriter(tmp_path, 100, resume_step=first)
         run.started()
         for step in range(first + 1, trained + 1):
@@ -63,8 +65,9 @@ def test_the_processes_of_a_run_add_up_to_its_wall_time(monkeypatch, tmp_path):
     clock["now"] += 7
     assert live(15, trained=24, saves=(24,)) == (5, 5, 7)  # the save of step 20 did not end
     total = total_goodput(tmp_path)
-    assert total["total"] == clock["now"] - 1000 == 13 + 30 + 10 + 7 + 9
+    assert total["total"] == clock["now"] - 1000 == 13 + 30 + 10 + 7 + 9 + 3 * 2
     assert (total["train"], total["lost"], total["restart"]) == (10 + 5 + 9, 3 + 5, 37)
+    assert total["start"] == 6
     assert total["goodput"] == 24 / total["total"]
 
 

@@ -93,6 +93,8 @@ print(len(open_topology("cpu:3").devices))
         ("cpu:9999", "expected 1 to"),
         ("v5e:16", r"expected v5e:AxB or AxBxC chips"),
         ("h100:8", "expected h100:NODESxGPUS"),
+        ("h100:0x8", "expected h100:NODESxGPUS"),
+        ("v5e:16x16*0", "N for N slices"),
     ],
 )
 def test_an_unknown_topology_is_named(name, message):

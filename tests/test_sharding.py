@@ -1,3 +1,7 @@
+import os
+import socket
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import jax
@@ -137,7 +141,8 @@ def joined(monkeypatch):
     calls = []
     for name in ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(jax.distributed, "initialize", lambda *args: calls.append(args))
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *args, **_: calls.append(args))
+    monkeypatch.setattr(sharding.os, "environ", dict(os.environ))
     return calls
 
 
@@ -176,12 +181,51 @@ def test_the_hosts_of_a_tpu_pod_are_found_by_jax_alone(joined, on_tpu, monkeypat
 
 
 def test_a_tpu_without_a_cluster_and_a_cpu_beside_a_tpu_are_alone(joined, on_tpu, monkeypatch):
-    def unknown():
-        raise ValueError("coordinator_address should be defined.")
+    for error in (ValueError("coordinator_address should be defined."), OSError("no server")):
 
-    monkeypatch.setattr(jax.distributed, "initialize", unknown)
-    join_processes(MeshConfig())
+        def unknown(error=error):
+            raise error
+
+        monkeypatch.setattr(jax.distributed, "initialize", unknown)
+        join_processes(MeshConfig())
     jax.config.update("jax_platforms", "cpu")
     monkeypatch.setattr(jax.distributed, "initialize", lambda: joined.append("tpu"))
     join_processes(MeshConfig())
     assert joined == []
+
+
+def test_under_slurm_a_process_sees_all_gpus_of_its_node(monkeypatch):
+    """What srun sets for the only process of a node; jax would let it see GPU 0 alone."""
+    names = ("JOB_ID", "STEP_NODELIST", "NTASKS", "PROCID", "LOCALID", "STEP_NUM_NODES")
+    for name, value in zip(names, ("7", "node1", "1", "0", "0", "1")):
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        address = f"localhost:{probe.getsockname()[1]}"
+    several = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+    for name, value in zip(several, (address, "1", "0")):
+        monkeypatch.setenv(name, value)
+    code = """from jax._src import xla_bridge
+from videodit.config import MeshConfig
+from videodit.sharding import join_processes
+join_processes(MeshConfig())
+print(xla_bridge.CUDA_VISIBLE_DEVICES.value)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "all", done.stderr
+
+
+def test_a_mesh_has_devices_of_every_process(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(ConfigError, match="mesh of 4 devices: expected all 8 of the 2 processes"):
+        make_mesh(MeshConfig(data=4))
+
+
+def test_jax_gets_most_of_a_gpus_memory_unless_the_user_says_how_much(joined, monkeypatch):
+    for name in sharding.MEMORY_VARIABLES:
+        sharding.os.environ.pop(name, None)
+    join_processes(MeshConfig())
+    assert sharding.os.environ.pop("XLA_CLIENT_MEM_FRACTION") == "0.93"
+    sharding.os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] = "0.5"
+    join_processes(MeshConfig())
+    assert "XLA_CLIENT_MEM_FRACTION" not in sharding.os.environ

@@ -13,7 +13,7 @@ from videodit.codec import Codec
 from videodit.config import ConfigError
 from videodit.metrics import has_line, read_metrics
 from videodit.preemption import Preempted, Preemption
-from videodit.train import train
+from videodit.train import keep_compiled, train
 
 LEAVE_OUT = {
     "time", "step_seconds", "tokens_per_second", "seconds_left",
@@ -236,3 +236,19 @@ def test_bad_input_is_named_before_anything_is_written(tmp_path, change, message
     with pytest.raises(ConfigError, match=message):
         train(short(**change), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_compiled_programs_are_kept_in_the_workdir_of_accelerators(monkeypatch, tmp_path):
+    before = jax.config.jax_compilation_cache_dir
+    try:
+        for backend, there, expected in (
+            ("cpu", None, None),
+            ("gpu", "/elsewhere", "/elsewhere"),
+            ("gpu", None, str(tmp_path / "compiled")),
+        ):
+            monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+            jax.config.update("jax_compilation_cache_dir", there)
+            keep_compiled(str(tmp_path))
+            assert jax.config.jax_compilation_cache_dir == expected
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)

@@ -20,9 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
+from videodit.config import MeshConfig
 from videodit.nn.attention import attention
 from videodit.nn.kernels import resolve
 from videodit.nn.windows import Ids, causal_chunk_ids, chunk_of, window_ids, with_orders
+from videodit.sharding import join_processes
 
 WINDOW, CHUNK = 16, 2  # cells of a side, latent frames
 SHORTEST = 32  # tokens of a clip
@@ -226,6 +228,7 @@ def make_problems(tokens: int) -> tuple[list[Problem], list[list[int]]]:
 
 def main(argv):
     del argv
+    join_processes(MeshConfig())
     on_cpu = jax.default_backend() == "cpu"
     problems, lengths = make_problems(flags.FLAGS.tokens or (2048 if on_cpu else 16_384))
     heads, size = flags.FLAGS.heads or (2 if on_cpu else 16), flags.FLAGS.head_size

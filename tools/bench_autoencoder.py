@@ -24,7 +24,7 @@ from absl import logging as absl_logging
 
 from tools.bench_train import timed
 from videodit.command_line import parse_flags, read_config
-from videodit.config import Config, ConfigError, check, refuse
+from videodit.config import Config, ConfigError, MeshConfig, check, refuse
 from videodit.data.loader import place
 from videodit.data.packing import PackedBatch, empty_batch, pack_row, row_of, segment
 from videodit.data.patches import full_size
@@ -40,7 +40,7 @@ from videodit.scaling.clips import FPS, seen_shares, typical_clips
 from videodit.scaling.roofline import predict
 from videodit.scaling.topology import Topology, open_topology, use_no_accelerator
 from videodit.scaling.work import work
-from videodit.sharding import make_mesh, spec
+from videodit.sharding import join_processes, make_mesh, spec
 from videodit.step import make_init, make_train_step
 from videodit.tasks.autoencoder import AutoencoderTask
 from videodit.train import make_task
@@ -215,6 +215,8 @@ def main(argv):
         check(len(argv) == 1, "argument", argv[-1], "none: fields are --config.NAME=VALUE")
         if flags.FLAGS.topology:
             use_no_accelerator()
+        else:
+            join_processes(MeshConfig())
         found = run(read_config(), flags.FLAGS.topology)
         if flags.FLAGS.out:
             text = json.dumps([speed._asdict() for speed in found], indent=2)

@@ -24,7 +24,14 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from videodit.config import ComputeConfig, ConfigError, DiTConfig, OptimConfig, refuse
+from videodit.config import (
+    ComputeConfig,
+    ConfigError,
+    DiTConfig,
+    MeshConfig,
+    OptimConfig,
+    refuse,
+)
 from videodit.data.packing import PackedBatch, empty_batch
 from videodit.diffusion import flow
 from videodit.flops import Flops, all_pairs, stack_flops
@@ -34,6 +41,7 @@ from videodit.nn.block import StackShape
 from videodit.nn.functional import functional
 from videodit.nn.kernel_check import settle
 from videodit.optim import make_optimizer, make_schedule
+from videodit.sharding import join_processes
 from videodit.step import make_init, make_train_step
 from videodit.tasks.views import token_levels
 
@@ -294,6 +302,7 @@ def padded_batches(rows: Rows):
 def main(argv):
     del argv
     try:
+        join_processes(MeshConfig())
         defaults = ON_CPU if jax.default_backend() == "cpu" else ELSEWHERE
         chosen = {name: flags.FLAGS[name].value or value for name, value in defaults.items()}
         shape = shape_of(chosen["size"], flags.FLAGS.depth, flags.FLAGS.width)

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import logging
 import os
 import time
 from contextlib import contextmanager
@@ -24,19 +25,29 @@ PEAK_FLOPS = {
     "TPU v5": 459e12,
     "TPU v5p": 459e12,
     "TPU v6 lite": 918e12,
+    "TPU7x": 2307e12,
+    "NVIDIA A100-SXM4-40GB": 312e12,
     "NVIDIA A100-SXM4-80GB": 312e12,
     "NVIDIA H100 80GB HBM3": 989e12,
+    "NVIDIA H100 PCIe": 756e12,
+    "NVIDIA H100 NVL": 835e12,
     "NVIDIA H200": 989e12,
+    "NVIDIA GH200 480GB": 989e12,
+    "NVIDIA B200": 2250e12,
 }
 
 
+logger = logging.getLogger(__name__)
+
+
 class Goodput:
-    """The seconds of this process, from its making on, by what they were spent on.
+    """The seconds of this process, from its making at `began` (unix seconds) on, by what for.
 
     Whatever is not one of KINDS nor compilation is "train": the loop, as it waits for its steps.
     """
 
     def __init__(self):
+        self.began = time.time()
         self._began, self._compiled = time.perf_counter(), compilation()["seconds"]
         self._seconds = dict.fromkeys(KINDS, 0.0)
         self._last = {"time": self._began} | dict.fromkeys(WAITS, 0.0)  # when `waits` was asked
@@ -82,22 +93,22 @@ class Goodput:
                 file.write(json.dumps(line) + "\n")
 
 
-def begin_life(workdir: str | os.PathLike, first: int) -> dict[str, float]:
-    """What is known of a process that begins after `first` steps; before it writes any metrics.
+def begin_life(workdir: str | os.PathLike, first: int, began: float) -> dict[str, float]:
+    """What is known of a process that goes on after `first` steps; before it writes any metrics.
 
-    began: unix seconds; lost_steps: those after `first` that an earlier process had trained; lost:
-    the seconds that it worked on them; restart: from its last metrics until now.
+    began: of its `Goodput`; lost_steps: those after `first` that an earlier process had trained;
+    lost: the seconds that it worked on them; restart: from its last metrics until `began`.
     """
     trained = [line for line in read_metrics(workdir) if line["kind"] == "train"]
-    lines, now = _valid(read_lines(Path(workdir) / FILE), first), time.time()
-    ended = max((line["time"] for line in (*lines, *trained)), default=now)
+    lines = _valid(read_lines(Path(workdir) / FILE), first)
+    ended = max((line["time"] for line in (*lines, *trained)), default=began)
     saved = max(
         (line["time"] for line in lines), default=min([ended, *(line["time"] for line in trained)])
     )
     lost_steps = max([0, *(line["step"] - first for line in trained)])
     lost = ended - saved if lost_steps else 0.0
-    facts = {"began": now, "first": first, "lost_steps": lost_steps}
-    return {**facts, "lost": lost, "restart": now - ended}
+    facts = {"began": began, "first": first, "lost_steps": lost_steps}
+    return {**facts, "lost": lost, "restart": began - ended}
 
 
 def total_goodput(workdir: str | os.PathLike) -> dict[str, float]:
@@ -135,6 +146,14 @@ def compilation() -> dict[str, float]:
     return total
 
 
+@functools.cache
+def peak_flops(platform: str, kind: str) -> float | None:
+    """Of PEAK_FLOPS; None, with a warning but for a CPU, where it is not known."""
+    if kind not in PEAK_FLOPS and platform != "cpu":
+        logger.warning("no MFU is told: the peak of a %r stands not in goodput.PEAK_FLOPS", kind)
+    return PEAK_FLOPS.get(kind)
+
+
 def device_metrics(flops: Flops, step_seconds: float) -> dict[str, float]:
     """What a device does: useful "tflops" (TFLOP/s), "mfu" and "hfu", "memory_gib" at its most.
 
@@ -144,7 +163,7 @@ def device_metrics(flops: Flops, step_seconds: float) -> dict[str, float]:
     device, mesh = jax.local_devices()[0], jax.sharding.get_mesh()
     device_seconds = max(step_seconds, 1e-9) * max(mesh.size, 1)
     values = {"tflops": flops.useful / device_seconds / 1e12, "compiles": compilation()["count"]}
-    if peak := PEAK_FLOPS.get(device.device_kind):
+    if peak := peak_flops(device.platform, device.device_kind):
         values["mfu"] = flops.useful / device_seconds / peak
         values["hfu"] = flops.computed / device_seconds / peak
     if stats := device.memory_stats():

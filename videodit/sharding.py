@@ -35,6 +35,8 @@ RULES = {
     None: None,
 }
 HOST = "pinned_host"  # jax's name of the memory of hosts that their devices read
+GPU_MEMORY = 0.93  # share of a GPU's memory that jax takes; its own choice is 0.75
+MEMORY_VARIABLES = ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION")
 TPU_FILES = ("/dev/accel*", "/dev/vfio/[0-9]*")  # of chips: v2 to v5p, and v5e and later
 logger = logging.getLogger(__name__)
 
@@ -52,10 +54,15 @@ def make_mesh(cfg: MeshConfig, devices: Sequence | None = None) -> jax.sharding.
     """An explicit mesh with the axes of AXES over the first devices that `cfg` asks for.
 
     devices: other ones than jax.devices(), such as those of a topology. Raises ConfigError if they
-    are too few or do not divide.
+    are too few or do not divide, or if a process would have none in the mesh.
     """
-    devices = arrange(cfg, jax.devices() if devices is None else devices)
-    return jax.sharding.Mesh(devices, AXES, axis_types=(AxisType.Explicit,) * len(AXES))
+    found = arrange(cfg, jax.devices() if devices is None else devices)
+    if devices is None and jax.process_count() > 1 and found.size < jax.device_count():
+        raise ConfigError(
+            f"mesh of {found.size} devices: expected all {jax.device_count()} of the "
+            f"{jax.process_count()} processes; mesh.data=-1 takes those that remain"
+        )
+    return jax.sharding.Mesh(found, AXES, axis_types=(AxisType.Explicit,) * len(AXES))
 
 
 def local_mesh() -> jax.sharding.Mesh:
@@ -119,8 +126,11 @@ def join_processes(cfg: MeshConfig) -> None:
 
     Several processes are there if JAX_COORDINATOR_ADDRESS (host:port of process 0) is set, with
     JAX_NUM_PROCESSES and JAX_PROCESS_ID; on TPUs jax asks GKE's environment or the metadata server
-    of the VM for them. Raises ConfigError if one of the three is missing.
+    of the VM for them. On GPUs jax gets GPU_MEMORY of the memory, unless the environment says
+    otherwise. Raises ConfigError if one of the three is missing.
     """
+    if not any(name in os.environ for name in MEMORY_VARIABLES):
+        os.environ[MEMORY_VARIABLES[0]] = str(GPU_MEMORY)
     if cfg.cpu_devices:
         jax.config.update("jax_platforms", "cpu")
         jax.config.update("jax_num_cpu_devices", cfg.cpu_devices)
@@ -129,12 +139,14 @@ def join_processes(cfg: MeshConfig) -> None:
     if address:
         if not all(number.isdigit() for number in numbers):
             raise ConfigError(f"{names[0]} is set: expected numbers in {names[1]} and {names[2]}")
-        jax.distributed.initialize(address, *map(int, numbers))
+        # Under Slurm jax would let each process see but one of its node's GPUs.
+        count, index = map(int, numbers)
+        jax.distributed.initialize(address, count, index, cluster_detection_method="deactivate")
     elif _uses_tpu():
         try:
             jax.distributed.initialize()
-        except ValueError as error:  # what jax raises where it knows of no cluster
-            logger.info("no other hosts: %s", error)
+        except (ValueError, OSError) as error:  # jax knows of no cluster, there is no server to ask
+            logger.warning("no other hosts are looked for: %s", error)
 
 
 def _uses_tpu() -> bool:

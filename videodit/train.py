@@ -57,6 +57,9 @@ def train(cfg: Config, workdir: str) -> dict:
     summary.json. Raises ConfigError for what a user can mend, and Preempted after SIGTERM, when
     it has saved what it trained.
     """
+    check("://" not in workdir, "--workdir", workdir, "a folder, which may be a mounted bucket")
+    goodput = Goodput()
+    keep_compiled(workdir)
     mesh = make_mesh(cfg.mesh)
     logger.info("mesh %s: %d of %d devices", dict(mesh.shape), mesh.size, jax.device_count())
     with jax.set_mesh(mesh):
@@ -65,7 +68,7 @@ def train(cfg: Config, workdir: str) -> dict:
         check_run(workdir, cfg, tokenizer)
         check_rows(cfg)
         with closing(Data(cfg, tokenizer)) as data, closing(Preemption()) as preemption:
-            return _train(cfg, Path(workdir), data, preemption)
+            return _train(cfg, Path(workdir), data, preemption, goodput)
 
 
 class Data:
@@ -102,11 +105,9 @@ class Data:
             self._pool.close()
 
 
-def _train(cfg: Config, workdir: Path, data: Data, preemption: Preemption) -> dict:
+def _train(cfg: Config, workdir: Path, data: Data, preemption: Preemption, goodput: Goodput):
     plan, tokenizer = data.plan, data.tokenizer
     cfg = dataclasses.replace(cfg, data=plan.cfg)
-    goodput = Goodput()
-
     task = make_task(dataclasses.replace(cfg, compute=settle(cfg.compute)), tokenizer)
     schedule = make_schedule(cfg.optim, cfg.steps)
     optimizer = make_optimizer(cfg.optim, schedule)
@@ -123,7 +124,7 @@ def _train(cfg: Config, workdir: Path, data: Data, preemption: Preemption) -> di
 
     train_step = make_train_step(task, optimizer, schedule, cfg.optim)
     eval_step = make_eval_step(task)
-    life = begin_life(workdir, first)
+    life = begin_life(workdir, first, goodput.began)
     writer = MetricWriter(workdir, cfg.steps, resume_step=first)
     timer = StepTimer(first, cfg.steps)
     profiler = Profiler(workdir)
@@ -195,6 +196,15 @@ def _train(cfg: Config, workdir: Path, data: Data, preemption: Preemption) -> di
         raise Preempted(f"asked to leave; {done} of {workdir}")
     write_summary(workdir, cfg, plan, parameters)
     return state
+
+
+def keep_compiled(workdir: str) -> None:
+    """What is compiled for accelerators is kept in the workdir, so that a restart need not wait.
+
+    Unless the environment names another folder (JAX_COMPILATION_CACHE_DIR).
+    """
+    if jax.default_backend() != "cpu" and not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(Path(workdir).absolute() / "compiled"))
 
 
 def first_says(answer: bool) -> bool:

@@ -3,6 +3,7 @@
 After SwitchBack (arXiv:2304.13013): the product and the gradient of its input are of 8 bits, with
 a scale for each token and for each column of the kernel; the kernel's gradient, a sum over all
 tokens, is not. "fp8" has E4M3 values and E5M2 gradients (arXiv:2209.05433).
+Of the library qwix the product that trains is private and takes no sharding; hence this file.
 """
 
 import functools

@@ -10,6 +10,7 @@ peaks divided by 4 (v5e, v6e) or 8 (v5p) units of 128 x 128 (v6e: 256 x 256) mul
 from typing import NamedTuple
 
 from videodit.goodput import PEAK_FLOPS
+from videodit.sharding import GPU_MEMORY
 
 GIB = 2**30
 
@@ -71,7 +72,7 @@ CHIPS = {
     ),
     "h100": Chip(
         platform="cuda",
-        memory=80e9,
+        memory=GPU_MEMORY * 79 * GIB,
         peak=PEAK_FLOPS["NVIDIA H100 80GB HBM3"],
         products=802 / 989,
         exact=67 / 989,

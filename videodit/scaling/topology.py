@@ -28,8 +28,8 @@ runtime_version { major: 12 minor: 9 patch: 0 }
 device_description_str: "NVIDIA H100 80GB HBM3"
 """
 SHAPES = {
-    "tpu": (r"\d+(x\d+)+(\*\d+)?", "AxB or AxBxC chips, and *N for N slices"),
-    "cuda": (r"\d+x\d+", "NODESxGPUS"),
+    "tpu": (r"[1-9]\d*(x[1-9]\d*)+(\*[1-9]\d*)?", "AxB or AxBxC chips, and *N for N slices"),
+    "cuda": (r"[1-9]\d*x[1-9]\d*", "NODESxGPUS"),
 }
 
 
