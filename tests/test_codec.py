@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from packs import PATCH, pack, perturb, tiny_config
 
-from videodit.codec import Codec, padded_length
+from videodit.codec import Codec, _Tiles, padded_length
 from videodit.config import ConfigError
 from videodit.data.packing import segment, unpack
 from videodit.data.patches import grid
@@ -123,6 +123,52 @@ def test_a_tile_is_larger_than_its_overlaps(model):
     ):
         with pytest.raises(ConfigError, match=message):
             Codec(cfg.autoencoder, cfg.compute, params, tile=tile, overlap=overlap)
+
+
+@pytest.mark.parametrize("frames, fps, message", [
+    (video(2).astype(np.float32), FPS, r"frame='float32 \(16, 24, 3\)': expected uint8"),
+    (video(2)[..., :1], FPS, r"frame='uint8 \(16, 24, 1\)': expected uint8 \(height, width, 3\)"),
+    (video(2)[0], FPS, "expected uint8"),
+    (video(2), 0.0, "fps=0.0: expected above 0"),
+    (video(0), FPS, "frames=0: expected at least one"),
+])  # fmt: skip
+def test_what_are_no_frames_is_refused(model, frames, fps, message):
+    cfg, params, _ = model
+    with pytest.raises(ConfigError, match=message):
+        Codec(cfg.autoencoder, cfg.compute, params).reconstruct(frames, fps)
+
+
+def test_latents_of_other_channels_are_refused(model):
+    cfg, params, _ = model
+    codec = Codec(cfg.autoencoder, cfg.compute, params)
+    with pytest.raises(
+        ConfigError, match=r"latents of shape=\(1, 2, 3, 5\): expected \(t, h, w, 16"
+    ):
+        list(codec.decode_stream([np.zeros((1, 2, 3, 5), np.float32)], FPS))
+
+
+def test_tiles_are_blended_linearly_over_what_they_share(model):
+    """Two tiles of 4 cells that share 2: from the one's value to the other's, in even steps."""
+    cfg, params, _ = model
+    codec = Codec(cfg.autoencoder, cfg.compute, params)
+    tiles = _Tiles(codec, "decode", (2, 6), (2, 4), (1, 2), FPS)
+    assert [columns for _, columns, _ in tiles.tiles] == [range(4), range(2, 6)]
+
+    class Constant:
+        def __init__(self, value):
+            self.value = value
+
+        def step(self, cells):
+            return np.full((*cells.shape[:3], 1), self.value, np.float32)
+
+    tiles.tiles = [
+        (rows, columns, Constant(value)) for value, (rows, columns, _) in enumerate(tiles.tiles)
+    ]
+    double = lambda cells: cells.repeat(2, axis=1).repeat(2, axis=2)  # two pixels a cell
+    found = tiles.step(np.zeros((1, 2, 6, 16), np.float32), double)[0, :, :, 0]
+    shares = np.arange(4) + 0.5  # of the second tile's rise, of 8 pixels, beside the first's fall
+    expected = np.concatenate([np.zeros(4), shares / 4, np.ones(4)])
+    np.testing.assert_allclose(found, np.tile(expected, (4, 1)), atol=1e-6)
 
 
 def test_frames_of_two_sizes_are_refused(model):

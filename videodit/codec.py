@@ -74,9 +74,10 @@ class Codec:
         """Latents of frames H W 3 uint8, all of one size: t h w C float32, chunk by chunk.
 
         The first chunk is the first frame, every later one has at most `chunk` latent frames. The
-        last frame is repeated to fill its patch.
+        last frame is repeated to fill its patch. Raises ConfigError for other frames, for frames of
+        several sizes, and for an fps that is not above 0.
         """
-        stream = None
+        stream, frames = None, map(_checked_frame, frames)
         for first, chunk in _groups(frames, 1, self.cfg.patch[0] * self.cfg.chunk):
             cells = _cells_of(chunk, self.cfg.patch, first=first)
             stream = stream or self._tiles("encode", cells.shape[1:3], fps)
@@ -88,14 +89,15 @@ class Codec:
         """Frames T H W 3 uint8, chunk by chunk, of latents t h w C in pieces of any duration.
 
         `size`: height and width to crop to. The first latent frame gives one frame, every later
-        one as many as a patch has.
+        one as many as a patch has. Raises ConfigError for other latents, and for a bad fps.
         """
         for pixels in self._decode_pixels(latents, fps):
             height, width = size or pixels.shape[1:3]
             yield np.asarray(to_bytes(pixels[:, :height, :width]))
 
     def reconstruct(self, frames: np.ndarray, fps: float) -> np.ndarray:
-        """Frames T H W 3 uint8 encoded and decoded again: the same shape."""
+        """Frames T H W 3 uint8 encoded and decoded again: the same shape. Raises ConfigError."""
+        check(len(frames) > 0, "frames", len(frames), "at least one")
         latents = self.encode_stream(frames, fps)
         chunks = self.decode_stream(latents, fps, frames.shape[1:3])
         return np.concatenate(list(chunks))[: len(frames)]
@@ -103,11 +105,19 @@ class Codec:
     def _decode_pixels(self, latents, fps) -> Iterator[np.ndarray]:
         """Frames T H W 3 float32 in about [-1, 1]."""
         stream, patch = None, self.cfg.patch
+        latents = map(self._checked_latents, latents)
         for first, chunk in _groups(chain.from_iterable(latents), 1, self.cfg.chunk):
             stream = stream or self._tiles("decode", chunk.shape[1:3], fps)
             yield stream.step(chunk, partial(_frames_of, patch=patch, first=first))
 
+    def _checked_latents(self, latents: np.ndarray) -> np.ndarray:
+        shape = np.shape(latents)
+        good = len(shape) == 4 and shape[-1] == self.cfg.channels
+        check(good, "latents of shape", shape, f"(t, h, w, {self.cfg.channels})")
+        return latents
+
     def _tiles(self, method, grid, fps) -> "_Tiles":
+        check(fps > 0, "fps", fps, "above 0")
         sides = self.cfg.patch[1:]
         tile = [_up(self.tile, side) for side in sides] if self.tile else grid
         return _Tiles(self, method, grid, tile, [_up(self.overlap, side) for side in sides], fps)
@@ -245,6 +255,13 @@ def _groups(items: Iterable, first: int, size: int) -> Iterator[tuple[bool, np.n
             raise ConfigError(f"frames of one size expected, not {[x.shape for x in group]}")
         yield is_first, np.stack(group)
         is_first = False
+
+
+def _checked_frame(frame: np.ndarray) -> np.ndarray:
+    shape, dtype = np.shape(frame), getattr(frame, "dtype", type(frame).__name__)
+    good = len(shape) == 3 and shape[-1] == 3 and dtype == np.uint8
+    check(good, "frame", f"{dtype} {shape}", "uint8 (height, width, 3)")
+    return frame
 
 
 def _cells_of(frames: np.ndarray, patch: patches.Size, *, first: bool) -> np.ndarray:

@@ -120,6 +120,10 @@ def test_features_are_named_and_a_bad_file_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"losses.perceptual_features='.*none.npz': .*No such"):
         read_features(str(tmp_path / "none.npz"))
     arrays = dict(np.load(path))
+    other = arrays | {"lin2.model.1.weight": np.ones((1, 5, 1, 1))}
+    np.savez(tmp_path / "alexnet.npz", **other)
+    with pytest.raises(ConfigError, match=r"lin2.model.1.weight of shape=\(1, 5, 1, 1\): expected"):
+        read_lpips(tmp_path / "alexnet.npz")
     del arrays["lin3.model.1.weight"], arrays["features.7.bias"]
     np.savez(path, **arrays)
     with pytest.raises(ConfigError, match=r"expected arrays features.7.bias, lin3.model.1.weight"):

@@ -56,6 +56,15 @@ def test_joined_ids_are_equal_where_both_are():
     np.testing.assert_array_equal(same[:, None] == same, both)
 
 
+def test_blocks_that_are_seen_grow_with_the_duration():
+    """Frames of 16 rows of 16 cells, a block each, in windows of half a frame: a row of cells sees
+    8 blocks of its own frame and 8 of the one before, so a frame more adds 16 x 16.
+    """
+    ids = [packed_frames(16, n, 16) for n in (2, 3, 9, 33)]
+    seen = [seen_blocks(*(np.asarray(x)[:, :-16] for x in x[:2])) for x in ids]
+    assert [n - seen[0] for n in seen[1:]] == [256, 7 * 256, 31 * 256]
+
+
 def packed_frames(side, frames, window):
     """Ids of a row with a clip of `frames` frames of side x side cells, then padding."""
     t, rows, columns = (x.reshape(1, -1) for x in np.indices((frames, side, side)))

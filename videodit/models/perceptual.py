@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from videodit.config import MULTISCALE, ConfigError
+from videodit.config import MULTISCALE, ConfigError, check
 
 FIELD = "losses.perceptual_features"  # of the config
 SCALES = 3
@@ -44,10 +44,13 @@ def read_lpips(path: str | Path, field: str = FIELD) -> dict[str, np.ndarray]:
     features.I.weight (out, in, 3, 3) and features.I.bias of torchvision's vgg16, for the I of
     VGG_BLOCKS, and linJ.model.1.weight (1, channels, 1, 1) of the package lpips, for J = 0 to 4:
 
-      state = {**torchvision.models.vgg16(weights="DEFAULT").state_dict(), **torch.load(lpips_vgg)}
+      folder = pathlib.Path(lpips.__file__).parent / "weights/v0.1"  # linear layers, for VGG
+      state = torchvision.models.vgg16(weights="DEFAULT").state_dict()
+      state |= torch.load(folder / "vgg.pth")
       np.savez("lpips.npz", **{k: v.numpy() for k, v in state.items() if k[:3] in ("fea", "lin")})
 
-    Raises ConfigError naming `field` if the file cannot be read or lacks one.
+    Raises ConfigError naming `field` if the file cannot be read, lacks one, or has one of another
+    network's shape.
     """
     field = f"{field}={str(path)!r}"
     try:
@@ -60,6 +63,11 @@ def read_lpips(path: str | Path, field: str = FIELD) -> dict[str, np.ndarray]:
     names += [f"lin{j}.model.1.weight" for j in range(len(VGG_BLOCKS))]
     if missing := [name for name in names if name not in arrays]:
         raise ConfigError(f"{field}: expected arrays {', '.join(missing)}")
+    for j, block in enumerate(VGG_BLOCKS):
+        name, channels = f"lin{j}.model.1.weight", len(arrays[f"features.{block[-1]}.weight"])
+        expected = f"shape {(1, channels, 1, 1)}, as LPIPS has it for VGG-16"
+        shape = arrays[name].shape
+        check(shape == (1, channels, 1, 1), f"{field}: {name} of shape", shape, expected)
     return {name: arrays[name].astype(np.float32) for name in names}
 
 
