@@ -2,7 +2,7 @@
 
     python -m tools.bench_train                       # tiny on a CPU, --size=XL on an accelerator
     python -m tools.bench_train --profile             # and where the time goes, by kind of kernel
-    python -m tools.bench_train --width=2048 --depth=22 --rows=4 --remat=attention   # 1.5 B
+    python -m tools.bench_train --size=1.5B --rows=4 --remat=attention
 
 Rows are packed with clips whose lengths are not multiples of anything, with captions. Both train
 in bfloat16 with rotary positions, QK-norm, cross-attention, AdamW and an average of the weights;

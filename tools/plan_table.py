@@ -43,6 +43,9 @@ LINES = {
     "xl_v5e": Line("dit_xl", "v5e:16x16"),
     "xl_v5e_slices": Line("dit_xl", "v5e:16x16*2"),
     "xl_h100": Line("dit_xl", "h100:64x8", (PRODUCTS, "--config.compute.unroll=28")),
+    "1b5_h100": Line(
+        "dit_xl", "h100:64x8", ("--config.dit.size=1.5B", "--config.compute.unroll=18")
+    ),
     "14b_v5p": Line("dit_14b", "v5p:8x8x16"),
     "14b_h100": Line("dit_14b", "h100:64x8"),
     "million_v5p": Line("dit_xl", "v5p:4x4x4", MILLION),

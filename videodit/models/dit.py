@@ -24,6 +24,7 @@ SIZES = {
     "B": StackShape(depth=12, width=768, heads=8, head_size=128, mlp=3072),
     "L": StackShape(depth=24, width=1024, heads=8, head_size=128, mlp=4096),
     "XL": StackShape(depth=28, width=1152, heads=8, head_size=128, mlp=4608),
+    "1.5B": StackShape(depth=18, width=2048, heads=16, head_size=128, mlp=8192),
     "3B": StackShape(depth=28, width=2560, heads=24, head_size=128, mlp=10240),
     "14B": StackShape(depth=40, width=5120, heads=40, head_size=128, mlp=13824),
 }
