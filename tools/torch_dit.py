@@ -3,6 +3,9 @@
 Under torch.compile, in bfloat16 by autocast, with the fused AdamW and an average of the weights.
 Attention is over clips of any length packed into rows (torch.nn.attention.varlen, of CUDA only),
 or over rows of one clip each, padded.
+It is a little cheaper than videodit's, as it lacks the level embedding, the caption pool and the
+last modulation, and a little dearer, as its modulation is a product with a one-hot (about 5 % of
+a block's arithmetic; the transpose of a lookup would be a slow scatter).
 """
 
 import gc
