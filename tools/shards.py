@@ -5,13 +5,15 @@
     OUT/catalog.parquet      the rows of all shards, captions counted with
     OUT/tokenizer.model
 
-Every file is renamed into place once it is complete, so a run that is killed leaves no half one.
+Every file is renamed into place once it is complete: what a killed run leaves of it is a *.tmp.
 """
 
 import contextlib
+import glob
 import json
 import sys
 import time
+import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -79,9 +81,11 @@ def write_shard(out: Path, name: str, clips: Iterable[tuple[np.ndarray, dict]]) 
 def write_records(out: Path, name: str, records: Iterable[tuple[bytes, dict]]) -> list[dict]:
     """Writes records, each with its row, into a shard; returns the rows.
 
-    The place in the shard and the bytes are added to a row.
+    The place in the shard and the bytes are added to a row. No other process may write it.
     """
     _part(out, name).parent.mkdir(parents=True, exist_ok=True)
+    for left in out.glob(f"{glob.escape(name + SUFFIX)}.*.tmp"):  # by a run that was killed
+        left.unlink(missing_ok=True)
     rows = []
     with replacing(out / f"{name}{SUFFIX}") as temporary:
         writer = ArrayRecordWriter(str(temporary), WRITER_OPTIONS)
@@ -101,9 +105,9 @@ def write_records(out: Path, name: str, records: Iterable[tuple[bytes, dict]]) -
 def replacing(path: Path) -> Iterator[Path]:
     """A file to write, which becomes `path` if the block ends well and is deleted if it does not.
 
-    Its name is always the same: what a killed run leaves of it, the next one overwrites.
+    Processes may do so at the same time: each has a file of its own, and the last to end stays.
     """
-    temporary = path.with_name(f"{path.name}.tmp")
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         yield temporary
         temporary.replace(path)
