@@ -8,7 +8,8 @@ import pytest
 from packs import distance, perturb, tiny_config
 
 from tools import encode_latents as tool
-from tools.encode_latents import Rows, encode_latents
+from tools.encode_latents import encode_latents
+from tools.latent_rows import Rows
 from tools.shards import write_records
 from videodit.checkpoint import Checkpointer, write_run
 from videodit.config import ConfigError, TaskWeights
@@ -27,11 +28,12 @@ CLIPS, DAMAGED = 24, 5
 AUTOENCODER = tiny_config("autoencoder", data__batch_rows=8, data__rows_per_window=8)
 
 
-def make_autoencoder_run(folder, seed):
+def make_autoencoder_run(folder, seed, attention="auto"):
     """The folder of an autoencoder run whose weights are random, every gate open."""
     init, _ = make_autoencoder(AUTOENCODER.autoencoder, AUTOENCODER.compute)
     params = perturb(jax.jit(init)(jax.random.key(seed)))
-    write_run(folder, AUTOENCODER, open_tokenizer("synthetic"))
+    compute = replace(AUTOENCODER.compute, attention=attention)
+    write_run(folder, replace(AUTOENCODER, compute=compute), open_tokenizer("synthetic"))
     checkpoints = Checkpointer(folder)
     checkpoints.save(1, {"ema": params}, 1)
     checkpoints.close()
@@ -158,6 +160,15 @@ def test_a_killed_run_and_two_hosts_give_the_same_bytes(made, tmp_path, monkeypa
     assert pieces == whole_run
 
 
+def test_the_kernel_that_an_autoencoder_was_trained_with_need_not_be_here(
+    made, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tool, "SHARD_BATCHES", 0.2)
+    autoencoder = make_autoencoder_run(tmp_path / "autoencoder", 0, attention="cudnn")
+    encode_latents(autoencoder, made[1], tmp_path / "latents")
+    assert files(tmp_path / "latents") == files(made[2])
+
+
 def test_rows_are_as_long_as_the_longest_clip(made, tmp_path):
     autoencoder, data, latents = made
     with pytest.raises(ConfigError, match=r"row_tokens=64: clip synthetic-0-\d+ "):
@@ -180,12 +191,12 @@ def test_latents_of_another_autoencoder_are_refused(made, tmp_path):
     cfg = diffusion_config(made, data__latents=str(made[2]), steps=1)
     cfg = replace(cfg, autoencoder=replace(cfg.autoencoder, workdir=other))
     with pytest.raises(ConfigError, match=r"data\.latents=.*another autoencoder .*other"):
-        train(cfg, tmp_path / "run")
+        train(cfg, str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "autoencoder.digest").write_text("what it was trained with")
     with pytest.raises(ConfigError, match=r"not the one in whose latents .*run was trained"):
-        train(diffusion_config(made, steps=1), tmp_path / "run")
+        train(diffusion_config(made, steps=1), str(tmp_path / "run"))
 
 
 @pytest.mark.parametrize("changes, message", [
