@@ -34,11 +34,12 @@ GIB = 2**30
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--one", default="", help=argparse.SUPPRESS)  # of CONFIGS, in a process
-    name = parser.parse_args().one
-    if name:
-        print(json.dumps(measure(name)))
+    parser.add_argument("--steps", type=int, default=STEPS, help="that are run of each config")
+    args = parser.parse_args()
+    if args.one:
+        print(json.dumps(measure(args.one, args.steps)))
         return
-    found = {name: run(name) for name in CONFIGS}
+    found = {name: run(name, args.steps) for name in CONFIGS}
     first = next(iter(CONFIGS))
     slowness = found[first]["seconds"] / found[first]["predicted_seconds"]
     print(f"{first!r} calibrates: it takes {slowness:.2f} times what the roofline says")
@@ -46,16 +47,16 @@ def main():
         print(describe(name, figures, slowness))
 
 
-def run(name: str) -> dict:
-    """`measure(name)` in a process of its own, whose memory is nothing else's."""
-    command = [sys.executable, "-m", "tools.check_planner", "--one", name]
+def run(name: str, steps: int) -> dict:
+    """`measure(name, steps)` in a process of its own, whose memory is nothing else's."""
+    command = [sys.executable, "-m", "tools.check_planner", f"--one={name}", f"--steps={steps}"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr)
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure(name: str) -> dict:
+def measure(name: str, steps: int) -> dict:
     """Seconds and bytes of a step, as predicted and as they are; seconds before calibration."""
     import jax
 
@@ -78,7 +79,7 @@ def measure(name: str) -> dict:
     key, seconds = jax.random.key(cfg.seed), []
     gc.collect()
     resident = reset_peak()
-    for _ in range(STEPS):
+    for _ in range(steps):
         began = time.perf_counter()
         state, metrics = compiled(state, frozen, batch, key)
         jax.block_until_ready((state, metrics))
