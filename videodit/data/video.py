@@ -25,8 +25,15 @@ from videodit.data.patches import Size
 
 KEYFRAME_EVERY = 12  # frames: how many are decoded at most to reach any one of a clip
 
-# Near lossless (CRF 4), each frame predicted from earlier ones only, cheap to decode.
-CLIP_OPTIONS = {"crf": "4", "g": str(KEYFRAME_EVERY), "bf": "0", "tune": "fastdecode"}
+# Near lossless (CRF 4), each frame predicted from earlier ones only, cheap to decode. Without
+# cpu-independent one clip in a hundred comes out with other bytes, on the same machine too.
+CLIP_OPTIONS = {
+    "crf": "4",
+    "g": str(KEYFRAME_EVERY),
+    "bf": "0",
+    "tune": "fastdecode",
+    "x264-params": "cpu-independent=1",
+}
 PLAYER_OPTIONS = {"crf": "16"}
 LATE = 0.4  # of a frame: by how much rounded or unsteady time stamps may be late
 BT709 = 1  # FFmpeg's number of these primaries and of this transfer curve
