@@ -20,7 +20,7 @@ from videodit.tasks.diffusion import DiffusionTask
 
 MESHES = [
     dict(data=2, fsdp=2, tensor=2),
-    dict(data=2, ring=2, context=2),
+    pytest.param(dict(data=2, ring=2, context=2), marks=pytest.mark.slow),
     pytest.param(dict(fsdp=8), marks=pytest.mark.slow),
     pytest.param(dict(fsdp=2, context=4), marks=pytest.mark.slow),
     pytest.param(dict(fsdp=2, ring=4), marks=pytest.mark.slow),
