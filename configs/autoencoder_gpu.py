@@ -13,14 +13,11 @@ Hardware: one H100 with 16 CPU cores (`pip install -e .[cuda,worlds]`).
 Expectation: not run on a GPU yet; --config=configs/autoencoder_gpu.py:smoke runs two steps of it
 on a CPU.
 
-How long it takes, by arithmetic. Clips of at most 17 frames at 128 pixels are 1280 tokens of 4x8x8,
-two in a row; a step has 16 rows of 2560, 41k tokens. A token needs, forward and backward,
-  products   6 x 2 stacks x 6 layers x (4 x 384 x 512 + 2 x 384 x 1536) = 142 MFLOP
-  attention  4 x 512 x 2560 keys x 12 layers x 3 = 189 MFLOP, were no block of keys skipped,
-so a step at most 14 TFLOP: 55 ms at 25 % of the 989 TFLOP/s of bfloat16, and 4,000 steps 3.7
-minutes. The rest is for compilation, evaluations, and for decoding. For 8 minutes it must
-bring 270 clips a second at the largest size (32 a step), and more where clips are smaller or
-images, up to 2,100 a second if each of the 256 segments of a step is taken.
+How long it takes, by videodit.plan: a step of 16 rows of 2560 tokens (clips of at most 17 frames at
+128 pixels are 1280 tokens of 4x8x8, two in a row) 80 ms, 10 % MFU, 14.7 GiB; so 4,000 steps 5.3
+minutes. The rest of the ten is for compilation (two to three minutes), evaluations and the start.
+To keep up, 400 clips a second of the largest size must be decoded (32 a step), and more where
+clips are smaller or images, up to 3,200 a second if each of the 256 segments of a step is taken.
 """
 
 from configs.common import variant
@@ -46,7 +43,7 @@ def get_config(arg: str | None = None):
     config.data.sampling.update(sides=((0, 96, 128),), seconds=((0, 0.6, 0.71),))
     config.text.workdir = "runs/data/film"
     config.optim.update(learning_rate=1e-3, warmup_steps=200, ema_decay=0.998)
-    config.compute.update(remat="products", unroll=6)  # keeps about 5 GB of a step
+    config.compute.update(remat="products", unroll=6)  # the fastest: memory is not short
     config.log_every, config.eval_every, config.save_every = 20, 1000, 2000
     config.eval_batches = 8
     return variant(config, arg)
