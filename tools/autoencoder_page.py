@@ -238,7 +238,7 @@ def _streaming_section(streaming: dict | None) -> str:
         return ""
     costs = [(int(n), 1000 * s) for n, s in streaming["seconds_per_frame"].items()]
     chart = line_chart(
-        [Series("encoding and decoding, the fastest of several turns", costs, BLUE, marked=True)],
+        [Series("wall time of encoding and decoding, least of several", costs, BLUE, marked=True)],
         x_label="frames",
         y_label="milliseconds a frame",
     )
@@ -257,7 +257,8 @@ def _streaming_section(streaming: dict | None) -> str:
     table_memory = _table(["most memory of a process", *places], lines)
     return (
         f"<h2>Streaming</h2><p>Frames of {streaming['size']} pixels, encoded and decoded one chunk "
-        "after the other; the first frame takes a chunk of its own.</p>"
+        "after the other; the first frame takes a chunk of its own. Time is wall time: what "
+        "else the machine did is in it.</p>"
         f'<div class="charts">{chart}<div>{table}<br>{table_memory}</div></div>'
     )
 

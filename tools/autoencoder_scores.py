@@ -21,7 +21,7 @@ from videodit.models.autoencoder import to_pixels
 from videodit.models.perceptual import MIN_SIDE, Weights, feature_pairs, perceptual_distance
 
 ORIGINAL, OURS, H264 = "original", "autoencoder", "H.264"
-HELD_OUT = ("val", "test")
+TRAINING, HELD_OUT = ("train",), ("val", "test")  # splits
 SIDES, FRAMES = (1, 64, 128, 256, 512), (1, 2, 18, 66)  # where each bin of clips begins
 
 
@@ -111,22 +111,22 @@ def latent_values(size: patches.Size, codec: Codec) -> int:
     return math.prod(patches.grid(*size, codec.cfg.patch)) * codec.cfg.channels
 
 
-def fit_codes(source: Source, codec: Codec, count: int) -> dict[str, LinearCode]:
-    """The linear codes, fitted to `count` training clips. Raises ConfigError if there are none."""
-    rows = spread(np.flatnonzero(source.catalog.split == "train"), count)
+def fit_codes(source: Source, codec: Codec, rows: Sequence[int]) -> dict[str, LinearCode]:
+    """The linear codes, fitted to the clips of these rows."""
     clips = (clip.frames for clip in read(source, rows, "training clips read"))
     return fit_linear_codes(clips, codec.cfg.patch, codec.cfg.channels)
 
 
-def held_out(source: Source, count: int) -> list[int]:
-    """At most `count` rows of the splits HELD_OUT, evenly spread. Raises ConfigError if none."""
-    return spread(np.flatnonzero(np.isin(source.catalog.split.astype(str), HELD_OUT)), count)
-
-
-def spread(rows: np.ndarray, count: int) -> list[int]:
-    """At most `count` of the rows, evenly spread. Raises ConfigError if there are none."""
+def rows_of(catalog: Catalog, splits: Sequence[str], count: int) -> list[int]:
+    """At most `count` rows of these splits, evenly spread. Raises ConfigError if there are none."""
+    rows = np.flatnonzero(np.isin(catalog.split.astype(str), splits))
     if not len(rows):
-        raise ConfigError("--data: holds no clips of the split train, or none of val and test")
+        raise ConfigError(f"--data: expected clips of the split {' or '.join(splits)}; it has none")
+    return spread(rows, count)
+
+
+def spread(rows: np.ndarray, count: int) -> list:
+    """At most `count` of the rows, evenly spread."""
     return rows[np.unique(np.linspace(0, len(rows) - 1, count).round().astype(int))].tolist()
 
 

@@ -5,16 +5,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tools.autoencoder_scores import Clip, held_out, size_of, spread
-from tools.cuts import Shape
+from tools.autoencoder_scores import HELD_OUT, Clip, rows_of, size_of, spread
+from tools.cuts import FPS_SLACK, Shape
 from videodit.codec import Codec, spans
-from videodit.config import ConfigError
+from videodit.config import ConfigError, check
 from videodit.data import patches
 from videodit.data.catalog import Catalog
 from videodit.data.sources import Source
 from videodit.data.video import View, fits, probe, read_clip
 from videodit.eval import quality
 from videodit.eval.baselines import LinearCode
+
+SMALLEST_TILED = 4  # patches
+MOST_RATES = 8  # that an error lists
 
 
 class ShapeScore(NamedTuple):
@@ -66,23 +69,33 @@ def in_pieces(
 
 
 def clips_of_source(source: Source, count: int) -> Callable[[Shape], list[Clip]]:
-    """Held-out clips that are cropped and scaled down to a shape."""
+    """Held-out clips that are cropped and scaled down to a shape, at its rate if it has one."""
     catalog = source.catalog
-    rows = held_out(source, len(catalog))
+    rows = rows_of(catalog, HELD_OUT, len(catalog))
 
     def clips(shape: Shape) -> list[Clip]:
-        large = [row for row in rows if _holds(catalog, row, shape)]
+        strides = [(row, stride_of(float(catalog.fps[row]), shape.fps)) for row in rows]
+        if not any(stride for _, stride in strides):
+            raise ConfigError(
+                f"--shapes={shape}: no held-out clip has a whole multiple of {shape.fps:g} frames "
+                f"a second, but {_rates(catalog, rows)}; give a --video"
+            )
+        large = [pair for pair in strides if pair[1] and _holds(catalog, *pair, shape)]
         if not large:
             raise ConfigError(
                 f"--shapes={shape}: no held-out clip is as large and as long; give a --video"
             )
-        view = View(0, 1, shape.frames, shape.height, shape.width)
-        return [
-            Clip(catalog.ids[row], source.read(row, view), float(catalog.fps[row]))
-            for row in spread(np.array(large), count)
-        ]
+        return [_cut(source, *pair, shape) for pair in spread(np.array(large), count)]
 
     return clips
+
+
+def stride_of(fps: float, wanted: float | None) -> int:
+    """Every how manieth frame of a clip gives the wanted rate; 0 if none does, within FPS_SLACK."""
+    if wanted is None:
+        return 1
+    stride = round(fps / wanted)
+    return stride if stride and 1 / FPS_SLACK < fps / stride / wanted < FPS_SLACK else 0
 
 
 def clips_of_video(file: str, count: int) -> Callable[[Shape], list[Clip]]:
@@ -92,6 +105,8 @@ def clips_of_video(file: str, count: int) -> Callable[[Shape], list[Clip]]:
     def clips(shape: Shape) -> list[Clip]:
         fps = shape.fps or info.fps
         seconds = info.frames / info.fps
+        if fps > info.fps * FPS_SLACK:
+            raise ConfigError(f"--shapes={shape}: {file} has {info.fps:g} frames a second")
         if not fits(info, shape.width, shape.height) or shape.frames / fps > 0.75 * seconds / count:
             raise ConfigError(f"--shapes={shape}: {file} is smaller or too short for {count} clips")
         starts = [int(seconds * (i + 0.25) / count * fps) for i in range(count)]
@@ -101,18 +116,43 @@ def clips_of_video(file: str, count: int) -> Callable[[Shape], list[Clip]]:
     return clips
 
 
-def score_seams(codec: Codec, clip: Clip, tile: int, overlap: int) -> dict[str, float]:
-    """PSNR of a clip in one piece and in tiles (sides in pixels), at the seams and elsewhere.
+class Tiles(NamedTuple):
+    """Overlapping tiles that a frame is coded in."""
 
-    A seam is where tiles overlap. Raises ConfigError if the tile is not smaller than the frame.
+    side: int  # pixels
+    overlap: int  # pixels
+
+
+def tiles_of(patch: patches.Size, frame: tuple[int, int], side: int = 0) -> Tiles | None:
+    """Tiles of this side for a frame of (height, width); 0: two along its longer side.
+
+    About a quarter of a side is shared, of two tiles less. None if the frame is too small for two.
+    Raises ConfigError naming --tile if the side is too small to share patches, or one tile is
+    enough.
     """
-    tiled = Codec(codec.cfg, codec.compute, codec.params, tile=tile, overlap=overlap)
+    patch_side, longer = max(patch[1:]), max(frame)
+    if not side and longer < SMALLEST_TILED * patch_side:
+        return None
+    if not side:
+        cells = -(-longer // patch_side)
+        shared = max(cells // 8, 1)
+        return Tiles(-(-(cells + shared) // 2) * patch_side, shared * patch_side)
+    check(side > 2 * patch_side, "--tile", side, f"0 or more than two patches, {2 * patch_side}")
+    several = any(-(-n // p) > -(-side // p) for n, p in zip(frame, patch[1:]))
+    size = f"{frame[1]}x{frame[0]} pixels"
+    check(several, "--tile", side, f"fewer patches than a side of the tiled clip has, {size}")
+    return Tiles(side, max(side // 4 // patch_side, 1) * patch_side)
+
+
+def score_seams(codec: Codec, clip: Clip, tiles: Tiles) -> dict[str, float]:
+    """PSNR of a clip in one piece and in tiles, at the seams, where tiles overlap, and elsewhere.
+
+    The tiles are smaller than the frame.
+    """
+    side, overlap = tiles
+    tiled = Codec(codec.cfg, codec.compute, codec.params, tile=side, overlap=overlap)
     seams = seam_mask(clip.frames.shape[1:3], tiled)
-    if not seams.any():
-        raise ConfigError(
-            f"--tile={tile}: expected less than the sides of {clip.frames.shape[1:3]}"
-        )
-    found = {"tile": tile, "overlap": overlap, "seam_share": float(seams.mean())}
+    found = {"tile": side, "overlap": overlap, "seam_share": float(seams.mean())}
     for name, coder in {"whole": codec, "tiled": tiled}.items():
         error = quality.squared_error(clip.frames, coder.reconstruct(clip.frames, clip.fps))
         for place, mask in {"": seams | True, "_seams": seams, "_elsewhere": ~seams}.items():
@@ -137,6 +177,17 @@ def _starts(size: int, piece: int) -> list[int]:
     return [*range(0, max(size - piece, 0), piece), max(size - piece, 0)]
 
 
-def _holds(catalog: Catalog, row: int, shape: Shape) -> bool:
-    sizes = zip(size_of(catalog, row), (shape.frames, shape.height, shape.width))
-    return all(there >= asked for there, asked in sizes)
+def _holds(catalog: Catalog, row: int, stride: int, shape: Shape) -> bool:
+    needed = stride * (shape.frames - 1) + 1, shape.height, shape.width
+    return all(there >= asked for there, asked in zip(size_of(catalog, row), needed))
+
+
+def _cut(source: Source, row: int, stride: int, shape: Shape) -> Clip:
+    view = View(0, stride, shape.frames, shape.height, shape.width)
+    catalog = source.catalog
+    return Clip(catalog.ids[row], source.read(row, view), float(catalog.fps[row]) / stride)
+
+
+def _rates(catalog: Catalog, rows: Sequence[int]) -> str:
+    rates = [f"{fps:g}" for fps in np.unique(catalog.fps[rows]).tolist()]
+    return ", ".join(rates[:MOST_RATES] + ["..."] * (len(rates) > MOST_RATES))

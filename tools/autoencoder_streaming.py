@@ -1,10 +1,11 @@
 """What streaming through an autoencoder costs: memory, and time a frame.
 
-    python -m tools.autoencoder_streaming --workdir=runs/autoencoder --frames=2000 --size=64x64
+    python -m tools.autoencoder_streaming --workdir=runs/autoencoder --frames=2000 --size=256x256
 
 prints, as JSON, the most memory that a process which does nothing else has taken.
 """
 
+import contextlib
 import json
 import re
 import resource
@@ -16,21 +17,37 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 from absl import app, flags
+from absl import logging as absl_logging
 
 from videodit.codec import Codec
-from videodit.config import ConfigError, refuse
+from videodit.config import ConfigError, check, refuse
 
 FPS = 24.0
 MEMORY_FRAMES = (200, 2000)
 COST_FRAMES = (17, 33, 65, 129, 257, 513)
-REPEATS = 5
+REPEATS = 3
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Height and width of "WIDTHxHEIGHT". Raises ConfigError."""
-    if not (match := re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)):
-        raise ConfigError(f"size: {text!r}: expected WIDTHxHEIGHT, such as 64x64")
+@contextlib.contextmanager
+def naming(flag: str, field: str) -> Iterator[None]:
+    """Has a ConfigError of the block name the flag that was typed instead of the config's field."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(str(error).replace(f"{field}=", f"{flag}=")) from error
+
+
+def parse_size(text: str, flag: str) -> tuple[int, int]:
+    """Height and width of "WIDTHxHEIGHT". Raises ConfigError naming the flag."""
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    check(bool(match), flag, text, "WIDTHxHEIGHT, such as 256x256")
     return int(match[2]), int(match[1])
+
+
+def read_codec(workdir: str) -> Codec:
+    """The codec of a run. Raises ConfigError naming --workdir."""
+    with naming("--workdir", "autoencoder.workdir"):
+        return Codec.read(workdir)
 
 
 def made_up_frames(count: int, size: tuple[int, int]) -> Iterator[np.ndarray]:
@@ -49,7 +66,11 @@ def stream(codec: Codec, count: int, size: tuple[int, int]) -> int:
 def seconds_per_frame(
     codec: Codec, counts=COST_FRAMES, size: tuple[int, int] = (64, 64)
 ) -> dict[int, float]:
-    """Of encoding and decoding so many frames: the fastest of REPEATS turns over all counts."""
+    """Wall time of encoding and decoding so many frames: the least of REPEATS turns.
+
+    What else the machine does is in it. Processor time would leave that out, but also the work of
+    an accelerator. Every turn takes all counts, so that a slow minute does not fall on one of them.
+    """
     stream(codec, min(counts), size)  # compiles
     times = {count: [] for count in counts}
     for _ in range(REPEATS):
@@ -68,8 +89,27 @@ def peak_memory(workdir: str, frames: int, size: str) -> dict[str, int]:
     )
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"its process ended with {done.returncode}"]
-        raise ConfigError(f"streaming {frames} frames: {said[-1]}")
+        raise ConfigError(f"streaming {frames} frames: {said[-1].removeprefix('error: ')}")
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def memory_of_streaming(workdir: str, size: str) -> dict[int, dict[str, int]]:
+    """In processes of their own, before this one takes the device. Raises ConfigError."""
+    found = {}
+    for frames in MEMORY_FRAMES:
+        print(f"memory of streaming {frames} frames", flush=True)
+        found[frames] = peak_memory(workdir, frames, size)
+    return found
+
+
+def measure_streaming(codec: Codec, size: tuple[int, int], memory: dict) -> dict:
+    """Time a frame of (height, width) beside the memory that was measured before."""
+    print("time of streaming", flush=True)
+    return {
+        "size": f"{size[1]}x{size[0]}",
+        "seconds_per_frame": seconds_per_frame(codec, size=size),
+        "peak_memory": memory,
+    }
 
 
 def own_peak() -> dict[str, int]:
@@ -81,9 +121,11 @@ def own_peak() -> dict[str, int]:
 
 
 def main(_) -> None:
+    absl_logging.set_verbosity(absl_logging.WARNING)
     args = flags.FLAGS
     try:
-        stream(Codec.read(args.workdir), args.frames, parse_size(args.size))
+        size = parse_size(args.size, "--size")
+        stream(read_codec(args.workdir), args.frames, size)
     except ConfigError as error:
         refuse(error)
     print(json.dumps(own_peak()))
@@ -92,5 +134,5 @@ def main(_) -> None:
 if __name__ == "__main__":
     flags.DEFINE_string("workdir", "runs/autoencoder", "folder of an autoencoder's run")
     flags.DEFINE_integer("frames", 200, "how many are streamed")
-    flags.DEFINE_string("size", "64x64", "width and height of a frame in pixels")
+    flags.DEFINE_string("size", "256x256", "width and height of a frame in pixels")
     app.run(main)

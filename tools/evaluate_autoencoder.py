@@ -8,46 +8,76 @@ Writes OUT/report.html (all in one file), OUT/report.json, and pictures and vide
 
 import json
 import math
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from absl import app, flags
 from absl import logging as absl_logging
 
 from tools.autoencoder_page import choose, page, write_pictures
 from tools.autoencoder_scores import (
+    HELD_OUT,
+    TRAINING,
     Clip,
     Scored,
     Scorer,
     bin_name,
     bin_of,
     fit_codes,
-    held_out,
     means,
     read,
     read_one,
+    rows_of,
+    size_of,
 )
-from tools.autoencoder_shapes import clips_of_source, clips_of_video, score_seams, score_shapes
-from tools.autoencoder_streaming import MEMORY_FRAMES, parse_size, peak_memory, seconds_per_frame
+from tools.autoencoder_shapes import (
+    Tiles,
+    clips_of_source,
+    clips_of_video,
+    score_seams,
+    score_shapes,
+    tiles_of,
+)
+from tools.autoencoder_streaming import (
+    measure_streaming,
+    memory_of_streaming,
+    naming,
+    parse_size,
+    read_codec,
+)
 from tools.cuts import Shape, parse_shapes
+from tools.latent_rows import tokenizer_of
+from videodit.checkpoint import read_config
 from videodit.codec import Codec
-from videodit.config import MULTISCALE, SYNTHETIC, ConfigError, DataConfig, check
+from videodit.config import MULTISCALE, AutoencoderConfig, ConfigError, DataConfig, check
+from videodit.data import patches
 from videodit.data.sources import Source, open_source, open_tokenizer
 from videodit.eval.frechet import RANDOM_FEATURES
 from videodit.models.perceptual import Weights, read_features
 
-SMALLEST_TILED = 4  # patches
 PERCEPTUAL = {  # by the name of the features, models/perceptual.py
     "lpips": "LPIPS, VGG-16",
     "multiscale": "multiscale features (cosine transforms, not learned); not LPIPS",
 }
 
 
-def evaluate(
-    codec: Codec,
+class Sample(NamedTuple):
+    """What an evaluation looks at."""
+
+    rows: list[int]  # held-out clips
+    training: list[int]  # rows of clips that the baselines are fitted to
+    shapes: Sequence[Shape]
+    of_shape: Callable[[Shape], list[Clip]]
+    tiled: Clip
+    tiles: Tiles | None  # None: it is too small
+
+
+def choose_sample(
     source: Source,
-    out: Path,
+    patch: patches.Size,
     *,
     clips: int,
     fit_clips: int,
@@ -55,42 +85,62 @@ def evaluate(
     video: str = "",
     shape_clips: int = 4,
     tile: int = 0,
+) -> Sample:
+    """As the flags of these names say. Raises ConfigError for what they ask and there is not.
+
+    Tiles are those of the last shape, else of the largest clip.
+    """
+    rows = rows_of(source.catalog, HELD_OUT, clips)
+    training = rows_of(source.catalog, TRAINING, fit_clips)
+    of_shape = clips_of_video(video, shape_clips) if video else clips_of_source(source, shape_clips)
+    firsts = [of_shape(shape)[0] for shape in shapes]
+    tiled = firsts[-1] if firsts else largest(source, rows)
+    tiles = tiles_of(patch, tiled.frames.shape[1:3], tile)
+    return Sample(rows, training, shapes, of_shape, tiled, tiles)
+
+
+def largest(source: Source, rows: Sequence[int]) -> Clip:
+    """The clip of the most pixels of those that can be read. Raises ConfigError if none can."""
+    size = lambda row: math.prod(size_of(source.catalog, row))
+    clips = read(source, sorted(rows, key=size, reverse=True), "held-out clips tried")
+    if (clip := next(clips, None)) is None:
+        raise ConfigError("--data: expected a held-out clip that can be read")
+    return clip
+
+
+def evaluate(
+    codec: Codec,
+    source: Source,
+    sample: Sample,
+    out: Path,
     features: tuple[str, Weights] = (MULTISCALE, {}),
 ) -> dict:
-    """The report but for streaming; writes the pictures. Raises ConfigError, see the flags."""
-    of_shape = clips_of_video(video, shape_clips) if video else clips_of_source(source, shape_clips)
-    for shape in shapes:
-        of_shape(shape)  # fails early
-    if tile:
-        Codec(codec.cfg, codec.compute, codec.params, tile=tile, overlap=overlap_of(codec, tile))
-    rows = held_out(source, clips)
-    scorer = Scorer(codec, fit_codes(source, codec, fit_clips), features)
-    scored = [scorer.score(clip) for clip in read(source, rows, "held-out clips scored")]
-    check(bool(scored), "--data", "", "at least one held-out clip that can be read")
-    by_name = {source.catalog.ids[row]: row for row in rows}
+    """The report but for streaming; writes the pictures into the folder `out`.
+
+    Raises ConfigError if no clip can be read.
+    """
+    scorer = Scorer(codec, fit_codes(source, codec, sample.training), features)
+    scored = [scorer.score(clip) for clip in read(source, sample.rows, "held-out clips scored")]
+    if not scored:
+        raise ConfigError("--data: expected a held-out clip that can be read")
+    by_name = {source.catalog.ids[row]: row for row in sample.rows}
     shown = (read_one(source, by_name[one.name]) for one in choose(scored))
-    out.mkdir(parents=True, exist_ok=True)
     frechet = scorer.frechet()
     coders = {name: row | {"frechet": frechet[name]} for name, row in means(scored).items()}
     report = {
         "features": {"perceptual": PERCEPTUAL[scorer.perceptual], "frechet": RANDOM_FEATURES},
-        "counts": counts(scored, min(fit_clips, int((source.catalog.split == "train").sum()))),
+        "counts": counts(scored, len(sample.training)),
         "coders": coders,
         "bins": bins(scored),
         "clips": [clip_report(one) for one in scored],
         "pictures": write_pictures(out, ((x, codec.reconstruct(x.frames, x.fps)) for x in shown)),
     }
-    pca = scorer.linear_codes["PCA"]
+    pca, shapes = scorer.linear_codes["PCA"], sample.shapes
     report["shapes"] = [
         one._asdict() | {"shape": str(one.shape)}
-        for one in (score_shapes(codec, pca, shapes, of_shape) if shapes else [])
+        for one in (score_shapes(codec, pca, shapes, sample.of_shape) if shapes else [])
     ]
-    if shapes:
-        tiled = of_shape(shapes[-1])[0]
-    else:
-        largest = max(scored, key=lambda one: math.prod(one.size))
-        tiled = read_one(source, by_name[largest.name])
-    report["seams"] = seams(codec, tiled, tile)
+    report["seams"] = seams(codec, sample.tiled, sample.tiles) if sample.tiles else None
     return report
 
 
@@ -121,55 +171,35 @@ def clip_report(one: Scored) -> dict:
     return about | {"latent_values": one.latent_values, "coders": one.scores}
 
 
-def seams(codec: Codec, clip: Clip, tile: int) -> dict | None:
-    """`score_seams` with two tiles along the longer side, unless a tile is given.
-
-    None if the frame is too small for tiles.
-    """
-    _, height, width, _ = clip.frames.shape
-    patch, side = max(codec.cfg.patch[1:]), max(height, width)
-    if not tile and side < SMALLEST_TILED * patch:
-        return None
-    if tile:
-        overlap = overlap_of(codec, tile)
-    else:
-        cells = -(-side // patch)
-        overlap = max(cells // 8, 1)
-        tile, overlap = -(-(cells + overlap) // 2) * patch, overlap * patch
-    name = f"{clip.name}: {width}×{height}, {len(clip.frames)} frames"
-    return {"clip": name} | score_seams(codec, clip, tile, overlap)
+def seams(codec: Codec, clip: Clip, tiles: Tiles) -> dict:
+    """`score_seams` and what the clip is."""
+    frames, height, width, _ = clip.frames.shape
+    name = f"{clip.name}: {width}×{height}, {frames} frames"
+    return {"clip": name} | score_seams(codec, clip, tiles)
 
 
-def overlap_of(codec: Codec, tile: int) -> int:
-    """The pixels that tiles of this side share: about a quarter, in whole patches."""
-    patch = max(codec.cfg.patch[1:])
-    return max(tile // 4 // patch, 1) * patch
+def read_about(workdir: str) -> AutoencoderConfig:
+    """What autoencoder a folder is of. Raises ConfigError naming --workdir."""
+    cfg = read_config(workdir, "--workdir")
+    check(cfg.task == "autoencoder", "--workdir", workdir, f"an autoencoder, not {cfg.task!r}")
+    return cfg.autoencoder
 
 
-def measure_streaming(codec: Codec, size: str, memory: dict) -> dict:
-    """Time a frame beside the memory that was measured before."""
-    print("time of streaming", flush=True)
-    return {
-        "size": size,
-        "seconds_per_frame": seconds_per_frame(codec, size=parse_size(size)),
-        "peak_memory": memory,
-    }
+def open_data(data: str, workdir: str) -> Source:
+    """A source of clips, with its own tokenizer or else the autoencoder's. Raises ConfigError."""
+    tokenizer = open_tokenizer(tokenizer_of(data, workdir))
+    with naming("--data", "data.catalog"):
+        return open_source(DataConfig(catalog=data), tokenizer)
 
 
-def memory_of_streaming(workdir: str, size: str) -> dict[int, dict[str, int]]:
-    """In processes of their own, before this one takes the device."""
-    parse_size(size)
-    found = {}
-    for frames in MEMORY_FRAMES:
-        print(f"memory of streaming {frames} frames", flush=True)
-        found[frames] = peak_memory(workdir, frames, size)
-    return found
-
-
-def open_data(data: str) -> Source:
-    """A source of clips whose folder holds its tokenizer. Raises ConfigError."""
-    tokenizer = open_tokenizer(SYNTHETIC if data == SYNTHETIC else data)
-    return open_source(DataConfig(catalog=data), tokenizer)
+def make_folder(out: str) -> Path:
+    """The folder of the report. Raises ConfigError if it cannot be."""
+    try:
+        Path(out).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out={out!r}: expected a folder: {error.strerror}") from error
+    check(os.access(out, os.W_OK), "--out", out, "a folder that may be written to")
+    return Path(out)
 
 
 def write(out: Path, report: dict) -> None:
@@ -192,31 +222,28 @@ def run(args) -> None:
         check(getattr(args, name) >= 1, f"--{name}", getattr(args, name), "at least 1")
     check(bool(args.shapes) or not args.video, "--video", args.video, "--shapes to cut out of it")
     shapes = parse_shapes(args.shapes) if args.shapes else []
+    stream_size = parse_size(args.stream_size, "--stream_size")
     features = read_features(args.lpips or MULTISCALE, "--lpips")
-    source = open_data(args.data)
-    memory = memory_of_streaming(args.workdir, args.stream_size) if args.streaming else {}
-    codec, out = Codec.read(args.workdir), Path(args.out)
-    cfg = codec.cfg
-    about = {
-        "workdir": args.workdir,
-        "size": cfg.size,
-        "patch": cfg.patch,
-        "channels": cfg.channels,
-    }
-    report = {"autoencoder": about, "data": args.data} | evaluate(
-        codec,
+    cfg, out = read_about(args.workdir), make_folder(args.out)
+    source = open_data(args.data, args.workdir)
+    sample = choose_sample(
         source,
-        out,
+        cfg.patch,
         clips=args.clips,
         fit_clips=args.fit_clips,
         shapes=shapes,
         video=args.video,
         shape_clips=args.shape_clips,
         tile=args.tile,
-        features=features,
     )
+    memory = memory_of_streaming(args.workdir, args.stream_size) if args.streaming else {}
+    codec = read_codec(args.workdir)
+    names = ("size", "patch", "channels")
+    about = {"workdir": args.workdir} | {name: getattr(cfg, name) for name in names}
+    report = {"autoencoder": about, "data": args.data}
+    report |= evaluate(codec, source, sample, out, features)
     if args.streaming:
-        report["streaming"] = measure_streaming(codec, args.stream_size, memory)
+        report["streaming"] = measure_streaming(codec, stream_size, memory)
     write(out, report)
     for name, row in report["coders"].items():
         print(
@@ -240,7 +267,7 @@ def main(argv: list[str]) -> int:
 
 if __name__ == "__main__":
     flags.DEFINE_string("workdir", "runs/autoencoder", "folder of the autoencoder's run")
-    flags.DEFINE_string("data", None, "folder of clips, or 'synthetic'", required=True)
+    flags.DEFINE_string("data", None, "what data.catalog names", required=True)
     flags.DEFINE_string("out", "report", "folder for the report")
     flags.DEFINE_integer("clips", 64, "held-out clips (splits val and test) at most")
     flags.DEFINE_integer(
@@ -254,5 +281,5 @@ if __name__ == "__main__":
     flags.DEFINE_integer("tile", 0, "side of tiles in pixels; 0: two along the longer side")
     flags.DEFINE_string("lpips", "", "weights of LPIPS (videodit/models/perceptual.py:read_lpips)")
     flags.DEFINE_bool("streaming", True, "measure memory and time of streaming")
-    flags.DEFINE_string("stream_size", "64x64", "WIDTHxHEIGHT of streamed frames")
+    flags.DEFINE_string("stream_size", "256x256", "WIDTHxHEIGHT of streamed frames")
     app.run(main)

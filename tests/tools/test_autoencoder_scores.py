@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 from alike import AlikeSource
 from packs import linear_codec
@@ -21,7 +20,7 @@ def source():
 
 
 def test_every_code_is_scored_by_its_own_output(codec, source):
-    scorer = Scorer(codec, tool.fit_codes(source, codec, 4))
+    scorer = Scorer(codec, tool.fit_codes(source, codec, [4, 5, 6, 7]))
     clip = tool.read_one(source, 0)
     one = scorer.score(clip)
     outputs = {"autoencoder": codec.reconstruct(clip.frames, clip.fps)}
@@ -74,10 +73,18 @@ def test_clips_are_binned_by_side_and_duration(size, name):
     assert tool.bin_name(tool.bin_of(size)) == name
 
 
-def test_clips_are_spread_over_those_that_are_held_out(source):
-    assert tool.held_out(source, 2) == [0, 3] and tool.held_out(source, 100) == [0, 1, 2, 3]
-    with pytest.raises(ConfigError, match="--data: holds no clips of the split train"):
-        tool.spread(np.zeros(0, int), 3)
+def test_clips_of_a_split_are_evenly_spread(source):
+    catalog = source.catalog
+    assert tool.rows_of(catalog, tool.HELD_OUT, 2) == [0, 3]
+    assert tool.rows_of(catalog, tool.HELD_OUT, 100) == [0, 1, 2, 3]
+    assert tool.rows_of(catalog, tool.TRAINING, 100) == list(range(4, 12))
+
+
+def test_a_split_without_clips_is_named():
+    for val, splits, named in ((0, tool.HELD_OUT, "val or test"), (12, tool.TRAINING, "train")):
+        catalog = AlikeSource(12, val).catalog
+        with pytest.raises(ConfigError, match=rf"^--data: expected clips of the split {named}; "):
+            tool.rows_of(catalog, splits, 3)
 
 
 def test_a_broken_clip_is_named_and_left_out(source, capsys):
