@@ -3,7 +3,8 @@
   python -m launch.processes --processes=4 [--one_gpu_each] [--dry_run] -- --config=CONFIG \
     --workdir=DIR
 
-If one dies the others are stopped, and all are started again (launch/supervise.py) and resume.
+If one dies the others are stopped, and all are started again (launch/supervise.py) and resume. When
+all were asked to leave and one has left, the others are ended if they do not follow.
 """
 
 import os
@@ -12,11 +13,12 @@ import socket
 import sys
 import time
 
-from absl import app, flags
+from absl import flags
 
+from launch.command_line import behind_dashes, run
 from launch.supervise import Stopped, until_success
 
-GRACE = 20.0  # seconds that processes have to leave when one of them has died
+GRACE = 20.0  # seconds that processes have to leave when one of them has left or died
 
 flags.DEFINE_integer("processes", 2, "How many.", 1)
 flags.DEFINE_bool("one_gpu_each", False, "Process i sees GPU i alone.")
@@ -36,24 +38,28 @@ def environments(count: int, port: int, one_gpu_each: bool) -> list[dict[str, st
 
 
 def run_together(command: list[str], stopped: Stopped, count: int, one_gpu_each: bool) -> int:
-    """Runs `count` processes to their end; if one fails, ends the others. Returns its status."""
+    """Runs `count` processes to their end; if one fails, ends the others. Returns its status.
+
+    After a signal, which all of them got, they are ended as well if one has left without them.
+    """
     stopped.processes.clear()
     for environment in environments(count, _free_port(), one_gpu_each):
         stopped.start(command, env={**os.environ, **environment})
-    while True:
-        statuses = [process.poll() for process in stopped.processes]
-        failed = [status for status in statuses if status]
-        if failed and not stopped.signal:
-            _end(stopped.processes)
-            return failed[0]
-        if None not in statuses:
-            return failed[0] if failed else 0
+    while None in (statuses := [process.poll() for process in stopped.processes]):
+        left = [status for status in statuses if status is not None]
+        if any(left) or (left and stopped.signal):
+            _end(stopped.processes, asked=bool(stopped.signal))
+            statuses = left + [process.returncode for process in stopped.processes]
+            break
         time.sleep(0.2)
+    return next(filter(None, statuses), 0)
 
 
-def _end(processes) -> None:
-    for process in processes:
-        process.terminate()
+def _end(processes, *, asked: bool) -> None:
+    """Kills what still runs after GRACE, having asked it to leave unless it was `asked`."""
+    if not asked:
+        for process in processes:
+            process.terminate()
     deadline = time.monotonic() + GRACE
     while time.monotonic() < deadline and any(p.poll() is None for p in processes):
         time.sleep(0.1)
@@ -69,10 +75,8 @@ def _free_port() -> int:
 
 
 def main(argv):
-    args = flags.FLAGS
-    if len(argv) < 2:
-        raise app.UsageError("expected -- and the arguments of videodit.main")
-    command = [sys.executable, "-m", "videodit.main", *argv[1:]]
+    args, arguments = flags.FLAGS, behind_dashes(argv, "the arguments of videodit.main")
+    command = [sys.executable, "-m", "videodit.main", *arguments]
     if args.dry_run:
         for environment in environments(args.processes, 1234, args.one_gpu_each):
             words = [f"{name}={value}" for name, value in environment.items()]
@@ -84,4 +88,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

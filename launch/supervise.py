@@ -5,17 +5,22 @@
 A command that fails is started again after a pause that grows with every failure in a row; a run
 resumes from its newest checkpoint. Exit status 2, a user's error, is final, as are those of --final
 (143: the run was asked to leave, and has saved). SIGTERM and SIGINT are passed on to the command,
-which saves and leaves, and is then not started again.
+which saves and leaves, and is then not started again; SIGHUP, of a terminal that closes, is passed
+on as SIGTERM, unless nohup is to ignore it.
 """
 
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 
-from absl import app, flags
+from absl import flags
+
+from launch.command_line import behind_dashes, run
+from videodit.config import check
 
 USER_ERROR = 2
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0  # seconds
@@ -24,15 +29,20 @@ HEALTHY = 600.0  # a command that ran for so many seconds begins the pauses anew
 flags.DEFINE_integer("restarts", 100, "Failures after which the command is given up.", 0)
 flags.DEFINE_list("final", [], "Exit statuses after which the command is not started again.")
 flags.DEFINE_bool("dry_run", False, "Only print what would be run.")
+flags.register_validator(
+    "final", lambda found: all(map(str.isdecimal, found)), "expected numbers, as in 143,144"
+)
 
 
 class Stopped:
-    """Whether SIGTERM or SIGINT came; hands them on to the processes that `start` started."""
+    """Whether SIGTERM, SIGINT or SIGHUP came; hands them on to the processes of `start`."""
 
     def __init__(self):
         self.signal, self.processes = 0, []
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(signal.SIGHUP, self._stop)
 
     def start(self, command: Sequence[str], **options) -> subprocess.Popen:
         """As subprocess.Popen, in a session of its own, so that it hears only what is handed on."""
@@ -43,10 +53,10 @@ class Stopped:
         return process
 
     def _stop(self, number, frame):
-        self.signal = number
+        self.signal = signal.SIGTERM if number == signal.SIGHUP else number  # TERM: a run saves
         for process in self.processes:
             if process.poll() is None:
-                process.send_signal(number)
+                process.send_signal(self.signal)
 
 
 def until_success(
@@ -81,17 +91,15 @@ def until_success(
 
 
 def main(argv):
-    command = argv[1:]
-    if not command:
-        raise app.UsageError("expected -- and the command to run")
-    if flags.FLAGS.dry_run:
+    command, args = behind_dashes(argv, "the command to run"), flags.FLAGS
+    check(bool(shutil.which(command[0])), "command", command[0], "a program")
+    if args.dry_run:
         print(shlex.join(command))
         return
-    stopped, args = Stopped(), flags.FLAGS
+    stopped, final = Stopped(), tuple(map(int, args.final))
     attempt = lambda: stopped.start(command).wait()
-    final = map(int, args.final)
-    sys.exit(until_success(attempt, stopped, restarts=args.restarts, final=tuple(final)))
+    sys.exit(until_success(attempt, stopped, restarts=args.restarts, final=final))
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

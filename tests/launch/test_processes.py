@@ -1,7 +1,11 @@
 import subprocess
 import sys
+import threading
 import time
 
+import pytest
+
+from launch import processes as processes_module
 from launch.processes import environments, run_together
 from launch.supervise import Stopped
 
@@ -25,6 +29,24 @@ def test_when_one_dies_the_others_are_ended():
     )
     began = time.monotonic()
     assert run_together([sys.executable, "-c", code], Group(), 3, False) == 5
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("seconds, status", [(1.5, 143), (60, -9)], ids=["it follows", "it hangs"])
+def test_after_a_signal_a_process_that_does_not_follow_the_others_is_killed(
+    monkeypatch, seconds, status
+):
+    monkeypatch.setattr(processes_module, "GRACE", 3.0)
+    code = (
+        "import os, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        f"time.sleep({seconds} if os.environ['JAX_PROCESS_ID'] == '0' else 0.5)\n"
+        "sys.exit(143)"
+    )
+    group, began = Group(), time.monotonic()
+    threading.Timer(0.2, lambda: setattr(group, "signal", 15)).start()
+    assert run_together([sys.executable, "-c", code], group, 2, False) == 143
+    assert [process.returncode for process in group.processes] == [status, 143]
     assert time.monotonic() - began < 20
 
 

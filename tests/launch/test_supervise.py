@@ -57,22 +57,61 @@ def supervise(*arguments, **options):
     return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, **options)
 
 
-def test_a_signal_reaches_the_command_which_is_not_started_again():
-    child = (
+def child(status: int) -> str:
+    """A program that saves and leaves at SIGTERM."""
+    return (
         "import signal, sys, time\n"
-        "signal.signal(signal.SIGTERM, lambda *_: (print('saved', flush=True), sys.exit(7)))\n"
+        f"leave = lambda *_: (print('saved', flush=True), sys.exit({status}))\n"
+        "signal.signal(signal.SIGTERM, leave)\n"
         "print('ready', flush=True)\n"
         "time.sleep(60)"
     )
-    process = supervise("--", sys.executable, "-c", child)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["TERM", "HUP"])
+def test_a_signal_reaches_the_command_which_is_not_started_again(number):
+    """SIGHUP, of a terminal that closes, as SIGTERM."""
+    process = supervise("--", sys.executable, "-c", child(status=7))
     assert process.stdout.readline() == "ready\n"
     began = time.monotonic()
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     output, _ = process.communicate(timeout=20)
     assert (output, process.returncode) == ("saved\n", 7)
     assert time.monotonic() - began < 10
 
 
+def test_nohup_is_heeded():
+    ignore = lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    process = supervise("--", sys.executable, "-c", child(status=7), preexec_fn=ignore)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=1)
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=20)[0] == "saved\n"
+
+
 def test_a_dry_run_prints_the_command():
     output, _ = supervise("--dry_run", "--", "echo", "a b").communicate(timeout=20)
     assert output == "echo 'a b'\n"
+
+
+@pytest.mark.parametrize(
+    "arguments, line",
+    [
+        (["--", "nosuchcommand"], "command='nosuchcommand': expected a program"),
+        (["--final=143,abc", "--", "true"], "flag --final=['143', 'abc']: expected numbers"),
+        (["--nosuchflag", "--", "true"], "Unknown command line flag 'nosuchflag'"),
+        ([], "expected -- and the command to run"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line(arguments, line):
+    process = supervise(*arguments, stderr=subprocess.PIPE)
+    output, errors = process.communicate(timeout=20)
+    assert process.returncode == 2 and not output
+    assert errors.startswith(f"error: {line}") and errors.count("\n") == 1
+
+
+def test_statuses_of_final_are_final():
+    process = supervise("--final=142,143", "--", "sh", "-c", "exit 143")
+    assert process.wait(timeout=20) == 143
