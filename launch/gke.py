@@ -1,42 +1,83 @@
 """Trains on TPU slices of a GKE cluster, as a JobSet (https://jobset.sigs.k8s.io).
 
   python -m launch.gke --name=xl --image=IMAGE --accelerator=tpu-v5p-slice --topology=8x8x8 \
-    --hosts=128 [--slices=2] [--dry_run] -- --config=configs/dit_xl.py --workdir=/mnt/shared/xl
+    [--slices=2] [--chips_per_host=8] [--dry_run] -- --config=configs/dit_xl.py \
+    --workdir=/mnt/shared/xl
 
 --dry_run prints the YAML instead of giving it to kubectl. The image holds the checkout in /videodit
 with `pip install -e .[tpu]`. GKE tells every pod of its slice, and jax finds the others; a pod that
-fails restarts the whole JobSet, and the run resumes. Exit status 2, a user's error, is final.
+fails restarts the whole JobSet, and the run resumes. JobSet counts restarts over its whole life:
+the pauses before them grow to five minutes and stay there. Exit status 2, a user's error, is final.
+`kubectl delete jobset xl` stops the run, which saves first.
 """
 
 import json
+import math
+import re
 import subprocess
 import sys
 
-from absl import app, flags
+from absl import flags
 
+from launch.command_line import behind_dashes, run
 from launch.supervise import USER_ERROR
+from videodit.config import check
 
-CHIPS_PER_HOST = 4
 USER_ERRORS = {"containerName": "train", "operator": "In", "values": [USER_ERROR]}
+FAIL = {
+    "name": "userError",
+    "action": "FailJobSet",
+    "onJobFailureReasons": ["PodFailurePolicy"],
+}
+# What a pod runs. JobSet starts it again at once: the pause is made here, and SIGTERM ends it.
+RUN = """\
+if [ "${RESTART:-0}" -gt 0 ]; then
+  pause=$(( RESTART < 6 ? 5 << RESTART : 300 ))
+  echo "restart $RESTART; starting in $pause s" >&2
+  trap 'exit 143' TERM
+  sleep "$pause" & wait $!
+  trap - TERM
+fi
+exec python3 -m videodit.main "$@"
+"""
+ATTEMPT = "metadata.labels['jobset.sigs.k8s.io/restart-attempt']"
 
 flags.DEFINE_string("name", None, "Of the JobSet.", required=True)
 flags.DEFINE_string("image", None, "Container image.", required=True)
 flags.DEFINE_string("accelerator", None, "Such as tpu-v5p-slice, tpu-v6e-slice.", required=True)
 flags.DEFINE_string("topology", None, "Chips along each axis of a slice, as 8x8x8.", required=True)
-flags.DEFINE_integer("hosts", None, "Machines of a slice.", 1, required=True)
+flags.DEFINE_integer("chips_per_host", 4, "1 or 8: machines that are a slice of their own.")
 flags.DEFINE_integer("slices", 1, "How many slices train as one.", 1)
 flags.DEFINE_string("claim", "", "A PersistentVolumeClaim, mounted on /mnt/shared.")
 
 
+def hosts(topology: str, chips_per_host: int, slices: int) -> int:
+    """Machines of a slice. Raises ConfigError if GKE has no such slices."""
+    shape = re.fullmatch(r"[1-9]\d*(x[1-9]\d*){1,2}", topology)
+    check(bool(shape), "topology", topology, "chips along 2 or 3 axes, as 16x16 or 8x8x8")
+    check(chips_per_host in (1, 4, 8), "chips_per_host", chips_per_host, "1, 4 or 8")
+    chips = math.prod(map(int, topology.split("x")))
+    if chips_per_host == 4:
+        check(chips % 4 == 0, "topology", topology, "a multiple of chips_per_host=4 chips")
+    else:
+        expected = f"{chips_per_host} chips: chips_per_host={chips_per_host} is a single machine"
+        check(chips == chips_per_host, "topology", topology, expected)
+    count = chips // chips_per_host
+    check(slices == 1 or count > 1, "slices", slices, "1, or slices of more machines than one")
+    return count
+
+
 def jobset(args, arguments: list[str]) -> dict:
-    """The JobSet as plain data: one Job a slice, one pod a host."""
+    """The JobSet as plain data: one Job a slice, one pod a host. Raises ConfigError."""
+    count = hosts(args.topology, args.chips_per_host, args.slices)
     container = {
         "name": "train",
         "image": args.image,
         "workingDir": "/videodit",
-        "command": ["python3", "-m", "videodit.main", *arguments],
+        "command": ["sh", "-c", RUN, "train", *arguments],
+        "env": [{"name": "RESTART", "valueFrom": {"fieldRef": {"fieldPath": ATTEMPT}}}],
         "ports": [{"containerPort": 8471}, {"containerPort": 8080}],
-        "resources": {"limits": {"google.com/tpu": CHIPS_PER_HOST}},
+        "resources": {"limits": {"google.com/tpu": args.chips_per_host}},
     }
     pod = {
         "restartPolicy": "Never",
@@ -51,8 +92,8 @@ def jobset(args, arguments: list[str]) -> dict:
         container["volumeMounts"] = [{"name": "shared", "mountPath": "/mnt/shared"}]
         pod["volumes"] = [{"name": "shared", "persistentVolumeClaim": {"claimName": args.claim}}]
     job = {
-        "parallelism": args.hosts,
-        "completions": args.hosts,
+        "parallelism": count,
+        "completions": count,
         "backoffLimit": 0,  # a pod that fails fails the slice, and so the JobSet, which restarts
         "podFailurePolicy": {"rules": [{"action": "FailJob", "onExitCodes": USER_ERRORS}]},
         "template": {"spec": pod},
@@ -69,7 +110,7 @@ def jobset(args, arguments: list[str]) -> dict:
         "spec": {
             "failurePolicy": {
                 "maxRestarts": args.restarts,
-                "rules": [{"action": "FailJobSet", "onJobFailureReasons": ["PodFailurePolicy"]}],
+                "rules": [FAIL],
             },
             "replicatedJobs": [
                 {"name": "slice", "replicas": args.slices, "template": {"spec": job}}
@@ -79,9 +120,8 @@ def jobset(args, arguments: list[str]) -> dict:
 
 
 def main(argv):
-    if len(argv) < 2:
-        raise app.UsageError("expected -- and the arguments of videodit.main")
-    text = json.dumps(jobset(flags.FLAGS, argv[1:]), indent=2)  # JSON is YAML
+    arguments = behind_dashes(argv, "the arguments of videodit.main")
+    text = json.dumps(jobset(flags.FLAGS, arguments), indent=2)  # JSON is YAML
     if flags.FLAGS.dry_run:
         print(text)
         return
@@ -89,4 +129,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

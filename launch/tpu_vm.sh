@@ -4,16 +4,26 @@
 #   launch/tpu_vm.sh [--dry-run] TPU ZONE --config=configs/dit_xl.py --workdir=/mnt/shared/xl ...
 #
 # The checkout lies in ~/videodit on every host, with `pip install -e .[tpu]`; the workdir is on
-# storage that all hosts see. jax finds the other hosts. `gcloud ... --command="tail -f ~/videodit.log"`
-# shows the run. When a host was replaced, the same command starts the run where it is not running.
+# storage that all hosts see. jax finds the other hosts. PYTHON=.venv/bin/python before the command
+# names another Python of the hosts than python3 (3.11 or newer), as seen from ~/videodit. When a
+# host was replaced, the same command starts the run where it is not running.
+#
+# With `gcloud compute tpus tpu-vm ssh TPU --zone=ZONE --worker=all --command=COMMAND`,
+#   'tail -f ~/videodit.log'                           shows the run;
+#   'pkill -TERM -f "^[^ ]+ -m launch.supervise"'      stops it: it saves and leaves.
 set -euo pipefail
 
-run=()
-if [[ "${1:-}" == --dry-run ]]; then run=(echo); shift; fi
-if (( $# < 3 )); then sed -n '2,8p' "$0" >&2; exit 2; fi
+run=() words=()
+for word in "$@"; do
+  case "$word" in --dry-run | --dry_run) run=(echo) ;; *) words+=("$word") ;; esac
+done
+set -- ${words[@]+"${words[@]}"}  # bash before 4.4 calls an empty array unset
+if (( $# < 3 )) || [[ "$1" == -* || "$2" == -* ]]; then sed -n '2,13p' "$0" >&2; exit 2; fi
 tpu=$1 zone=$2; shift 2
 
-arguments=$(printf ' %q' "$@")
-train="cd ~/videodit && python3 -m launch.supervise -- python3 -m videodit.main$arguments"
-session="tmux has-session -t videodit || tmux new-session -d -s videodit $(printf '%q' "$train 2>&1 | tee -a ~/videodit.log")"
-"${run[@]}" gcloud compute tpus tpu-vm ssh "$tpu" --zone="$zone" --worker=all --command="$session"
+python=$(printf '%q' "${PYTHON:-python3}") arguments=$(printf ' %q' "$@")
+train="exec $python -m launch.supervise -- $python -m videodit.main$arguments"
+# The log is no pipe to tee, which would end with the session, before the run has saved.
+train="exec >> ~/videodit.log 2>&1; cd ~/videodit && $train"
+session="tmux has-session -t videodit || tmux new-session -d -s videodit $(printf '%q' "$train")"
+${run[@]+"${run[@]}"} gcloud compute tpus tpu-vm ssh "$tpu" --zone="$zone" --worker=all --command="$session"
