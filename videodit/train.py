@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import os
 import time
 from collections import deque
 from contextlib import closing
@@ -50,14 +51,14 @@ PADDING_STEPS = 256  # over which the padding of summary.json is the mean
 logger = logging.getLogger(__name__)
 
 
-def train(cfg: Config, workdir: str) -> dict:
+def train(cfg: Config, workdir: str | os.PathLike) -> dict:
     """Trains `cfg` in `workdir` from its newest checkpoint or from the start; returns the state.
 
     Writes config.json, metrics.jsonl, tensorboard/, draws/, checkpoints/ and at the end
     summary.json. Raises ConfigError for what a user can mend, and Preempted after SIGTERM, when
     it has saved what it trained.
     """
-    check("://" not in workdir, "--workdir", workdir, "a folder, which may be a mounted bucket")
+    check("://" not in str(workdir), "--workdir", workdir, "a folder, which may be a mounted bucket")
     goodput = Goodput()
     keep_compiled(workdir)
     mesh = make_mesh(cfg.mesh)
@@ -198,7 +199,7 @@ def _train(cfg: Config, workdir: Path, data: Data, preemption: Preemption, goodp
     return state
 
 
-def keep_compiled(workdir: str) -> None:
+def keep_compiled(workdir: str | os.PathLike) -> None:
     """What is compiled for accelerators is kept in the workdir, so that a restart need not wait.
 
     Unless the environment names another folder (JAX_COMPILATION_CACHE_DIR).
