@@ -58,7 +58,7 @@ def train(cfg: Config, workdir: str | os.PathLike) -> dict:
     summary.json. Raises ConfigError for what a user can mend, and Preempted after SIGTERM, when
     it has saved what it trained.
     """
-    check("://" not in str(workdir), "--workdir", workdir, "a folder, which may be a mounted bucket")
+    check("://" not in str(workdir), "--workdir", workdir, "a folder (mount a bucket)")
     goodput = Goodput()
     keep_compiled(workdir)
     mesh = make_mesh(cfg.mesh)
