@@ -3,8 +3,8 @@
   python -m videodit.main --config=configs/autoencoder_b.py --workdir=runs/autoencoder_b \
     --config.data.catalog=DATA --config.text.workdir=DATA
 
-Hardware: 8 to 64 accelerators of 80 GB or more; for more of them raise data.batch_rows. By videodit.plan it takes 29 GiB a chip on h100:1x8 and
-31 GiB on v5p:2x2x2.
+Hardware: 8 to 64 accelerators of 80 GB or more; for more of them raise data.batch_rows. By
+videodit.plan it takes 29 GiB a chip on h100:1x8 and 31 GiB on v5p:2x2x2.
 DATA is a folder made by tools/curate.py.
 With --config.losses.perceptual_features=LPIPS.npz (models/perceptual.py:read_lpips says how to make
 it) and --config.losses.perceptual=0.2 the perceptual term is LPIPS.
