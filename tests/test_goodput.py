@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -90,3 +91,13 @@ def test_utilisation_is_of_the_devices_of_the_mesh(monkeypatch):
     with jax.set_mesh(mesh):
         found = device_metrics(Flops(useful=8e12, computed=12e12), step_seconds=2.0)
     assert (found["tflops"], found["mfu"], found["hfu"]) == (2.0, 0.5, 0.75)
+
+
+def test_an_accelerator_of_unknown_peak_is_named_once(monkeypatch, caplog):
+    chip = SimpleNamespace(platform="gpu", device_kind="NVIDIA X1", memory_stats=lambda: None)
+    monkeypatch.setattr(jax, "local_devices", lambda: [chip])
+    for _ in range(2):
+        assert "mfu" not in device_metrics(Flops(8e12, 8e12), 1.0)
+    assert [r.getMessage() for r in caplog.records] == [
+        "no MFU: goodput.PEAK_FLOPS does not have the peak of a 'NVIDIA X1'"
+    ]

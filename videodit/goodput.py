@@ -146,14 +146,6 @@ def compilation() -> dict[str, float]:
     return total
 
 
-@functools.cache
-def peak_flops(platform: str, kind: str) -> float | None:
-    """Of PEAK_FLOPS; None, with a warning but for a CPU, where it is not known."""
-    if kind not in PEAK_FLOPS and platform != "cpu":
-        logger.warning("no MFU is told: the peak of a %r stands not in goodput.PEAK_FLOPS", kind)
-    return PEAK_FLOPS.get(kind)
-
-
 def device_metrics(flops: Flops, step_seconds: float) -> dict[str, float]:
     """What a device does: useful "tflops" (TFLOP/s), "mfu" and "hfu", "memory_gib" at its most.
 
@@ -163,9 +155,16 @@ def device_metrics(flops: Flops, step_seconds: float) -> dict[str, float]:
     device, mesh = jax.local_devices()[0], jax.sharding.get_mesh()
     device_seconds = max(step_seconds, 1e-9) * max(mesh.size, 1)
     values = {"tflops": flops.useful / device_seconds / 1e12, "compiles": compilation()["count"]}
-    if peak := peak_flops(device.platform, device.device_kind):
+    if peak := PEAK_FLOPS.get(device.device_kind):
         values["mfu"] = flops.useful / device_seconds / peak
         values["hfu"] = flops.computed / device_seconds / peak
+    elif device.platform != "cpu":
+        _say_unknown(device.device_kind)
     if stats := device.memory_stats():
         values["memory_gib"] = stats["peak_bytes_in_use"] / 2**30
     return values
+
+
+@functools.cache
+def _say_unknown(kind: str) -> None:
+    logger.warning("no MFU: goodput.PEAK_FLOPS does not have the peak of a %r", kind)
