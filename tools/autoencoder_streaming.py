@@ -5,7 +5,6 @@
 prints, as JSON, the most memory that a process which does nothing else has taken.
 """
 
-import contextlib
 import json
 import re
 import resource
@@ -28,26 +27,11 @@ COST_FRAMES = (17, 33, 65, 129, 257, 513)
 REPEATS = 3
 
 
-@contextlib.contextmanager
-def naming(flag: str, field: str) -> Iterator[None]:
-    """Has a ConfigError of the block name the flag that was typed instead of the config's field."""
-    try:
-        yield
-    except ConfigError as error:
-        raise ConfigError(str(error).replace(f"{field}=", f"{flag}=")) from error
-
-
 def parse_size(text: str, flag: str) -> tuple[int, int]:
     """Height and width of "WIDTHxHEIGHT". Raises ConfigError naming the flag."""
     match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
     check(bool(match), flag, text, "WIDTHxHEIGHT, such as 256x256")
     return int(match[2]), int(match[1])
-
-
-def read_codec(workdir: str) -> Codec:
-    """The codec of a run. Raises ConfigError naming --workdir."""
-    with naming("--workdir", "autoencoder.workdir"):
-        return Codec.read(workdir)
 
 
 def made_up_frames(count: int, size: tuple[int, int]) -> Iterator[np.ndarray]:
@@ -125,7 +109,7 @@ def main(_) -> None:
     args = flags.FLAGS
     try:
         size = parse_size(args.size, "--size")
-        stream(read_codec(args.workdir), args.frames, size)
+        stream(Codec.read(args.workdir, "--workdir"), args.frames, size)
     except ConfigError as error:
         refuse(error)
     print(json.dumps(own_peak()))

@@ -239,14 +239,11 @@ def _kernels(profile):
                 yield event.name, event.duration_ns / 1e9
 
 
-def shape_of(size: str, depth: int | None, width: int | None) -> StackShape:
-    """The named size, with another depth or width. Raises ConfigError for an unknown size."""
+def shape_of(size: str, depth: int | None) -> StackShape:
+    """The named size, or with another depth. Raises ConfigError for an unknown size."""
     if size not in SIZES:
         raise ConfigError(f"--size={size!r}: expected one of {', '.join(SIZES)}")
-    shape = SIZES[size]
-    if width:
-        shape = shape._replace(width=width, heads=width // 128, head_size=128, mlp=4 * width)
-    return shape._replace(depth=depth or shape.depth)
+    return SIZES[size]._replace(depth=depth or SIZES[size].depth)
 
 
 def step_flops(rows: Rows, shape: StackShape, remat: str) -> Flops:
@@ -305,7 +302,7 @@ def main(argv):
         join_processes(MeshConfig())
         defaults = ON_CPU if jax.default_backend() == "cpu" else ELSEWHERE
         chosen = {name: flags.FLAGS[name].value or value for name, value in defaults.items()}
-        shape = shape_of(chosen["size"], flags.FLAGS.depth, flags.FLAGS.width)
+        shape = shape_of(chosen["size"], flags.FLAGS.depth)
         compute = ComputeConfig(
             remat=flags.FLAGS.remat,
             unroll=flags.FLAGS.unroll or shape.depth,
@@ -354,7 +351,6 @@ if __name__ == "__main__":
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the peer needs some too
     flags.DEFINE_string("size", None, "A row of models/dit.py:SIZES.")
     flags.DEFINE_integer("depth", None, "Layers, instead of the size's.")
-    flags.DEFINE_integer("width", None, "Width instead of the size's, heads of 128 values.")
     flags.DEFINE_integer("rows", None, "Rows of a step.")
     flags.DEFINE_integer("row_tokens", None, "Tokens of a row.")
     flags.DEFINE_integer("steps", None, "Steps that are timed.")

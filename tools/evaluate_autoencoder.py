@@ -44,9 +44,7 @@ from tools.autoencoder_shapes import (
 from tools.autoencoder_streaming import (
     measure_streaming,
     memory_of_streaming,
-    naming,
     parse_size,
-    read_codec,
 )
 from tools.cuts import Shape, parse_shapes
 from tools.latent_rows import tokenizer_of
@@ -188,8 +186,10 @@ def read_about(workdir: str) -> AutoencoderConfig:
 def open_data(data: str, workdir: str) -> Source:
     """A source of clips, with its own tokenizer or else the autoencoder's. Raises ConfigError."""
     tokenizer = open_tokenizer(tokenizer_of(data, workdir))
-    with naming("--data", "data.catalog"):
+    try:
         return open_source(DataConfig(catalog=data), tokenizer)
+    except ConfigError as error:  # which names the config's field
+        raise ConfigError(str(error).replace("data.catalog=", "--data=")) from error
 
 
 def make_folder(out: str) -> Path:
@@ -237,7 +237,7 @@ def run(args) -> None:
         tile=args.tile,
     )
     memory = memory_of_streaming(args.workdir, args.stream_size) if args.streaming else {}
-    codec = read_codec(args.workdir)
+    codec = Codec.read(args.workdir, "--workdir")
     names = ("size", "patch", "channels")
     about = {"workdir": args.workdir} | {name: getattr(cfg, name) for name in names}
     report = {"autoencoder": about, "data": args.data}

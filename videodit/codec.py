@@ -56,18 +56,18 @@ class Codec:
         self._steps = {method: self._make_step(method) for method in ("encode", "decode")}
 
     @classmethod
-    def read(cls, workdir: str | Path, **options) -> "Codec":
-        """The averaged weights of an autoencoder run. Raises ConfigError naming `workdir`."""
-        cfg = read_config(workdir, "autoencoder.workdir")
-        if cfg.task != "autoencoder":
-            raise ConfigError(
-                f"autoencoder.workdir={str(workdir)!r}: expected an autoencoder, not {cfg.task!r}"
-            )
+    def read(cls, workdir: str | Path, field: str = "workdir", **options) -> "Codec":
+        """The averaged weights of an autoencoder run; `options` are tile and overlap.
+
+        Raises ConfigError if there are none; `field`: what it calls the workdir.
+        """
+        cfg = read_config(workdir, field)
+        check(cfg.task == "autoencoder", field, str(workdir), f"an autoencoder, not {cfg.task!r}")
         compute = settle_anew(cfg.compute)
         init, _ = make_autoencoder(cfg.autoencoder, compute)
         with jax.set_mesh(make_mesh(MeshConfig(data=1))):
             target = abstract(init, jax.random.key(0))
-            params = restore_ema(workdir, target, "autoencoder.workdir")
+            params = restore_ema(workdir, target, field)
         return cls(cfg.autoencoder, compute, jax.device_get(params), **options)
 
     def encode_stream(self, frames: Iterable[np.ndarray], fps: float) -> Iterator[np.ndarray]:

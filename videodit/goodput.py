@@ -35,8 +35,6 @@ PEAK_FLOPS = {
     "NVIDIA GH200 480GB": 989e12,
     "NVIDIA B200": 2250e12,
 }
-
-
 logger = logging.getLogger(__name__)
 
 

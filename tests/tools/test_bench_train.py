@@ -4,6 +4,7 @@ import pytest
 from tools import bench_train
 from tools.bench_train import kind_of, made_up_rows, packed_batch, padded_batches, shape_of
 from videodit.config import ComputeConfig, ConfigError
+from videodit.models.dit import SIZES
 
 
 def test_rows_are_nearly_full_of_lengths_that_are_not_aligned():
@@ -33,14 +34,14 @@ def test_kernels_are_told_apart_by_their_names():
 
 
 def test_an_unknown_size_is_refused():
-    assert shape_of("XL", 2, 2048).heads == 16
+    assert shape_of("XL", 2) == SIZES["XL"]._replace(depth=2)
     with pytest.raises(ConfigError, match="expected one of"):
-        shape_of("XXL", None, None)
+        shape_of("XXL", None)
 
 
 @pytest.mark.slow
 def test_the_train_step_runs_and_is_timed():
-    shape = shape_of("smoke", 1, None)
+    shape = shape_of("smoke", 1)
     figures = bench_train.run_jax(
         made_up_rows(1, 128), shape, ComputeConfig(), steps=1, profile=True
     )
@@ -55,5 +56,5 @@ def test_the_peer_does_an_update(packed):
 
     rows = made_up_rows(1, 128)
     batches = [packed_batch(rows)] if packed else list(padded_batches(rows))
-    step = torch_dit.make_step(batches, shape_of("smoke", 1, None), 48, 768, 64, packed)
+    step = torch_dit.make_step(batches, shape_of("smoke", 1), 48, 768, 64, packed)
     assert bench_train.timed(step, 1)["step_seconds"] > 0
