@@ -74,10 +74,15 @@ class SamplingConfig:
     images: Table = ()  # (step, share): images' share of the tokens of each source that has both
     drop: Table = ()  # (step, most, a, b): most * Beta(a, b) of a clip's tokens, at random
     drop_static: Table = ()  # (step, share): of the patches that repeat the previous frame
+    # (step, share): of the draws that are seen left for right, and from the last frame to the
+    # first. For autoencoders: captions are not changed with them.
+    mirror: Table = ()
+    reverse: Table = ()
 
     def __post_init__(self):
-        values = {"sides": 2, "seconds": 2, "rates": 0, "images": 1, "drop": 3, "drop_static": 1}
-        for name, count in values.items():
+        values = {"sides": 2, "seconds": 2, "rates": 0, "drop": 3}
+        shares = ("images", "drop_static", "mirror", "reverse")
+        for name, count in (values | dict.fromkeys(shares, 1)).items():
             _check_table(f"data.sampling.{name}", getattr(self, name), count)
         for name in ("sides", "seconds", "rates"):
             rows = getattr(self, name)
@@ -87,7 +92,7 @@ class SamplingConfig:
             rows = getattr(self, name)
             good = all(row[1] <= row[2] for row in rows)
             check(good, f"data.sampling.{name}", rows, "rows (step, least, most)")
-        for name in ("images", "drop", "drop_static"):
+        for name in (*shares, "drop"):
             rows = getattr(self, name)
             good = all(0 <= row[1] <= 1 and min(row[2:], default=1) > 0 for row in rows)
             check(good, f"data.sampling.{name}", rows, "a share of 0 to 1 behind each step")
@@ -151,9 +156,14 @@ class DataConfig:
             weight = getattr(self.tasks, name)
             expected = "0 with data.latents: what is given is not the clip's beginning"
             check(weight == 0, f"data.tasks.{name}", weight, expected)
-        static = self.sampling.drop_static
-        expected = "() with data.latents: what repeats is seen in pixels"
-        check(not static, "data.sampling.drop_static", static, expected)
+        needs = {
+            "drop_static": "what repeats is seen in pixels",
+            "mirror": "they are of clips as they are",
+            "reverse": "they are of clips as they are",
+        }
+        for name, reason in needs.items():
+            rows = getattr(self.sampling, name)
+            check(not rows, f"data.sampling.{name}", rows, f"() with data.latents: {reason}")
 
 
 @dataclass(frozen=True)

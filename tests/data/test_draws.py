@@ -103,6 +103,16 @@ def test_dropping_follows_a_beta_distribution_and_the_static_share():
     np.testing.assert_array_equal(drawn.keep, drawn.tokens - drawn.drop_static)
 
 
+def test_a_share_of_the_draws_is_mirrored_and_another_reversed_and_no_held_out_clip():
+    draw = sampler(films(), row_tokens=2**20, mirror=((0, 0.5),), reverse=((0, 0.2),))
+    drawn = everything(draw)
+    assert drawn.mirrored.mean() == pytest.approx(0.5, abs=0.03)
+    assert drawn.reversed.mean() == pytest.approx(0.2, abs=0.03)
+    assert (drawn.mirrored * drawn.reversed).mean() == pytest.approx(0.1, abs=0.02)
+    for none in (draw.held_out(np.arange(400)), everything(sampler(films(), row_tokens=2**20))):
+        assert not none.mirrored.any() and not none.reversed.any()
+
+
 def test_a_row_of_a_schedule_holds_until_the_next():
     draw = sampler(
         films(),

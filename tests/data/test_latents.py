@@ -192,6 +192,8 @@ def test_clips_that_may_not_be_seen_whole_are_refused(sampling, message):
     ({"tasks": TaskWeights(prepend=0.1)}, r"data\.tasks\.prepend=0\.1"),
     ({"tasks": TaskWeights(inpaint=0.1)}, r"data\.tasks\.inpaint=0\.1"),
     ({"sampling": SamplingConfig(drop_static=((0, 0.5),))}, r"data\.sampling\.drop_static"),
+    ({"sampling": SamplingConfig(mirror=((0, 0.5),))}, r"data\.sampling\.mirror"),
+    ({"sampling": SamplingConfig(reverse=((0, 0.5),))}, r"data\.sampling\.reverse"),
 ])  # fmt: skip
 def test_what_needs_pixels_is_refused(changes, field):
     DataConfig(**changes)

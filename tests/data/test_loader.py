@@ -81,6 +81,20 @@ def test_a_batch_holds_the_frames_and_captions_of_its_clips():
         assert TOKENIZER.decode(text) in catalog.captions[batch.clip_ids[row, m]]
 
 
+@pytest.mark.parametrize("turned, index", [
+    ({"mirror": ((0, 1.0),)}, np.s_[:, :, ::-1]),
+    ({"reverse": ((0, 1.0),)}, np.s_[::-1]),
+    ({"mirror": ((0, 1.0),), "reverse": ((0, 1.0),)}, np.s_[::-1, :, ::-1]),
+])  # fmt: skip
+def test_mirrored_and_reversed_clips(turned, index):
+    cfg = dataclasses.replace(CFG, sampling=SamplingConfig(**turned))
+    batch, catalog = jax.device_get(take(1, cfg=cfg)[0]), SOURCE.catalog
+    ids = batch.clip_ids[batch.valid]
+    sizes = [(catalog.frames[i], catalog.height[i], catalog.width[i]) for i in ids]
+    for i, clip in zip(ids, packing.unpack(batch.tokens, batch, PATCH, sizes), strict=True):
+        np.testing.assert_array_equal(clip, read_whole(i)[index])
+
+
 def test_segments_do_not_share_tokens_and_padding_ends_the_row():
     for batch in jax.device_get(take(3)):
         for ids, valid, grids in zip(batch.segment_ids, batch.valid, batch.grids):
@@ -176,7 +190,7 @@ def test_closing_ends_the_threads():
     assert not any(thread.is_alive() for thread in started)
 
 
-# The plan below crops time, thins out and gives tokens: all that is drawn.
+# The plan below crops time, turns, thins out and gives tokens: all that is drawn.
 DRAWN = dataclasses.replace(
     CFG,
     row_tokens=256,
@@ -186,6 +200,8 @@ DRAWN = dataclasses.replace(
         rates=((0, 6.0, 12.0),),
         drop=((0, 0.5, 1.0, 2.0),),
         drop_static=((0, 0.5),),
+        mirror=((0, 0.5),),
+        reverse=((0, 0.5),),
     ),
 )
 

@@ -35,6 +35,8 @@ class Draws(NamedTuple):
     tokens: np.ndarray  # vision tokens before any is dropped
     keep: np.ndarray  # vision tokens that stay
     drop_static: np.ndarray  # of the dropped ones, those that go because nothing changes there
+    mirrored: np.ndarray  # 1: seen left for right, 0: as it is
+    reversed: np.ndarray  # 1: seen from the last frame to the first
 
     def take(self, index: np.ndarray) -> "Draws":
         """The draws of an index or a mask."""
@@ -84,9 +86,9 @@ class Sampler:
         """Clips as an evaluation sees them, always the same: the last rows of the schedules.
 
         First caption that fits, nothing given, from the first frame on, the middle of what could
-        be drawn, no token dropped; the number of the draw is the clip's.
+        be drawn, no token dropped, not mirrored or reversed; the number of the draw is the clip's.
         """
-        sampling = at(self.cfg.sampling, np.inf)._replace(drop=None, drop_static=None)
+        sampling = at(self.cfg.sampling, np.inf)._replace(**AS_IT_IS)
         middle = {"start": 0.0, "rate": 0.0}
         view = self._view(clips, sampling, lambda name: np.full(len(clips), middle.get(name, 0.5)))
         first = self.captions.first[clips]
@@ -125,6 +127,9 @@ class Sampler:
         if sampling.drop:
             most, a, b = sampling.drop
             keep -= np.rint(most * betaincinv(a, b, chance("drop")) * keep).astype(np.int64)
+        share_of = lambda name, share: (
+            (chance(name) < share[0]).astype(np.int64) if share else np.zeros_like(tokens)
+        )
         return dict(
             start=start.astype(np.int64),
             stride=stride,
@@ -134,6 +139,8 @@ class Sampler:
             tokens=tokens,
             keep=np.maximum(keep, 1),
             drop_static=static,
+            mirrored=share_of("mirrored", sampling.mirror),
+            reversed=share_of("reversed", sampling.reverse),
         )
 
     def _resize(self, width, height, side) -> tuple[np.ndarray, np.ndarray]:
@@ -158,7 +165,7 @@ class Sampler:
         limit, catalog = self.cfg.row_tokens, self.catalog
         largest = {"side": 1.0, "seconds": 0.0, "rate": 0.0, "start": 0.0}
         for step in stages(self.cfg.sampling):
-            sampling = at(self.cfg.sampling, step)._replace(drop=None, drop_static=None)
+            sampling = at(self.cfg.sampling, step)._replace(**AS_IT_IS)
             if sampling.rates:
                 sampling = sampling._replace(rates=(max(sampling.rates),))
             for clips in _chunks(len(catalog)):
@@ -173,7 +180,7 @@ class Sampler:
         """Raises ConfigError naming the first clip that is not seen whole at the least draws."""
         catalog = self.catalog
         for step in stages(self.cfg.sampling):
-            sampling = at(self.cfg.sampling, step)._replace(drop=None, drop_static=None)
+            sampling = at(self.cfg.sampling, step)._replace(**AS_IT_IS)
             if sampling.rates:
                 sampling = sampling._replace(rates=(min(sampling.rates),))
             for clips in _chunks(len(catalog)):
@@ -195,6 +202,12 @@ class Now(NamedTuple):
     images: tuple[float, ...]
     drop: tuple[float, ...]
     drop_static: tuple[float, ...]
+    mirror: tuple[float, ...]
+    reverse: tuple[float, ...]
+
+
+# A clip whole, left from right and forwards, whatever the schedules say.
+AS_IT_IS = dict.fromkeys(("drop", "drop_static", "mirror", "reverse"), ())
 
 
 def at(sampling: SamplingConfig, step: float) -> Now:

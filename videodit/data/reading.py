@@ -87,7 +87,7 @@ class Reader:
             expected = (*patches.grid(*expected[:3], self.patch), self.channels)
         if frames.shape != expected:
             raise ConfigError(f"T H W C is {frames.shape}, the plan says {expected}")
-        return frames
+        return frames[:: -1 if placed.reversed else 1, :, :: -1 if placed.mirrored else 1]
 
     def _segment(self, frames: np.ndarray, text: list[int], placed: Placed) -> packing.Segment:
         """The clip with its caption, and which of its tokens are given and which stay."""
