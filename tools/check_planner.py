@@ -73,7 +73,7 @@ def measure(name: str, steps: int) -> dict:
     with jax.set_mesh(mesh):
         state, frozen, batch, tokenizer = real_arguments(cfg)
     lowered, arguments = lower_step(cfg, mesh, tokenizer)
-    compiled, memory = compile_step(lowered, arguments)
+    compiled, memory = compile_step(cfg, lowered, arguments)
     done = work(hlo.parse(compiled.as_text()), mesh, seen_shares(cfg, clips_of(batch), "cpu"))
     predicted = predict(done, this_cpu(), mesh).step
     key, seconds = jax.random.key(cfg.seed), []

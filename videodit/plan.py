@@ -85,7 +85,7 @@ def _describe_speed(figures: dict) -> list[str]:
         f"  predicted step {seconds['step']:.0f} ms: products {seconds['products']:.0f}, attention "
         f"{seconds['attention']:.0f}, other kernels {seconds['memory']:.0f}; beside them "
         f"collectives {seconds['beside']:.0f}, HBM {seconds['hbm']:.0f}; waiting for others "
-        f"{seconds['waited']:.0f}",
+        f"{seconds['waited']:.0f}, for the host's memory {seconds['host']:.0f}",
         f"  {figures['tokens_per_second'] / 1e6:.2f} M tokens/s, MFU {figures['mfu']:.1%}, "
         f"with recomputation {figures['hfu']:.1%}",
         f"  {figures['steps']} steps, {figures['run_tokens'] / 1e9:.0f} B tokens: "

@@ -49,7 +49,7 @@ def test_loops_count_as_often_as_they_run():
 
 def test_types_are_read_with_their_memory_space():
     body = parse(TEXT).computations["body"]
-    assert [x.fast for x in body["s"].outputs] == [False, True]
+    assert [x.space for x in body["s"].outputs] == [0, 1]
     assert body["y"].outputs[0].dims == (4, 8) and body["y"].outputs[0].bytes == 64
     assert body["y"].operands == ("x",) and body["t"].root
 

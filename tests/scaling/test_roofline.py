@@ -18,6 +18,7 @@ CHIP = Chip(
     streaming=0.5,
     link=2.0,
     network=0.25,
+    host=0.5,
     wire=1.0,
     clock=20.0,
 )
@@ -32,9 +33,9 @@ def torus(*, slices=1):
     return SimpleNamespace(axis_names=names, devices=devices, shape=dict(zip(names, devices.shape)))
 
 
-def kernel(flops=0.0, moved=0.0, times=1.0, **others):
+def kernel(flops=0.0, moved=0.0, host=0.0, times=1.0, **others):
     fields = {"exact": False, "attention": "", "beside": False, "cycles": 0.0} | others
-    return Kernel(flops, moved, times=times, **fields)
+    return Kernel(flops, moved, host, times=times, **fields)
 
 
 @pytest.mark.parametrize(
@@ -70,9 +71,15 @@ def test_parameters_are_gathered_beside_the_kernels_and_heads_are_waited_for():
     gather = Collective("all-gather", ("fsdp",), 4, 80.0, 1.0)
     share_heads = Collective("all-gather", ("tensor",), 2, 8.0, 1.0)
     times = predict(Work(kernels, (gather, share_heads)), CHIP, torus())
-    assert times == pytest.approx((2.0, 0.0, 3.0, 3.0, 15.0, 1.0))
+    assert times == pytest.approx((2.0, 0.0, 3.0, 3.0, 15.0, 1.0, 0.0))
     assert times.step == pytest.approx(15.0 + 1.0)
     assert predict(Work(kernels, ()), CHIP, torus()).step == pytest.approx(5.0)
+
+
+def test_the_hosts_memory_is_waited_for():
+    load = kernel(moved=5, host=5, beside=True)
+    times = predict(Work((kernel(flops=100), load), ()), CHIP, torus())
+    assert (times.host, times.step) == pytest.approx((10.0, 2.0 + 10.0))
 
 
 def test_a_copy_beside_the_kernels_takes_no_time_but_of_the_memory():

@@ -60,6 +60,33 @@ def test_a_copy_to_the_chips_own_memory_reads_what_it_takes_and_runs_beside():
     assert all(kernel.beside for kernel in found.kernels)
 
 
+HOST_MEMORY = """HloModule m
+
+%add (x: f32[16], y: f32[16]) -> (f32[16], f32[16]) {
+  %x = f32[16]{0} parameter(0)
+  %y = f32[16]{0} parameter(1)
+  %z = f32[16]{0} add(%x, %y)
+  ROOT %both = (f32[16]{0}, f32[16]{0}) tuple(%z, %z)
+}
+
+ENTRY %main (p: f32[16], q: f32[64]) -> (f32[16], f32[16], f32[64]) {
+  %p = f32[16]{0:S(5)} parameter(0)
+  %q = f32[64]{0:S(5)} parameter(1)
+  %a = (f32[16]{0}, f32[16]{0:S(5)}, u32[]) copy-start(%p)
+  %b = f32[16]{0} copy-done(%a)
+  %c = (f32[16]{0}, f32[16]{0:S(5)}) fusion(%p, %b), kind=kLoop, calls=%add
+  ROOT %d = (f32[16]{0}, f32[16]{0:S(5)}, f32[64]{0:S(5)}) tuple(%c, %c, %q)
+}
+"""
+
+
+def test_what_is_read_from_and_written_to_the_hosts_memory():
+    found = work(parse(HOST_MEMORY), make_mesh(MeshConfig(data=1), jax.devices()[:1]))
+    copied, added = sorted(found.kernels, key=lambda kernel: kernel.host_bytes)
+    assert (copied.bytes, copied.host_bytes) == (64, 64) and copied.beside
+    assert (added.bytes, added.host_bytes) == (2 * 64, 2 * 64) and not added.beside
+
+
 TPU_FUSIONS = """HloModule m
 
 %inner (i: bf16[28,64], j: s32[]) -> bf16[1,64] {

@@ -14,7 +14,7 @@ from videodit.data.loader import abstract_batch
 from videodit.data.tokenizer import Tokenizer
 from videodit.models.autoencoder import patch_values
 from videodit.optim import make_optimizer, make_schedule
-from videodit.sharding import HOST, abstract, spec
+from videodit.sharding import abstract, spec
 from videodit.step import make_init, make_train_step
 from videodit.train import check_rows, make_task
 
@@ -55,15 +55,15 @@ def abstract_arguments(cfg: Config, task, optimizer):
     return abstract(make_init(task, optimizer), key, frozen), frozen, _abstract_batch(cfg), key
 
 
-def compile_step(lowered, arguments, options: dict | None = None):
+def compile_step(cfg: Config, lowered, arguments, options: dict | None = None):
     """The compiled step, or None where XLA refuses a program that does not fit, and its Memory.
 
-    lowered, arguments: as `lower_step` gives them; options: XLA's flags by name.
+    lowered, arguments: as `lower_step` gives them for `cfg`; options: XLA's flags by name.
     """
     state, frozen, batch = arguments
     memory = Memory(
         parameters=shard_bytes(state["params"]),
-        optimizer=shard_bytes(state["opt"]),
+        optimizer=0 if cfg.optim.memory == "host" else shard_bytes(state["opt"]),
         average=shard_bytes(state["ema"]),
         frozen=shard_bytes(frozen),
         batch=shard_bytes(batch),
@@ -81,11 +81,10 @@ def compile_step(lowered, arguments, options: dict | None = None):
 
 
 def shard_bytes(tree) -> int:
-    """Bytes that one device holds of abstract arrays with shardings, but for the host's memory."""
+    """Bytes of one device's share of abstract arrays with shardings."""
     return sum(
         math.prod(x.sharding.shard_shape(x.shape)) * jnp.dtype(x.dtype).itemsize
         for x in jax.tree.leaves(tree)
-        if x.sharding.memory_kind != HOST
     )
 
 

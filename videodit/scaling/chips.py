@@ -1,6 +1,7 @@
 """What an accelerator can do: data sheets, and the shares of them that programs reach.
 
-Peaks, memory and links: cloud.google.com/tpu/docs/{v5e,v5p,v6e}, NVIDIA's H100 SXM data sheet.
+Peaks, memory and links: cloud.google.com/tpu/docs/{v5e,v5p,v6e}, NVIDIA's H100 SXM data sheet. Of
+TPUs' links to their hosts none is published: 16 and 32 GB/s are those of PCIe 3 and 4.
 Shares of the H100 were measured (bfloat16 products of 8192^3: 802 TFLOP/s; cuDNN's packed
 attention of heads of 128: 515 TFLOP/s forward, 342 backward). Those of TPUs, of HBM and of links
 are ASSUMED: no TPU was there to measure. So are the clocks by which a TPU's compiler counts cycles:
@@ -28,7 +29,8 @@ class Chip(NamedTuple):
     streaming: float = 0.0  # share of it that kernels reach
     link: float = 0.0  # one link of a torus, or a GPU to the others of its node
     network: float = 0.0  # a chip to other slices, or a GPU to other nodes
-    wire: float = 0.0  # share of links and network that collectives reach
+    host: float = 0.0  # a chip to its host's memory
+    wire: float = 0.0  # share of links, network and bus to the host that is reached
     launch: float = 0.0  # from one kernel to the next
     clock: float = 0.0  # cycles/s by which the compiler counts; 0: it does not
 
@@ -49,6 +51,7 @@ CHIPS = {
         bandwidth=819e9,
         link=50e9,
         network=3.125e9,
+        host=16e9,
         clock=1.5e9,
         **TPU,
     ),
@@ -58,6 +61,7 @@ CHIPS = {
         bandwidth=2765e9,
         link=100e9,
         network=6.25e9,
+        host=16e9,
         clock=1.75e9,
         **TPU,
     ),
@@ -67,6 +71,7 @@ CHIPS = {
         bandwidth=1640e9,
         link=100e9,
         network=12.5e9,
+        host=32e9,
         clock=1.75e9,
         **TPU,
     ),
@@ -81,6 +86,7 @@ CHIPS = {
         streaming=0.8,
         link=450e9,
         network=50e9,
+        host=64e9,
         wire=0.8,
         launch=2e-6,
     ),

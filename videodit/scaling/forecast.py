@@ -120,7 +120,7 @@ def forecast(
     mesh = make_mesh(cfg.mesh, topology.devices)
     began = time.perf_counter()
     lowered, arguments = lower_step(cfg, mesh, tokenizer)
-    compiled, memory = compile_step(lowered, arguments, OPTIONS.get(topology.chip.platform))
+    compiled, memory = compile_step(cfg, lowered, arguments, OPTIONS.get(topology.chip.platform))
     seconds = time.perf_counter() - began
     clips, done = typical_clips(cfg, clip_tokens), None
     if compiled is not None:

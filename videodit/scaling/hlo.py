@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 BITS = {"pred": 8, "token": 0, "opaque": 0}  # of types whose name does not end in their width
 ARRAY = re.compile(r"([a-z]\w*)\[([\d,<=]*)\](\{[^}]*\})?")
-FAST = re.compile(r"S\([1-9]\d*\)")  # a TPU's memory space beside HBM
+SPACE = re.compile(r"S\((\d+)\)")  # the memory space of an array; without one it lies in HBM
+HOST_SPACE = 5
 NAME = re.compile(r"%([\w.\-]+)")
 CALLED = re.compile(r"(?:body|to_apply|calls|true_computation|false_computation)=%([\w.\-]+)")
 BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
@@ -25,13 +26,21 @@ class Array(NamedTuple):
 
     dtype: str
     dims: tuple[int, ...]
-    fast: bool  # in the chip's own memory, not in HBM
+    space: int = 0  # of memory: HBM, the host's, or the chip's own
 
     @property
     def bytes(self) -> float:
         digits = re.search(r"\d+", self.dtype)
         bits = BITS.get(self.dtype, int(digits[0]) if digits else 32)
         return math.prod(self.dims) * bits / 8
+
+    @property
+    def hbm_bytes(self) -> float:
+        return 0.0 if self.space else self.bytes
+
+    @property
+    def host_bytes(self) -> float:
+        return self.bytes if self.space == HOST_SPACE else 0.0
 
 
 class Instruction(NamedTuple):
@@ -182,7 +191,8 @@ def _parse_line(line: str) -> Instruction:
 def _array(match) -> Array:
     dtype, dims, layout = match.groups()
     sizes = tuple(int(size.lstrip("<=")) for size in dims.split(",") if size)
-    return Array(dtype, sizes, bool(layout and FAST.search(layout)))
+    space = SPACE.search(layout or "")
+    return Array(dtype, sizes, int(space[1]) if space else 0)
 
 
 def _closing(text: str) -> int:

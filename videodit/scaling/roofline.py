@@ -4,7 +4,7 @@ Or longer, if the compiler says so: that of TPUs writes into the program how man
 that a kernel takes, which for work on vectors and changes of layout is more.
 Kernels run one after the other. Copies that XLA starts ahead, such as those of a TPU from HBM to
 its own memory, and collectives over data and fsdp run beside them; collectives over the other axes
-are waited for.
+and what is read from or written to the host's memory are waited for.
 """
 
 from typing import NamedTuple
@@ -27,6 +27,7 @@ class Times(NamedTuple):
     hbm: float  # all that is read and written, also by copies beside the kernels
     beside: float  # collectives that run beside the kernels
     waited: float  # collectives that are waited for
+    host: float  # what passes between the chip and its host's memory
 
     @property
     def kernels(self) -> float:
@@ -34,7 +35,7 @@ class Times(NamedTuple):
 
     @property
     def step(self) -> float:
-        return max(self.kernels, self.hbm, self.beside) + self.waited
+        return max(self.kernels, self.hbm, self.beside) + self.waited + self.host
 
 
 def predict(work: Work, chip: Chip, mesh: Mesh) -> Times:
@@ -49,7 +50,8 @@ def predict(work: Work, chip: Chip, mesh: Mesh) -> Times:
     for exchange in work.collectives:
         waits[set(exchange.axes) <= set(BESIDE_AXES)] += exchange_seconds(exchange, chip, mesh)
     hbm = work.bytes / (chip.bandwidth * chip.streaming)
-    return Times(**totals, hbm=hbm, beside=waits[True], waited=waits[False])
+    host = work.host_bytes / (chip.host * chip.wire) if work.host_bytes else 0.0
+    return Times(**totals, hbm=hbm, beside=waits[True], waited=waits[False], host=host)
 
 
 def kernel_seconds(kernel: Kernel, chip: Chip) -> float:

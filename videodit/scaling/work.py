@@ -55,6 +55,7 @@ class Kernel(NamedTuple):
 
     flops: float
     bytes: float
+    host_bytes: float  # that it reads and writes in the memory of the host
     exact: bool  # products of full float32 precision
     attention: str  # "forward" or "backward" if it is a kernel of attention
     beside: bool  # a copy that runs while others do
@@ -88,6 +89,11 @@ class Work(NamedTuple):
         """Read and written in HBM."""
         return sum(x.bytes * x.times for x in self.kernels)
 
+    @property
+    def host_bytes(self) -> float:
+        """Read and written in the memory of the host."""
+        return sum(x.host_bytes * x.times for x in self.kernels)
+
 
 def work(program: Program, mesh: Mesh, seen: Seen = EVERYTHING) -> Work:
     """The work of a compiled program."""
@@ -111,12 +117,12 @@ def work(program: Program, mesh: Mesh, seen: Seen = EVERYTHING) -> Work:
 
 def kernel(x: Instruction, computation: Computation, fused: Computation, pairs: float) -> Kernel:
     """The launch that an instruction is, once; `fused` is what it runs if it is a fusion."""
-    moved = traffic(x, computation, fused)
+    moved = traffic(x, computation, fused), host_traffic(x, computation)
     if is_attention(x):
         products = next((n for word, n in BACKWARD.items() if word in label(x)), 2)
         kind = "forward" if products == 2 else "backward"
         flops = attention_flops(x, computation, products, pairs)
-        return Kernel(flops, moved, False, kind, False, 0.0, 0.0)
+        return Kernel(flops, *moved, False, kind, False, 0.0, 0.0)
     places = [(x, computation), *((y, fused) for y in fused.values())]
     counted = [(product_flops(y, place), y, place) for y, place in places]
     flops, largest, place = max(counted, key=lambda found: found[0])
@@ -124,7 +130,7 @@ def kernel(x: Instruction, computation: Computation, fused: Computation, pairs: 
     total = sum(flops for flops, *_ in counted)
     cycles = CYCLES.search(x.attributes)
     cycles = float(cycles[1]) if cycles else 0.0
-    return Kernel(total, moved, exact, "", x.opcode in COPIES, cycles, 0.0)
+    return Kernel(total, *moved, exact, "", x.opcode in COPIES, cycles, 0.0)
 
 
 def product_flops(x: Instruction, computation: Computation) -> float:
@@ -186,20 +192,27 @@ def traffic(x: Instruction, computation: Computation, fused: Computation) -> flo
     Of an array that is only sliced, the slices; of one that is updated in place, the update.
     """
     if x.opcode in ("dynamic-slice", "slice", "gather"):
-        return 2 * _hbm(x.outputs[0])
+        return 2 * x.outputs[0].hbm_bytes
     if x.opcode == "dynamic-update-slice":
-        return 2 * _hbm(_operand(x, computation, 1))
+        return 2 * _operand(x, computation, 1).hbm_bytes
     operands = [_output(computation, name) for name in x.operands]
     if x.opcode == "slice-start":  # gives what it slices and the slice
-        return _hbm(x.outputs[1]) + (0.0 if operands[0].fast else x.outputs[1].bytes)
+        return x.outputs[1].hbm_bytes + (0.0 if operands[0].space else x.outputs[1].bytes)
     if not fused:
-        written = x.outputs[:1] if x.opcode.endswith("-start") else x.outputs
-        return sum(map(_hbm, operands)) + sum(map(_hbm, written))
+        return sum(array.hbm_bytes for array in (*operands, *_results(x)))
     total = sum(_written(root, out, fused) for root, out in zip(_roots(fused), x.outputs))
     for y in fused.values():
-        if y.opcode == "parameter" and not operands[int(y.arguments)].fast:
+        if y.opcode == "parameter" and not operands[int(y.arguments)].space:
             total += _read(y, fused)
     return total
+
+
+def host_traffic(x: Instruction, computation: Computation) -> float:
+    """Bytes that an instruction reads from the memory of the host and writes to it: TPUs by
+    copies, GPUs by any kernel.
+    """
+    operands = [_output(computation, name) for name in x.operands]
+    return sum(array.host_bytes for array in (*operands, *_results(x)))
 
 
 def collective(x: Instruction, computation: Computation, mesh: Mesh) -> Collective | None:
@@ -276,8 +289,9 @@ def _operand(x: Instruction, computation: Computation, i: int) -> Array:
     return _output(computation, x.operands[i])
 
 
-def _hbm(array: Array) -> float:
-    return 0.0 if array.fast else array.bytes
+def _results(x: Instruction) -> tuple[Array, ...]:
+    """What an instruction makes: one that starts a copy names its source behind the copy."""
+    return x.outputs[:1] if x.opcode.endswith("-start") else x.outputs
 
 
 def _roots(fused: Computation) -> list[Instruction]:
@@ -288,7 +302,7 @@ def _roots(fused: Computation) -> list[Instruction]:
 def _written(root: Instruction, out: Array, fused: Computation) -> float:
     while root.opcode == "bitcast":
         root = fused[root.operands[0]]
-    if out.fast or root.opcode == "parameter":  # passes through: not written on TPUs
+    if out.space or root.opcode == "parameter":  # passes through: not written on TPUs
         return 0.0
     if root.opcode == "dynamic-update-slice":
         return _operand(root, fused, 1).bytes
