@@ -88,6 +88,8 @@ def jobset(args, arguments: list[str]) -> dict:
         },
         "containers": [container],
     }
+    if args.slices > 1:  # slices exchange at the speed of the machines' own network
+        pod |= {"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"}
     if args.claim:
         container["volumeMounts"] = [{"name": "shared", "mountPath": "/mnt/shared"}]
         pod["volumes"] = [{"name": "shared", "persistentVolumeClaim": {"claimName": args.claim}}]

@@ -169,6 +169,7 @@ def test_gke_is_a_jobset_of_one_pod_a_host():
     pod = job["template"]["spec"]
     assert pod["nodeSelector"]["cloud.google.com/gke-tpu-topology"] == "8x8x8"
     assert pod["containers"][0]["command"][-2:] == ["--config=c", WHERE]
+    assert pod["hostNetwork"]  # between slices
     assert job["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] == [2]
 
 
