@@ -7,13 +7,16 @@ import json
 import jax
 import numpy as np
 import pytest
+from clips import made_up
 from packs import tiny_config
 
 from videodit.codec import Codec
 from videodit.config import ConfigError
+from videodit.data.plan import Plan
+from videodit.data.synthetic import synthetic_tokenizer
 from videodit.metrics import has_line, read_metrics
 from videodit.preemption import Preempted, Preemption
-from videodit.train import keep_compiled, train
+from videodit.train import keep_compiled, make_task, plan_metrics, train
 
 LEAVE_OUT = {
     "time", "step_seconds", "tokens_per_second", "seconds_left",
@@ -183,6 +186,18 @@ def test_a_stage_starts_from_the_weights_of_the_one_before(tmp_path):
     other = dataclasses.replace(longer, dit=dataclasses.replace(longer.dit, modulation="shared"))
     with pytest.raises(ConfigError, match=r"another config.*dit.modulation"):
         train(other, tmp_path / "third")
+
+
+def test_a_step_may_be_without_clips(mesh):
+    heights = np.array([16] * 18 + [160] * 2, np.int32)  # too few draws for two rows, now and then
+    clips = made_up(20, width=np.full(20, 16, np.int32), height=heights)
+    rows = {"row_tokens": 120, "batch_rows": 1, "rows_per_window": 2, "max_segments": 4}
+    cfg = tiny_config("autoencoder", **{f"data__{name}": n for name, n in rows.items()})
+    plan = Plan(clips, cfg.data, 0, cfg.autoencoder.patch)
+    step = next(step for step in range(1000) if not plan.lengths(step))
+    with mesh(data=1):
+        planned, flops = plan_metrics(plan, make_task(cfg, synthetic_tokenizer()), step)
+    assert flops.useful == planned["flops_saved"] == planned["tokens_dropped"] == 0
 
 
 @pytest.mark.slow

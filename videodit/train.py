@@ -267,15 +267,17 @@ def plan_metrics(plan: Plan, task: Task, step: int) -> tuple[dict[str, float], F
     """
     clips = step_clips(plan, step)
     flops = task.flops(clips, step)
-    saved = 1 - flops.useful / task.flops(clips.whole, step).useful
+    whole = task.flops(clips.whole, step).useful
+    saved = 1 - flops.useful / whole if whole else 0.0  # a step may be without clips
     return {**plan.metrics(step, axis_size("batch")), "flops_saved": saved}, flops
 
 
 def step_clips(plan: Plan, step: int) -> Clips:
     """The clips of a step, of which no frame is read."""
-    tokens, _, text = np.array(plan.lengths(step)).T
+    tokens, _, text = np.array(plan.lengths(step), int).reshape(-1, 3).T
     sizes = [(clip.frames, clip.height, clip.width) for row in plan.rows(step) for clip in row]
-    return Clips(np.stack(grid(*np.array(sizes).T, plan.patch), axis=-1), tokens, text)
+    sizes = np.array(sizes, int).reshape(-1, 3).T
+    return Clips(np.stack(grid(*sizes, plan.patch), axis=-1), tokens, text)
 
 
 def read_stage(cfg: Config, tokenizer: Tokenizer, target) -> dict:

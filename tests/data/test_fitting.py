@@ -78,6 +78,11 @@ def test_clips_that_only_fit_tightly_are_found_without_spreading():
     assert check_rows(packed, lengths, texts) == list(range(5))
 
 
+def test_no_row_is_empty_while_another_has_several_clips():
+    assert fit_decreasing([10, 2], [0, 0], **CAPACITY, rows=2) == [[0], [1]]
+    assert fit_decreasing([10, 2], [0, 0], **CAPACITY, rows=3) == [[0], [1], []]
+
+
 def test_captions_limit_a_row():
     packed = fit_decreasing([1] * 4, [5, 5, 5, 5], **CAPACITY)
     assert sorted(map(len, packed)) == [2, 2]

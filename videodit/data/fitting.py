@@ -26,7 +26,8 @@ def fit_decreasing(
     Clips are taken longest first. Each goes to the emptiest row until a share of all tokens is
     placed (worst fit), the rest to the fullest row that takes them (best fit). Spread like this,
     every row gets its part of the short clips; best fit alone heaps them into the last rows, where
-    max_segments keeps up to a sixth of all clips out. If clips stay out, less is spread.
+    max_segments keeps up to a sixth of all clips out. If clips stay out, less is spread. No row
+    stays empty while another has several clips: a step may have one row only.
 
     Raises ValueError for a clip that is too long for an empty row.
     """
@@ -53,6 +54,7 @@ def _fit(lengths, text_lengths, capacity, rows: int) -> list[list[int]]:
             best, most = packed, placed
         if most >= enough * len(lengths):
             break
+    _share_out(best)
     return best
 
 
@@ -120,6 +122,13 @@ def _fill(clips, lengths, text_lengths, capacity, packed, used) -> None:
             if room >= least and enough_text and len(packed[row]) < max_segments:
                 insort(by_room, room)
             break
+
+
+def _share_out(packed: list[list[int]]) -> None:
+    """Each empty row gets the shortest clip of the row with most clips, if that has several."""
+    for row in packed:
+        if not row and len(most := max(packed, key=len)) > 1:
+            row.append(most.pop())
 
 
 def _count(packed: list[list[int]]) -> int:

@@ -166,7 +166,7 @@ class Plan:
         placed = sum(map(len, window.rows))
         return {
             "imbalance": imbalance(costs, shares),
-            "tokens_dropped": float(1 - kept / whole),
+            "tokens_dropped": float(1 - kept / whole) if used else 0.0,
             "left_over": 1 - placed / window.offered,
         }
 
