@@ -132,7 +132,9 @@ def _cosines(images):
     for axis in (1, 2):
         places = x.shape[axis] - WINDOW + 1
         parts = [jax.lax.slice_in_dim(x, j, j + places, axis=axis) for j in range(WINDOW)]
-        x = jnp.stack(parts, axis=-1) @ basis.T.astype(np.float32)
+        # Sums and no product with the basis, whose operand would be four times x in memory.
+        waves = [sum(float(w) * part for w, part in zip(wave, parts)) for wave in basis]
+        x = jnp.stack(waves, axis=-1)
     return x.reshape(*x.shape[:4], -1)[..., 1:].reshape(*x.shape[:3], -1)
 
 

@@ -123,31 +123,24 @@ def cudnn_attention(q, k, v, query_ids, key_ids, most=None, same=False):
     are not, padding (segment 0) sees nothing.
     """
     packed = cudnn.whole_attention if same else cudnn.packed_attention
-
-    def one_call(query_ids, key_ids):
-        if not same:  # padding may be in pieces: a caption that is left out, among others
-            query_ids = jnp.where(query_ids == 0, NOBODY, query_ids)
-            key_ids = jnp.where(key_ids == 0, NO_KEY, key_ids)
-        table, complete = cudnn.segment_table(query_ids, key_ids, most or cudnn.MOST_SEGMENTS)
-        by_table = lambda *heads: packed(*heads, table)
-        ids = query_ids[..., None], key_ids[..., None]
-        by_blocks = lambda *heads: blocked_attention(*heads, *ids)
-        if most:
-            return by_table(q, k, v)
-        return jax.lax.cond(complete, by_table, by_blocks, q, k, v)
-
-    return _sum_over_calls(one_call, query_ids, key_ids)
+    if not same:  # padding may be in pieces: a caption that is left out, among others
+        query_ids = jnp.where(query_ids == 0, NOBODY, query_ids)
+        key_ids = jnp.where(key_ids == 0, NO_KEY, key_ids)
+    calls, size = range(query_ids.shape[-1]), most or cudnn.likely_segments(k.shape[1])
+    tables, complete = zip(
+        *(cudnn.segment_table(query_ids[..., c], key_ids[..., c], size) for c in calls)
+    )
+    by_tables = lambda *heads: sum(packed(*heads, table) for table in tables)
+    by_blocks = lambda *heads: blocked_attention(*heads, query_ids, key_ids)
+    if most:
+        return by_tables(q, k, v)
+    return jax.lax.cond(jnp.stack(complete).all(), by_tables, by_blocks, q, k, v)
 
 
 def splash_attention_of_calls(q, k, v, query_ids, key_ids):
-    """By the splash kernel (nn/splash.py)."""
-    one_call = functools.partial(splash.splash_attention, q, k, v)
-    return _sum_over_calls(one_call, query_ids, key_ids)
-
-
-def _sum_over_calls(one_call, query_ids, key_ids):
-    """The sum of one_call(query_ids B L, key_ids B S): each query is in one call, and else 0."""
-    return sum(one_call(query_ids[..., c], key_ids[..., c]) for c in range(query_ids.shape[-1]))
+    """By the splash kernel (nn/splash.py): each query is in one call, and 0 in the others."""
+    calls = range(query_ids.shape[-1])
+    return sum(splash.splash_attention(q, k, v, query_ids[..., c], key_ids[..., c]) for c in calls)
 
 
 IMPLEMENTATIONS = {

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from videodit.nn.segments import NO_KEY
 
 KNOWN = ((0, 10, 2), (0, 13, 0))  # jax from the first, before the second
-# Where the number of segments is not known: the kernel's softmax takes 4 N L bytes for each.
-MOST_SEGMENTS = 256
+# Where the number of segments is not known. The kernel's softmax takes 4 N L bytes for each.
+LEAST_SEGMENTS, MOST_SEGMENTS, TOKENS_OF_A_SEGMENT = 32, 256, 64
 AHEAD_OF_TIME_VERSION = 92800  # of cuDNN, where no GPU can be asked
 HOPPER_OR_NEWER = re.compile(r"\bG?(H|B)\d+")  # in the name of a device: H100, GH200, B200
 
@@ -30,6 +30,11 @@ class Table(NamedTuple):
     key_lengths: jax.Array
     query_offsets: jax.Array
     key_offsets: jax.Array
+
+
+def likely_segments(length: int) -> int:
+    """The most of a row of `length` keys; if there are more tiny ones, attention goes by blocks."""
+    return min(max(length // TOKENS_OF_A_SEGMENT, LEAST_SEGMENTS), MOST_SEGMENTS)
 
 
 def segment_table(query_ids, key_ids, most: int) -> tuple[Table, jax.Array]:
@@ -99,9 +104,36 @@ def packed_attention(q, k, v, table: Table):
     """
     queries = _covered(table.query_lengths, table.query_offsets, q.shape[1])
     keys = _covered(table.key_lengths, table.key_offsets, k.shape[1])
-    # What belongs to no segment is never written by the kernel, nor are its gradients.
-    q, k, v = jnp.where(queries, q, 0), jnp.where(keys, k, 0), jnp.where(keys, v, 0)
-    return jnp.where(queries, whole_attention(q, k, v, table), 0)
+    q, k, v = _read(q, queries), _read(k, keys), _read(v, keys)
+    return _written(whole_attention(q, k, v, table), queries)
+
+
+# The kernel reads and writes what is of a segment only. What it never wrote is rubbish, and is
+# overwritten; what it never reads is left as it is, as it would cost a copy for nothing.
+
+
+@jax.custom_vjp
+def _read(x, there):
+    """x, which the kernel reads: of its gradient, 0 where the kernel did not write it."""
+    return x
+
+
+_read.defvjp(
+    lambda x, there: (x, there),
+    lambda there, gradient: (jnp.where(there, gradient, 0), None),
+)
+
+
+@jax.custom_vjp
+def _written(y, there):
+    """y, which the kernel wrote, and 0 elsewhere: its gradient is read by the kernel."""
+    return jnp.where(there, y, 0)
+
+
+_written.defvjp(
+    lambda y, there: (_written(y, there), None),
+    lambda _, gradient: (gradient, None),
+)
 
 
 def whole_attention(q, k, v, table: Table):
