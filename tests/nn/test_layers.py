@@ -110,11 +110,11 @@ def test_near_levels_have_near_embeddings_and_far_ones_do_not():
     assert jnp.abs(base - near).max() < 0.3 * jnp.abs(base - far).max()
 
 
-@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+@pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
 def test_normalised_and_turned_heads_and_their_gradients_are_those_of_the_two_steps(
     monkeypatch, platform
 ):
-    """Also as a TPU does it, which swaps halves by a product."""
+    """Also as a GPU and a TPU swap halves."""
     rng = np.random.default_rng(0)
     x, slopes = rng.normal(size=(2, 1, 6, 2, 16)).astype(np.float32)
     scale = rng.normal(size=16).astype(np.float32)

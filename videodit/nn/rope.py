@@ -49,11 +49,14 @@ def rotate(x, cos, sin, scale=1.0):
 def _swapped(x):
     """x (... H) with the halves of the last axis swapped.
 
-    XLA's program for a TPU would write out each half; its matrix unit swaps them in passing.
+    XLA's program for a TPU would write out each half; its matrix unit swaps them in passing. That
+    for a GPU would write them out joined, but looks a mirrored axis up in passing.
     """
-    size = x.shape[-1]
-    if target_device().platform != "tpu":
+    size, platform = x.shape[-1], target_device().platform
+    if platform == "cpu":
         return jnp.roll(x, size // 2, axis=-1)
+    if platform != "tpu":
+        return jnp.flip(x.reshape(*x.shape[:-1], 2, size // 2), -2).reshape(x.shape)
     permutation = np.roll(np.eye(size), size // 2, axis=1).astype(x.dtype)
     precision = "highest" if x.dtype == jnp.float32 else None
     return jnp.einsum("...i,ij->...j", x, permutation, precision=precision)
