@@ -1,5 +1,7 @@
 """What cuDNN is given, as pure functions; the kernel itself needs a GPU (nn/kernel_check.py)."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from videodit.nn import cudnn
 from videodit.nn.attention import cudnn_attention
+from videodit.nn.plain_attention import masked_attention
 from videodit.nn.segments import NO_KEY, NOBODY
 from videodit.nn.windows import causal_chunk_ids, chunk_of
 
@@ -81,6 +84,56 @@ def test_what_is_of_no_segment_gets_0_and_gives_no_gradient(monkeypatch):
     for x, there in zip((y, *gradients), used):
         np.testing.assert_array_equal(np.isnan(x).all((2, 3)), there)
         np.testing.assert_array_equal(np.asarray(x)[~there], 0)
+
+
+def _inside(lengths, offsets, length):
+    """Which tokens are of which segment: B L M bool."""
+    place, start = jnp.arange(length)[:, None], offsets[:, None, :-1]
+    return (start >= 0) & (start <= place) & (place < start + lengths[:, None])
+
+
+@jax.custom_vjp
+def emulated(q, k, v, table):
+    """The kernel in plain JAX: NaN where it writes nothing, of results and of gradients."""
+    return _emulated_forward(q, k, v, table)[0]
+
+
+def _emulated_forward(q, k, v, table):
+    queries = _inside(table.query_lengths, table.query_offsets, q.shape[1])
+    keys = _inside(table.key_lengths, table.key_offsets, k.shape[1])
+    seen = (queries[:, :, None] & keys[:, None]).any(-1)[:, None]
+
+    def attend(q, k, v):
+        logits = jnp.einsum("blnh,bsnh->bnls", q, k) * q.shape[-1] ** -0.5
+        weights = jnp.where(seen, jax.nn.softmax(jnp.where(seen, logits, -1e30)), 0)
+        return jnp.einsum("bnls,bsnh->blnh", weights, v)
+
+    y, pull = jax.vjp(attend, q, k, v)
+    there = [x.any(-1)[..., None, None] for x in (queries, keys, keys)]
+    return jnp.where(there[0], y, jnp.nan), (pull, there)
+
+
+def _emulated_backward(saved, gradient):
+    pull, there = saved
+    gradients = pull(jnp.where(there[0], gradient, 0))
+    return *(jnp.where(t, g, jnp.nan) for t, g in zip(there, gradients)), None
+
+
+emulated.defvjp(_emulated_forward, _emulated_backward)
+
+
+@pytest.mark.parametrize("most", [None, 9])
+def test_calls_for_even_and_odd_chunks_are_together_the_reference(monkeypatch, most):
+    monkeypatch.setattr(cudnn, "whole_attention", emulated)
+    heads = np.random.default_rng(0).normal(size=(4, 2, 12, 3, 8)).astype(np.float32)
+    slopes, heads = heads[0], tuple(heads[1:])
+
+    def loss(attend):
+        return jax.value_and_grad(lambda heads: (slopes * attend(*heads, *CHUNKS[:2])).sum())
+
+    got = loss(functools.partial(cudnn_attention, most=most))(heads)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(loss(masked_attention)(heads))):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
