@@ -47,6 +47,7 @@ def test_overrides_reach_the_typed_config():
     ({"losses": {"crop": 0}}, "losses.crop=0: expected at least 1"),
     ({"losses": {"perceptual_features": "vgg"}}, "expected 'multiscale' or the path of an .npz"),
     ({"losses": {"discriminator_start": 9}}, "discriminator_start=9: expected 0 to .*=0"),
+    ({"data": {"sampling": {"mirror": [[0, 0.5]]}}}, "mirror=.*: expected .* for this task"),
 ])  # fmt: skip
 def test_a_wrong_field_or_value_is_named(values, message):
     with pytest.raises(ConfigError, match=message):

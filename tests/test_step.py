@@ -45,10 +45,11 @@ def rows():
     ]
 
 
-def one_step(name, accumulate=1, pca=None):
+def one_step(name, accumulate=1, pca=None, segments=None):
     """Loss, gradients and parameters of one step of plain SGD, and the initial parameters.
 
-    `pca` is what an autoencoder starts from, so that it is the same on every mesh.
+    `pca` is what an autoencoder starts from, so that it is the same on every mesh; `segments` of
+    each row, or `rows()`.
     """
     cfg = tiny_config(name, autoencoder__window=2)
     task = (
@@ -56,7 +57,7 @@ def one_step(name, accumulate=1, pca=None):
         if name == "autoencoder"
         else DiffusionTask(cfg, open_tokenizer("synthetic"))
     )
-    batch, key, optimizer = pack(rows()), jax.random.key(0), optax.sgd(1.0)
+    batch, key, optimizer = pack(segments or rows()), jax.random.key(0), optax.sgd(1.0)
     with jax.default_matmul_precision("highest"):
         frozen = task.make_frozen([batch]) if pca is None else replicate(pca)
         state = jax.jit(make_init(task, optimizer))(key, frozen)
@@ -101,6 +102,13 @@ def test_micro_batches_equal_the_whole_batch(mesh, reference, ways, accumulate):
         got = one_step(name, accumulate, expected["pca"])
     assert got["loss"] == pytest.approx(expected["loss"], rel=1e-5)
     assert distance(expected["gradients"], got["gradients"]) < 1e-4
+
+
+def test_a_batch_without_clips_has_no_loss_and_no_gradient(reference):
+    name, whole = reference
+    got = one_step(name, pca=whole["pca"], segments=[[], []])
+    assert got["loss"] == 0
+    assert all(not gradient.any() for gradient in jax.tree.leaves(got["gradients"]))
 
 
 class Measured:

@@ -74,10 +74,9 @@ class SamplingConfig:
     images: Table = ()  # (step, share): images' share of the tokens of each source that has both
     drop: Table = ()  # (step, most, a, b): most * Beta(a, b) of a clip's tokens, at random
     drop_static: Table = ()  # (step, share): of the patches that repeat the previous frame
-    # (step, share): of the draws that are seen left for right, and from the last frame to the
-    # first. For autoencoders: captions are not changed with them.
-    mirror: Table = ()
-    reverse: Table = ()
+    # Of autoencoders only, as captions would be wrong.
+    mirror: Table = ()  # (step, share): of the draws that are flipped, left for right
+    reverse: Table = ()  # (step, share): of the draws that are played backwards
 
     def __post_init__(self):
         values = {"sides": 2, "seconds": 2, "rates": 0, "drop": 3}
@@ -158,8 +157,8 @@ class DataConfig:
             check(weight == 0, f"data.tasks.{name}", weight, expected)
         needs = {
             "drop_static": "what repeats is seen in pixels",
-            "mirror": "they are of clips as they are",
-            "reverse": "they are of clips as they are",
+            "mirror": "clips are stored as they are",
+            "reverse": "clips are stored as they are",
         }
         for name, reason in needs.items():
             rows = getattr(self.sampling, name)
@@ -400,6 +399,11 @@ class Config:
         )
         if self.task == "autoencoder":
             check(self.data.latents == "", "data.latents", self.data.latents, "'' for this task")
+            return
+        for name in ("mirror", "reverse"):
+            rows = getattr(self.data.sampling, name)
+            expected = "() for this task: captions would no longer be true"
+            check(not rows, f"data.sampling.{name}", rows, expected)
 
 
 def defaults() -> ConfigDict:

@@ -169,7 +169,9 @@ def test_gke_is_a_jobset_of_one_pod_a_host():
     pod = job["template"]["spec"]
     assert pod["nodeSelector"]["cloud.google.com/gke-tpu-topology"] == "8x8x8"
     assert pod["containers"][0]["command"][-2:] == ["--config=c", WHERE]
-    assert pod["hostNetwork"]  # between slices
+    assert pod["hostNetwork"] and pod["dnsPolicy"] == "ClusterFirstWithHostNet"  # between slices
+    one = json.loads(output(*gke("--topology=8x8x8", "--", "--config=c")))["spec"]["replicatedJobs"]
+    assert "hostNetwork" not in one[0]["template"]["spec"]["template"]["spec"]
     assert job["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] == [2]
 
 

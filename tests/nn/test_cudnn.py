@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from videodit.nn import cudnn
+from videodit.nn import cudnn, kernel_check
 from videodit.nn.attention import cudnn_attention
 from videodit.nn.plain_attention import masked_attention
 from videodit.nn.segments import NO_KEY, NOBODY
@@ -122,9 +122,10 @@ def _emulated_backward(saved, gradient):
 emulated.defvjp(_emulated_forward, _emulated_backward)
 
 
-@pytest.mark.parametrize("most", [None, 9])
-def test_calls_for_even_and_odd_chunks_are_together_the_reference(monkeypatch, most):
+@pytest.mark.parametrize("most, room", [(None, 9), (9, 0), (None, 1)])  # the last goes by blocks
+def test_calls_for_even_and_odd_chunks_are_together_the_reference(monkeypatch, most, room):
     monkeypatch.setattr(cudnn, "whole_attention", emulated)
+    monkeypatch.setattr(cudnn, "likely_segments", lambda length: room)
     heads = np.random.default_rng(0).normal(size=(4, 2, 12, 3, 8)).astype(np.float32)
     slopes, heads = heads[0], tuple(heads[1:])
 
@@ -134,6 +135,19 @@ def test_calls_for_even_and_odd_chunks_are_together_the_reference(monkeypatch, m
     got = loss(functools.partial(cudnn_attention, most=most))(heads)
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(loss(masked_attention)(heads))):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_the_check_before_training_is_of_the_kernel_and_not_of_what_stands_in_for_it():
+    for query_ids, key_ids, most in kernel_check._packs().values():
+        query_ids, key_ids = (np.asarray(x).reshape(2, len(x[0]), -1) for x in (query_ids, key_ids))
+        for c in range(query_ids.shape[-1]):
+            size = most or cudnn.likely_segments(key_ids.shape[1])
+            assert cudnn.segment_table(query_ids[..., c], key_ids[..., c], size)[1]
+
+
+@pytest.mark.parametrize("length, room", [(256, 64), (2560, 80), (16384, 256)])
+def test_a_table_has_room_for_segments_of_few_tokens(length, room):
+    assert cudnn.likely_segments(length) == room
 
 
 @pytest.mark.parametrize(

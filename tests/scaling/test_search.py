@@ -17,7 +17,7 @@ GIB = 2**30
 ROWS = {"data__batch_rows": 16, "data__rows_per_window": 16}
 
 
-def base(temporaries=20 * GIB):
+def base(temporaries=20 * GIB, host=0.0):
     cfg = tiny_config(**ROWS, mesh__data=4, mesh__fsdp=2, compute__remat="block")
     devices = jax.devices()
     return SimpleNamespace(
@@ -28,7 +28,7 @@ def base(temporaries=20 * GIB):
         memory=Memory(2 * GIB, 4 * GIB, 2 * GIB, 0, 0, temporaries),
         chip=CHIPS["h100"],
         times=Times(
-            products=1.0, attention=0.2, memory=0.8, hbm=0.9, beside=0.5, waited=0.0, host=0.0
+            products=1.0, attention=0.2, memory=0.8, hbm=0.9, beside=0.5, waited=0.0, host=host
         ),
     )
 
@@ -64,6 +64,16 @@ def test_more_fsdp_shares_the_state():
     found, same = base(), {"mesh__context": 1, "data__batch_rows": 16, "compute__remat": "block"}
     two, eight = (estimate(found, of(found, mesh__fsdp=n, **same), KEPT) for n in (2, 8))
     assert two.bytes - eight.bytes == pytest.approx((8 + 2) * GIB * 3 / 4)
+
+
+def test_more_fsdp_shares_what_passes_to_the_host():
+    same = {"mesh__context": 1, "data__batch_rows": 16, "compute__remat": "block"}
+
+    def added(fsdp):
+        of_base = lambda found: 1 / estimate(found, of(found, mesh__fsdp=fsdp, **same), KEPT).speed
+        return of_base(base(host=1.0)) - of_base(base())
+
+    assert added(2) == pytest.approx(4 * added(8))
 
 
 def test_what_is_kept_is_written_and_read_and_the_update_is_once_a_step():

@@ -35,8 +35,8 @@ class Draws(NamedTuple):
     tokens: np.ndarray  # vision tokens before any is dropped
     keep: np.ndarray  # vision tokens that stay
     drop_static: np.ndarray  # of the dropped ones, those that go because nothing changes there
-    mirrored: np.ndarray  # 1: seen left for right, 0: as it is
-    reversed: np.ndarray  # 1: seen from the last frame to the first
+    mirrored: np.ndarray  # 1: flipped, left for right; 0: as it is
+    reversed: np.ndarray  # 1: played backwards
 
     def take(self, index: np.ndarray) -> "Draws":
         """The draws of an index or a mask."""
@@ -127,9 +127,8 @@ class Sampler:
         if sampling.drop:
             most, a, b = sampling.drop
             keep -= np.rint(most * betaincinv(a, b, chance("drop")) * keep).astype(np.int64)
-        share_of = lambda name, share: (
-            (chance(name) < share[0]).astype(np.int64) if share else np.zeros_like(tokens)
-        )
+        happens = lambda name, share: (chance(name) < share).astype(np.int64)
+        never = np.zeros_like(tokens)
         return dict(
             start=start.astype(np.int64),
             stride=stride,
@@ -139,8 +138,8 @@ class Sampler:
             tokens=tokens,
             keep=np.maximum(keep, 1),
             drop_static=static,
-            mirrored=share_of("mirrored", sampling.mirror),
-            reversed=share_of("reversed", sampling.reverse),
+            mirrored=happens("mirrored", *sampling.mirror) if sampling.mirror else never,
+            reversed=happens("reversed", *sampling.reverse) if sampling.reverse else never,
         )
 
     def _resize(self, width, height, side) -> tuple[np.ndarray, np.ndarray]:
@@ -206,7 +205,7 @@ class Now(NamedTuple):
     reverse: tuple[float, ...]
 
 
-# A clip whole, left from right and forwards, whatever the schedules say.
+# All tokens of a clip, neither flipped nor backwards, whatever the schedules say.
 AS_IT_IS = dict.fromkeys(("drop", "drop_static", "mirror", "reverse"), ())
 
 

@@ -54,8 +54,8 @@ class Placed(NamedTuple):
     width: int
     keep: int  # vision tokens that stay
     drop_static: int  # of the dropped ones, those that go because they repeat the previous frame
-    mirrored: int = 0  # 1: seen left for right
-    reversed: int = 0  # 1: seen from the last frame to the first
+    mirrored: int = 0  # 1: flipped, left for right
+    reversed: int = 0  # 1: played backwards
 
     @property
     def view(self) -> View:

@@ -126,7 +126,8 @@ def cudnn_attention(q, k, v, query_ids, key_ids, most=None, same=False):
     if not same:  # padding may be in pieces: a caption that is left out, among others
         query_ids = jnp.where(query_ids == 0, NOBODY, query_ids)
         key_ids = jnp.where(key_ids == 0, NO_KEY, key_ids)
-    calls, size = range(query_ids.shape[-1]), most or cudnn.likely_segments(k.shape[1])
+    calls = range(query_ids.shape[-1])
+    size = most or cudnn.likely_segments(k.shape[1])
     tables, complete = zip(
         *(cudnn.segment_table(query_ids[..., c], key_ids[..., c], size) for c in calls)
     )

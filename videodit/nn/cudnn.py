@@ -14,7 +14,7 @@ from videodit.nn.segments import NO_KEY
 
 KNOWN = ((0, 10, 2), (0, 13, 0))  # jax from the first, before the second
 # Where the number of segments is not known. The kernel's softmax takes 4 N L bytes for each.
-LEAST_SEGMENTS, MOST_SEGMENTS, TOKENS_OF_A_SEGMENT = 32, 256, 64
+LEAST_SEGMENTS, MOST_SEGMENTS, TOKENS_OF_A_SEGMENT = 64, 256, 32
 AHEAD_OF_TIME_VERSION = 92800  # of cuDNN, where no GPU can be asked
 HOPPER_OR_NEWER = re.compile(r"\bG?(H|B)\d+")  # in the name of a device: H100, GH200, B200
 
@@ -33,7 +33,7 @@ class Table(NamedTuple):
 
 
 def likely_segments(length: int) -> int:
-    """The most of a row of `length` keys; if there are more tiny ones, attention goes by blocks."""
+    """For how many a table of a row of `length` keys has room; one with more goes by blocks."""
     return min(max(length // TOKENS_OF_A_SEGMENT, LEAST_SEGMENTS), MOST_SEGMENTS)
 
 
@@ -104,34 +104,37 @@ def packed_attention(q, k, v, table: Table):
     """
     queries = _covered(table.query_lengths, table.query_offsets, q.shape[1])
     keys = _covered(table.key_lengths, table.key_offsets, k.shape[1])
-    q, k, v = _read(q, queries), _read(k, keys), _read(v, keys)
-    return _written(whole_attention(q, k, v, table), queries)
-
-
-# The kernel reads and writes what is of a segment only. What it never wrote is rubbish, and is
-# overwritten; what it never reads is left as it is, as it would cost a copy for nothing.
+    q, k, v = (_masked_gradient(x, covered) for x, covered in ((q, queries), (k, keys), (v, keys)))
+    return _masked_value(whole_attention(q, k, v, table), queries)
 
 
 @jax.custom_vjp
-def _read(x, there):
-    """x, which the kernel reads: of its gradient, 0 where the kernel did not write it."""
+def _masked_gradient(x, covered):
+    """x: B L N H; its gradient is 0 at tokens that are not covered (B L 1 1 bool).
+
+    There the kernel never writes the gradient. Nor does it read x there, so that x needs no mask,
+    which would be a copy.
+    """
     return x
 
 
-_read.defvjp(
-    lambda x, there: (x, there),
-    lambda there, gradient: (jnp.where(there, gradient, 0), None),
+_masked_gradient.defvjp(
+    lambda x, covered: (x, covered),
+    lambda covered, gradient: (jnp.where(covered, gradient, 0), None),
 )
 
 
 @jax.custom_vjp
-def _written(y, there):
-    """y, which the kernel wrote, and 0 elsewhere: its gradient is read by the kernel."""
-    return jnp.where(there, y, 0)
+def _masked_value(y, covered):
+    """y: B L N H, but 0 at tokens that are not covered (B L 1 1 bool).
+
+    There the kernel never writes it. Nor does it read the gradient there, which passes as it is.
+    """
+    return jnp.where(covered, y, 0)
 
 
-_written.defvjp(
-    lambda y, there: (_written(y, there), None),
+_masked_value.defvjp(
+    lambda y, covered: (_masked_value(y, covered), None),
     lambda _, gradient: (gradient, None),
 )
 

@@ -49,8 +49,8 @@ def rotate(x, cos, sin, scale=1.0):
 def _swapped(x):
     """x (... H) with the halves of the last axis swapped.
 
-    XLA's program for a TPU would write out each half; its matrix unit swaps them in passing. That
-    for a GPU would write them out joined, but looks a mirrored axis up in passing.
+    Kernels that XLA makes for a TPU would write out each half: its matrix unit swaps them in
+    passing. Those for a GPU would write out the joined halves, but read a flipped axis in passing.
     """
     size, platform = x.shape[-1], target_device().platform
     if platform == "cpu":

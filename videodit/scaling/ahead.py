@@ -61,9 +61,11 @@ def compile_step(cfg: Config, lowered, arguments, options: dict | None = None):
     lowered, arguments: as `lower_step` gives them for `cfg`; options: XLA's flags by name.
     """
     state, frozen, batch = arguments
+    # Shardings would say what waits with the host, but not those of a GPU that is not there.
+    waits = cfg.optim.memory == "host"
     memory = Memory(
         parameters=shard_bytes(state["params"]),
-        optimizer=0 if cfg.optim.memory == "host" else shard_bytes(state["opt"]),
+        optimizer=0 if waits else shard_bytes(state["opt"]),
         average=shard_bytes(state["ema"]),
         frozen=shard_bytes(frozen),
         batch=shard_bytes(batch),

@@ -104,6 +104,7 @@ class Forecast(NamedTuple):
             "hfu": self.flops_per_token.computed * self.tokens / times.step / peak,
             "kernel_flops": self.work.flops,
             "hbm_bytes": self.work.bytes,
+            "host_bytes": self.work.host_bytes,
             "steps": self.cfg.steps,
             "run_tokens": self.cfg.steps * self.tokens,
             "chip_hours": self.cfg.steps * times.step * self.mesh.size / 3600,

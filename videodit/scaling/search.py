@@ -131,7 +131,7 @@ def estimate(base: Forecast, changes: Changes, kept: dict[str, float]) -> Estima
         sum(exchange_seconds(x, base.chip, mesh) for x in found)
         for found in exchanges(base, new, new_rows)
     )
-    seconds = max(kernels, beside) + waited
+    seconds = max(kernels, beside) + waited + base.times.host / shared
     tokens = changes["data.batch_rows"] * base.cfg.data.row_tokens
     return Estimate(changes, total, tokens / seconds / base.mesh.size)
 

@@ -208,8 +208,8 @@ def traffic(x: Instruction, computation: Computation, fused: Computation) -> flo
 
 
 def host_traffic(x: Instruction, computation: Computation) -> float:
-    """Bytes that an instruction reads from the memory of the host and writes to it: TPUs by
-    copies, GPUs by any kernel.
+    """Bytes that an instruction reads from the memory of the host and writes to it, which are whole
+    arrays: TPUs by copies, GPUs by any kernel.
     """
     operands = [_output(computation, name) for name in x.operands]
     return sum(array.host_bytes for array in (*operands, *_results(x)))
