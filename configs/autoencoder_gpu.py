@@ -14,10 +14,10 @@ Expectation: not run on a GPU yet; --config=configs/autoencoder_gpu.py:smoke run
 on a CPU.
 
 How long it takes, by videodit.plan: a step of 16 rows of 2560 tokens (clips of at most 17 frames at
-128 pixels are 1280 tokens of 4x8x8, two in a row) 80 ms, 10 % MFU, 14.7 GiB; so 4,000 steps 5.3
+128 pixels are 1280 tokens of 4x8x8, two in a row) 58 ms, 13 % MFU, 9.5 GiB; so 5,000 steps 4.8
 minutes. The rest of the ten is for compilation (two to three minutes), evaluations and the start.
-To keep up, 400 clips a second of the largest size must be decoded (32 a step), and more where
-clips are smaller or images, up to 3,200 a second if each of the 256 segments of a step is taken.
+To keep up, 550 clips a second of the largest size must be decoded (32 a step), and more where
+clips are smaller or images, up to 4,400 a second if each of the 256 segments of a step is taken.
 """
 
 from configs.common import variant
@@ -28,7 +28,7 @@ WORLDS = ("sprites", "stage", "rooms", "survival", "maze")
 
 def get_config(arg: str | None = None):
     config = defaults()
-    config.task, config.steps = "autoencoder", 4000
+    config.task, config.steps = "autoencoder", 5000
     config.autoencoder.update(size="S", patch=(4, 8, 8), channels=16)
     config.losses.perceptual = 0.02
     config.data.update(
