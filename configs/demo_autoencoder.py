@@ -3,8 +3,8 @@
   python -m videodit.main --config=configs/demo_autoencoder.py --workdir=runs/demo/autoencoder
 
 Hardware: two CPU cores, 4 GB. Data: runs/demo/data (tools/demo.py makes it).
-Expectation: 0.38 dB above PCA on held-out clips (seed 0); with 4,000 steps, which take 1 h 45 min
-on one core, 2.1 (docs/autoencoder.md).
+Expectation: 0.38 dB above PCA on held-out clips (seed 0); with 4,000 steps of clips also flipped
+and backwards, which take 1 h 30 min on one core, 2.35 (docs/autoencoder.md).
 """
 
 from configs.common import demo, variant
