@@ -71,7 +71,8 @@ def child(status: int) -> str:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["TERM", "HUP"])
 def test_a_signal_reaches_the_command_which_is_not_started_again(number):
     """SIGHUP, of a terminal that closes, as SIGTERM."""
-    process = supervise("--", sys.executable, "-c", child(status=7))
+    heed = lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)  # where the tests are under nohup
+    process = supervise("--", sys.executable, "-c", child(status=7), preexec_fn=heed)
     assert process.stdout.readline() == "ready\n"
     began = time.monotonic()
     process.send_signal(number)
