@@ -37,8 +37,7 @@ def get_config(arg: str | None = None):
         rows_per_window=256,
         workers=16,
     )
-    config.data.sampling.update(sides=((0, 96, 256),), seconds=((0, 0.2, 2.5),))
-    config.data.sampling.update(mirror=((0, 0.5),))
+    config.data.sampling.update(sides=((0, 96, 256),), seconds=((0, 0.2, 2.5),), mirror=((0, 0.5),))
     config.optim.update(learning_rate=3e-4, warmup_steps=1000, ema_decay=0.9995)
     config.mesh.update(data=-1, fsdp=8)
     config.log_every, config.eval_every, config.save_every = 50, 5000, 1000

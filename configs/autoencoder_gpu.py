@@ -40,8 +40,12 @@ def get_config(arg: str | None = None):
         rows_per_window=256,
         workers=14,
     )
-    config.data.sampling.update(sides=((0, 96, 128),), seconds=((0, 0.6, 0.71),))
-    config.data.sampling.update(mirror=((0, 0.5),), reverse=((0, 0.5),))  # one film is little
+    config.data.sampling.update(
+        sides=((0, 96, 128),),
+        seconds=((0, 0.6, 0.71),),
+        mirror=((0, 0.5),),  # and backwards, as one film is little
+        reverse=((0, 0.5),),
+    )
     config.text.workdir = "runs/data/film"
     config.optim.update(learning_rate=1e-3, warmup_steps=200, ema_decay=0.998)
     config.compute.update(remat="products", unroll=6)  # the fastest: memory is not short

@@ -127,7 +127,10 @@ def _fill(clips, lengths, text_lengths, capacity, packed, used) -> None:
 def _share_out(packed: list[list[int]]) -> None:
     """Each empty row gets the shortest clip of the row with most clips, if that has several."""
     for row in packed:
-        if not row and len(most := max(packed, key=len)) > 1:
+        if not row:
+            most = max(packed, key=len)
+            if len(most) < 2:
+                return
             row.append(most.pop())
 
 

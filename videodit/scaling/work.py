@@ -290,7 +290,7 @@ def _operand(x: Instruction, computation: Computation, i: int) -> Array:
 
 
 def _results(x: Instruction) -> tuple[Array, ...]:
-    """What an instruction makes: one that starts a copy names its source behind the copy."""
+    """What an instruction other than slice-start makes: copy-start names its source behind it."""
     return x.outputs[:1] if x.opcode.endswith("-start") else x.outputs
 
 
