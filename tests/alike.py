@@ -4,7 +4,7 @@ import numpy as np
 from clips import made_up
 from scipy.ndimage import gaussian_filter
 
-from videodit.data.video import resize
+from videodit.data.video.files import resize
 
 SIDE = 32
 
@@ -17,7 +17,7 @@ class AlikeSource:
         self.catalog = made_up(clips, val=val, width=size, height=size, frames=frames)
 
     def read(self, i, view):
-        """As videodit/data/sources.py:Source says."""
+        """As videodit/data/sources/source.py:Source says."""
         noise = np.random.default_rng(i).normal(size=(SIDE, SIDE, 3))
         soft = gaussian_filter(noise, (2, 2, 0), mode="wrap")
         picture = np.clip(128 + 50 * soft / soft.std(), 0, 255).astype(np.uint8)

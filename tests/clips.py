@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from videodit.data.catalog import Catalog
+from videodit.data.sources.catalog import Catalog
 
 
 def made_up(clips, *, seed=0, val=0, **columns):

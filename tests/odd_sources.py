@@ -8,8 +8,8 @@ import time
 import numpy as np
 
 from videodit.config import ConfigError
-from videodit.data.synthetic import SyntheticSource
-from videodit.data.video import resize, whole
+from videodit.data.sources.synthetic import SyntheticSource
+from videodit.data.video.files import resize, whole
 
 
 class StoredSource:

@@ -5,10 +5,10 @@ import math
 import jax
 import numpy as np
 
-from videodit.codec import Codec
 from videodit.config import Config, from_config_dict
 from videodit.data.loader import place
 from videodit.data.packing import PackedBatch, empty_batch, pack_row, row_of, segment
+from videodit.inference.codec import Codec
 from videodit.models.autoencoder import make_autoencoder
 
 PATCH = (4, 8, 8)

@@ -15,7 +15,7 @@ from videodit.checkpoint import (
     write_run,
 )
 from videodit.config import ConfigError
-from videodit.data.sources import open_tokenizer
+from videodit.data.sources.source import open_tokenizer
 from videodit.data.tokenizer import train_tokenizer
 from videodit.sharding import HOST, abstract, spec, to_host
 

@@ -8,7 +8,7 @@ import jax
 import pytest
 
 from videodit.config import ConfigError, MeshConfig, from_config_dict
-from videodit.data.sources import open_tokenizer
+from videodit.data.sources.source import open_tokenizer
 from videodit.sharding import abstract, make_mesh
 from videodit.train import make_task, train
 

@@ -7,9 +7,9 @@ from packs import tiny_config
 
 from videodit.checkpoint import restore_ema
 from videodit.config import ConfigError, MeshConfig
-from videodit.data.video import probe, read_frames
+from videodit.data.video.files import probe, read_frames
 from videodit.generate import generate, read_requests, sampling_mesh
-from videodit.tasks.sampling import Request
+from videodit.inference.sampling import Request
 from videodit.train import train
 
 

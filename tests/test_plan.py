@@ -10,9 +10,9 @@ from packs import tiny_config
 from videodit import plan
 from videodit.checkpoint import write_run
 from videodit.config import ConfigError, TaskWeights
-from videodit.data.sources import open_tokenizer
+from videodit.data.sources.source import open_tokenizer
+from videodit.forecasting.ahead import lower_step
 from videodit.optim import make_optimizer, make_schedule
-from videodit.scaling.ahead import lower_step
 from videodit.sharding import make_mesh
 from videodit.step import make_init
 from videodit.tasks.autoencoder import AutoencoderTask
@@ -76,7 +76,7 @@ def test_a_run_is_planned_with_its_trained_autoencoder_and_stored_latents(tmp_pa
 
 def test_the_command_makes_the_cpu_devices_that_it_plans_for():
     code = """from videodit import plan
-from videodit.scaling.topology import open_topology
+from videodit.forecasting.topology import open_topology
 plan._make_cpu_devices("cpu:3")
 print(len(open_topology("cpu:3").devices))
 """

@@ -10,9 +10,9 @@ from packs import clip, distance, pack, perturb, tiny_config
 
 from configs import dit_b, dit_s
 from videodit.config import from_config_dict
-from videodit.data.sources import open_tokenizer
+from videodit.data.sources.source import open_tokenizer
+from videodit.forecasting.ahead import shard_bytes
 from videodit.optim import make_optimizer
-from videodit.scaling.ahead import shard_bytes
 from videodit.sharding import abstract, replicate
 from videodit.step import make_eval_step, make_init, make_train_step, merge, summarize
 from videodit.tasks.autoencoder import AutoencoderTask

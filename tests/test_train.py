@@ -10,10 +10,10 @@ import pytest
 from clips import made_up
 from packs import tiny_config
 
-from videodit.codec import Codec
 from videodit.config import ConfigError
-from videodit.data.plan import Plan
-from videodit.data.synthetic import synthetic_tokenizer
+from videodit.data.planning.plan import Plan
+from videodit.data.sources.synthetic import synthetic_tokenizer
+from videodit.inference.codec import Codec
 from videodit.metrics import has_line, read_metrics
 from videodit.preemption import Preempted, Preemption
 from videodit.train import keep_compiled, make_task, plan_metrics, train

@@ -61,11 +61,11 @@ def measure(name: str, steps: int) -> dict:
     import jax
 
     from videodit.config import from_config_dict
-    from videodit.scaling import hlo
-    from videodit.scaling.ahead import compile_step, lower_step
-    from videodit.scaling.clips import seen_shares
-    from videodit.scaling.roofline import predict
-    from videodit.scaling.work import work
+    from videodit.forecasting import hlo
+    from videodit.forecasting.ahead import compile_step, lower_step
+    from videodit.forecasting.clips import seen_shares
+    from videodit.forecasting.roofline import predict
+    from videodit.forecasting.work import work
     from videodit.sharding import make_mesh
 
     cfg = from_config_dict(config(name))
@@ -109,7 +109,7 @@ def real_arguments(cfg):
     """State, frozen arrays, the first batch and the tokenizer of a run of `cfg`."""
     import jax
 
-    from videodit.data.sources import open_tokenizer
+    from videodit.data.sources.source import open_tokenizer
     from videodit.optim import make_optimizer, make_schedule
     from videodit.step import make_init
     from videodit.train import Data, make_task
@@ -143,7 +143,7 @@ def this_cpu():
     import jax
     import jax.numpy as jnp
 
-    from videodit.scaling.chips import Chip
+    from videodit.forecasting.chips import Chip
 
     side, length = 2048, 2**26
     x = jnp.ones((side, side))

@@ -23,9 +23,19 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-from tools.cuts import Cut, Film, Shape, check_shapes, parse_shapes, plan_all, read_films
-from tools.describe import describe
-from tools.shards import (
+from videodit.config import ConfigError, check, refuse
+from videodit.curation.cuts import (
+    Cut,
+    Film,
+    Shape,
+    check_shapes,
+    parse_shapes,
+    plan_all,
+    read_films,
+)
+from videodit.curation.describe import describe
+from videodit.data.sources.catalog import Catalog
+from videodit.data.sources.shards import (
     Progress,
     is_finished,
     pick_tokenizer,
@@ -33,10 +43,8 @@ from tools.shards import (
     write_catalog,
     write_shard,
 )
-from videodit.config import ConfigError, check, refuse
-from videodit.data.catalog import Catalog
-from videodit.data.cropping import cropper
-from videodit.data.video import CLIP_OPTIONS, decode
+from videodit.data.video.cropping import cropper
+from videodit.data.video.files import CLIP_OPTIONS, decode
 
 
 def curate(

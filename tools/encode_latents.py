@@ -4,8 +4,8 @@
 
 --data is what data.catalog names; several, with commas between, are those of a data.mixture. Every
 clip is encoded whole, at its own size, by the autoencoder's averaged weights in the number format
-that it was trained in. OUT is as videodit/data/latents.py says; damaged clips are named and left
-out.
+that it was trained in. OUT is as videodit/data/sources/latents.py says; damaged clips are named and
+left out.
 
 The rows of a batch are shared out over all devices of the process. Run again, it makes only the
 shards that are missing. Several processes with a common OUT share out the shards: those that jax
@@ -31,17 +31,17 @@ from absl import app, flags
 from absl import logging as absl_logging
 from jax.experimental import multihost_utils
 
-from tools.latent_rows import AS_TRAINED, Encoder, Rows, open_reader, tokenizer_of
-from tools.shards import Progress, is_finished, read_rows, replacing, write_records
 from videodit.config import ConfigError, MeshConfig, check, refuse
-from videodit.data.catalog import Catalog
-from videodit.data.draws import Sampler
-from videodit.data.fitting import fit_decreasing
-from videodit.data.latents import DESCRIPTION, DTYPES, Description, encode
+from videodit.curation.latents import AS_TRAINED, Encoder, Rows, open_reader, tokenizer_of
 from videodit.data.loader import listed_batches
 from videodit.data.packing import PackedBatch, unpack
-from videodit.data.plan import CACHED, Row, place_rows
+from videodit.data.planning.draws import Sampler
+from videodit.data.planning.fitting import fit_decreasing
+from videodit.data.planning.plan import CACHED, Row, place_rows
 from videodit.data.reading import Reader
+from videodit.data.sources.catalog import Catalog
+from videodit.data.sources.latents import DESCRIPTION, DTYPES, Description, encode
+from videodit.data.sources.shards import Progress, is_finished, read_rows, replacing, write_records
 from videodit.sharding import join_processes, local_mesh
 
 SHARD_BATCHES = 16  # batches that a shard fills, about: the last of them is seldom full

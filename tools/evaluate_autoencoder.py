@@ -17,8 +17,15 @@ from typing import NamedTuple
 from absl import app, flags
 from absl import logging as absl_logging
 
-from tools.autoencoder_page import choose, page, write_pictures
-from tools.autoencoder_scores import (
+from videodit.checkpoint import read_config
+from videodit.config import MULTISCALE, AutoencoderConfig, ConfigError, DataConfig, check
+from videodit.curation.cuts import Shape, parse_shapes
+from videodit.curation.latents import tokenizer_of
+from videodit.data import patches
+from videodit.data.sources.source import Source, open_source, open_tokenizer
+from videodit.eval.autoencoder_page import choose, page, write_pictures
+from videodit.eval.frechet import RANDOM_FEATURES
+from videodit.eval.scores import (
     HELD_OUT,
     TRAINING,
     Clip,
@@ -33,7 +40,7 @@ from tools.autoencoder_scores import (
     rows_of,
     size_of,
 )
-from tools.autoencoder_shapes import (
+from videodit.eval.shapes import (
     Tiles,
     clips_of_source,
     clips_of_video,
@@ -41,19 +48,12 @@ from tools.autoencoder_shapes import (
     score_shapes,
     tiles_of,
 )
-from tools.autoencoder_streaming import (
+from videodit.eval.streaming import (
     measure_streaming,
     memory_of_streaming,
     parse_size,
 )
-from tools.cuts import Shape, parse_shapes
-from tools.latent_rows import tokenizer_of
-from videodit.checkpoint import read_config
-from videodit.codec import Codec
-from videodit.config import MULTISCALE, AutoencoderConfig, ConfigError, DataConfig, check
-from videodit.data import patches
-from videodit.data.sources import Source, open_source, open_tokenizer
-from videodit.eval.frechet import RANDOM_FEATURES
+from videodit.inference.codec import Codec
 from videodit.models.perceptual import Weights, read_features
 
 PERCEPTUAL = {  # by the name of the features, models/perceptual.py

@@ -7,8 +7,9 @@ caption) and truth/, every fact of every clip (videodit/worlds/truth.py). Splits
 and combinations: clips that show pairs of attributes that the others never do.
 
 A clip is a function of (--seed, split, number): its size, frame count and rate are drawn as
-tools/clip_shapes.py says. Run again, it makes only the shards that are missing. On several machines
-with a common FOLDER, give each --hosts=N --host=0, 1, ...; the last to finish writes the catalog.
+videodit/worlds/clip_shapes.py says. Run again, it makes only the shards that are missing. On
+several machines with a common FOLDER, give each --hosts=N --host=0, 1, ...; the last to finish
+writes the catalog.
 """
 
 import functools
@@ -22,9 +23,10 @@ import numpy as np
 from absl import app, flags
 
 import videodit.worlds
-from tools.clip_shapes import Shapes, clip_seed, define_flags, shapes_from_flags
-from tools.processes import in_processes
-from tools.shards import (
+from videodit.config import ConfigError, check, refuse
+from videodit.curation.processes import in_processes
+from videodit.data.sources.catalog import SPLITS, Catalog
+from videodit.data.sources.shards import (
     Progress,
     is_finished,
     pick_tokenizer,
@@ -33,9 +35,8 @@ from tools.shards import (
     write_catalog,
     write_shard,
 )
-from videodit.config import ConfigError, check, refuse
-from videodit.data.catalog import SPLITS, Catalog
-from videodit.data.video import CLIP_OPTIONS
+from videodit.data.video.files import CLIP_OPTIONS
+from videodit.worlds.clip_shapes import Shapes, clip_seed, define_flags, shapes_from_flags
 from videodit.worlds.truth import Truth, truth_file, write_truth
 from videodit.worlds.world import WORLDS, Clip, Shape, open_world
 
@@ -150,7 +151,7 @@ def make_clips(shard: Shard, truth: Path) -> Iterator[tuple[np.ndarray, dict]]:
 
 
 def clip_row(name: str, shape: Shape, clip: Clip, split: str) -> dict:
-    """What is known of a clip, as tools/shards.py wants it."""
+    """What is known of a clip, as videodit/data/sources/shards.py wants it."""
     captions = (clip.short.text, clip.long.text)
     return {"id": name, "shape": shape, "fps": clip.fps, "captions": captions, "split": split}
 

@@ -23,11 +23,11 @@ from typing import NamedTuple
 
 from absl import app, flags
 
-from tools.clip_shapes import Shapes, clip_seed, define_flags, shapes_from_flags
-from tools.processes import in_processes
-from tools.shards import Progress
 from videodit.config import ConfigError, check, refuse
-from videodit.data.video import encode, read_frames
+from videodit.curation.processes import in_processes
+from videodit.data.sources.shards import Progress
+from videodit.data.video.files import encode, read_frames
+from videodit.worlds.clip_shapes import Shapes, clip_seed, define_flags, shapes_from_flags
 from videodit.worlds.matching import match
 from videodit.worlds.world import WORLDS, Detection, Shape, Slots, open_world
 

@@ -15,9 +15,9 @@ import numpy as np
 from absl import app, flags
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from tools.report import Training
 from videodit.config import ConfigError
-from videodit.data.video import read_frames
+from videodit.data.video.files import read_frames
+from videodit.eval.training import Training
 
 CLIPS = 3  # in a row, three frames of each
 FRAME = (144, 84)  # width, height in pixels of a frame in the picture

@@ -3,24 +3,22 @@
 Writes RUN/report.html. What a section lacks it names, so an unfinished run has a report too.
 """
 
-import base64
 import html
 import json
 import statistics
 import sys
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 from absl import app, flags
 
-from tools.charts import Series, line_chart, smooth
 from tools.film import ATTRIBUTION
-from tools.page import STYLE
 from videodit.config import ConfigError
-from videodit.metrics import format_count, format_seconds, read_metrics
+from videodit.eval.charts import BLUE, GRAY, GREEN, ORANGE, Series, line_chart, smooth
+from videodit.eval.page import STYLE, missing, video
+from videodit.eval.training import Training, points, read_json
+from videodit.metrics import format_count, format_seconds
 
-BLUE, ORANGE, GREEN, GRAY = "#2563eb", "#ea580c", "#059669", "#64748b"
 INTRODUCTION = (
     "An autoencoder and a text-to-video model, trained for minutes from scratch on one film. "
     "Validation clips are the last moments of the shots whose other moments are trained on: the "
@@ -37,64 +35,6 @@ EVALUATED = {  # figures of an evaluation, as the table calls them
     "psnr": "validation PSNR (dB)",
     "psnr_pca": "validation PSNR of PCA (dB)",
 }
-
-
-@dataclass(frozen=True)
-class Training:
-    """What a training left in its workdir; empty where there is nothing yet."""
-
-    workdir: Path
-    train: list[dict]  # lines of metrics.jsonl
-    evals: list[dict]
-    summary: dict
-    draws: dict[int, list[dict]]  # step -> index.json, "file" made a path
-
-    @classmethod
-    def read(cls, workdir: Path) -> "Training":
-        metrics = read_metrics(workdir)
-        draws = {
-            int(index.parent.name): [
-                item | {"file": index.parent / item["file"]} for item in read_json(index)
-            ]
-            for index in sorted((workdir / "draws").glob("*/index.json"))
-        }
-        return cls(
-            workdir,
-            [line for line in metrics if line["kind"] == "train"],
-            [line for line in metrics if line["kind"] == "eval"],
-            read_json(workdir / "summary.json") or {},
-            draws,
-        )
-
-    def last(self, name: str) -> float | None:
-        """A figure of the last evaluation that has it."""
-        return next((line[name] for line in reversed(self.evals) if name in line), None)
-
-
-def read_json(file: Path):
-    """The content of a JSON file; None if there is no such file."""
-    return json.loads(file.read_text()) if file.exists() else None
-
-
-def points(lines: list[dict], name: str) -> list[tuple[float, float]]:
-    """(step, figure) of the lines that have the figure."""
-    return [(line["step"], line[name]) for line in lines if name in line]
-
-
-def missing(what: Path | str) -> str:
-    return f'<p class="missing">Missing: {html.escape(str(what))}</p>'
-
-
-def video(file: Path, caption: str = "") -> str:
-    """A video inside the page, looping without sound."""
-    if not file.exists():
-        return missing(file)
-    data = base64.b64encode(file.read_bytes()).decode()
-    note = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
-    return (
-        '<figure class="clip"><video autoplay loop muted playsinline '
-        f'src="data:video/mp4;base64,{data}"></video>{note}</figure>'
-    )
 
 
 def clips(videos: list[str]) -> str:

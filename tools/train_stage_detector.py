@@ -2,7 +2,7 @@
 
     python -m tools.train_stage_detector --clips=4000
 
-Writes videodit/worlds/stage_detector.npz. A few minutes; numpy only.
+Writes videodit/worlds/stage/detector.npz. A few minutes; numpy only.
 """
 
 from collections import defaultdict
@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-from tools.processes import in_processes
-from tools.shards import Progress
 from videodit.config import ConfigError, check, refuse
-from videodit.worlds import stage_detector as detector
+from videodit.curation.processes import in_processes
+from videodit.data.sources.shards import Progress
+from videodit.worlds.stage import detector
 from videodit.worlds.world import COMBINATIONS, Shape, Slots, open_world
 
 FILE = Path(detector.__file__).with_name(detector.WEIGHTS)

@@ -14,9 +14,9 @@ import numpy as np
 from absl import app, flags
 from PIL import Image
 
-from tools.clip_shapes import Shapes
 from tools.measure_detectors import BINS, measure_detectors
 from videodit.config import ConfigError
+from videodit.worlds.clip_shapes import Shapes
 from videodit.worlds.world import WORLDS, Clip, Shape, World, open_world
 
 SHAPES = (Shape(160, 90, 33, 8.0), Shape(112, 112, 33, 8.0), Shape(80, 120, 33, 8.0))

@@ -47,7 +47,7 @@ def check_positive(cfg, prefix: str, names: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True)
 class TaskWeights:
-    """How often each given-token task is trained (data/given.py); weights need not add up to 1."""
+    """How often each mode of given tokens is trained (data/planning/given.py): relative weights."""
 
     generate: float = 1.0  # nothing given: text to video, text to image
     animate: float = 0.0  # the first latent frame is given
@@ -62,7 +62,7 @@ Table = tuple[tuple[float, ...], ...]  # rows (from step, values): each holds un
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """What of a clip is seen, at which size: schedules over training (data/draws.py).
+    """What of a clip is seen, at which size: schedules over training (data/planning/draws.py).
 
     An empty table leaves clips as they are. Clips are never enlarged and keep their aspect.
     """
@@ -111,8 +111,8 @@ def _check_table(name: str, rows: Table, values: int) -> None:
 class DataConfig:
     """Clips and how they are packed into rows of exactly `row_tokens` vision tokens."""
 
-    # Of one source (data/sources.py): a folder that tools/curate.py made, a folder of videos and
-    # images, "tfds:BUILDER_FOLDER:SPLIT", or "synthetic"; a folder may be gs://...
+    # One source (data/sources/source.py): a folder that tools/curate.py made, a folder of videos
+    # and images, "tfds:BUILDER_FOLDER:SPLIT", or "synthetic"; a folder may be gs://...
     catalog: str = ""
     mixture: tuple[tuple[str, float], ...] = ()  # instead: (source, weight in vision tokens), ...
     where: str = ""  # SQL over the catalog's columns, such as "aspect > 1 and motion > 0.2"

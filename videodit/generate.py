@@ -16,18 +16,18 @@ from absl import logging as absl_logging
 from videodit.checkpoint import check_autoencoder, read_config, restore_ema
 from videodit.config import Config, ConfigError, MeshConfig, SampleConfig, nearest, refuse
 from videodit.data.tokenizer import Tokenizer
-from videodit.data.video import write_video
-from videodit.models import autoencoder, dit, text
-from videodit.nn.kernel_check import settle_anew
-from videodit.sharding import abstract, join_processes, make_mesh
-from videodit.tasks.diffusion import DiffusionTask
-from videodit.tasks.sampling import (
+from videodit.data.video.files import write_video
+from videodit.inference.sampling import (
     Request,
     make_sampler,
     pack_requests,
     parse_size,
     sample_requests,
 )
+from videodit.models import autoencoder, dit, text
+from videodit.nn.kernel_check import settle_anew
+from videodit.sharding import abstract, join_processes, make_mesh
+from videodit.tasks.diffusion import DiffusionTask
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", None, "Folder of a trained diffusion run.")

@@ -24,12 +24,12 @@ MOST_CPU_DEVICES = 512  # a process gets as many threads and more
 
 
 def plan(cfg: Config, topology: str, clip_tokens: int = 0):
-    """The `scaling.forecast.Forecast` of a train step of `cfg` on `topology`.
+    """The `forecasting.forecast.Forecast` of a train step of `cfg` on `topology`.
 
     Raises ConfigError if the topology or the mesh cannot be.
     """
-    from videodit.scaling.forecast import forecast
-    from videodit.scaling.topology import open_topology
+    from videodit.forecasting.forecast import forecast
+    from videodit.forecasting.topology import open_topology
 
     cfg = settle(cfg)
     return forecast(cfg, open_topology(topology), tokenizer_of(cfg), clip_tokens)
@@ -37,7 +37,7 @@ def plan(cfg: Config, topology: str, clip_tokens: int = 0):
 
 def tokenizer_of(cfg: Config):
     """The config's tokenizer, or the synthetic one where it names none."""
-    from videodit.data.sources import open_tokenizer
+    from videodit.data.sources.source import open_tokenizer
 
     return open_tokenizer(cfg.text.workdir or SYNTHETIC)
 
@@ -103,7 +103,7 @@ def _describe_collectives(collectives: list[dict]) -> list[str]:
 
 
 def main(argv):
-    from videodit.scaling.topology import use_no_accelerator
+    from videodit.forecasting.topology import use_no_accelerator
 
     absl_logging.set_verbosity(absl_logging.WARNING)
     logging.getLogger("videodit").setLevel(logging.INFO)
@@ -140,7 +140,7 @@ def remedy(found, clip_tokens: int):
 
     None and the old one if there are none.
     """
-    from videodit.scaling.remedies import as_flags, find_remedy
+    from videodit.forecasting.remedies import as_flags, find_remedy
 
     done = find_remedy(found, _compiler(found, clip_tokens), _tell)
     if done is None:
@@ -153,8 +153,8 @@ def remedy(found, clip_tokens: int):
 
 def ranking(found, clip_tokens: int) -> list[dict]:
     """The best meshes, remat policies and batch sizes for a Forecast, printed and returned."""
-    from videodit.scaling.remedies import as_flags
-    from videodit.scaling.search import search
+    from videodit.forecasting.remedies import as_flags
+    from videodit.forecasting.search import search
 
     best = search(found, tokenizer_of(found.cfg), _compiler(found, clip_tokens), tell=_tell)
     for changes, one in best:
@@ -165,7 +165,7 @@ def ranking(found, clip_tokens: int) -> list[dict]:
 
 def _compiler(found, clip_tokens: int):
     """The forecast of another config on the same topology."""
-    from videodit.scaling.forecast import forecast
+    from videodit.forecasting.forecast import forecast
 
     tokenizer = tokenizer_of(found.cfg)
     return lambda cfg: forecast(cfg, found.topology, tokenizer, clip_tokens)

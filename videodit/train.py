@@ -30,8 +30,8 @@ from videodit.checkpoint import (
 from videodit.config import RANDOM, Config, ConfigError, check
 from videodit.data.loader import make_pool, train_batches, validation_batches
 from videodit.data.patches import grid
-from videodit.data.plan import Plan
-from videodit.data.sources import open_source, open_tokenizer
+from videodit.data.planning.plan import Plan
+from videodit.data.sources.source import open_source, open_tokenizer
 from videodit.data.tokenizer import Tokenizer
 from videodit.flops import Clips, Flops
 from videodit.goodput import Goodput, begin_life, device_metrics, total_goodput
@@ -262,8 +262,9 @@ def write_summary(workdir: Path, cfg: Config, plan: Plan, parameters: int) -> No
 
 
 def plan_metrics(plan: Plan, task: Task, step: int) -> tuple[dict[str, float], Flops]:
-    """What the plan says of a step (data/plan.py), with the share of useful FLOPs that dropping
-    saves; and the FLOPs of the step.
+    """The plan's figures of a step (data/planning/plan.py), and the FLOPs of the step.
+
+    `flops_saved` is the share of useful FLOPs that dropping tokens saves.
     """
     clips = step_clips(plan, step)
     flops = task.flops(clips, step)

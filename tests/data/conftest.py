@@ -7,7 +7,7 @@ import pytest
 from etils.epath import backend
 from fsspec.implementations.local import LocalFileSystem
 
-from videodit.data import storage
+from videodit.data.sources import storage
 
 
 def bucket(root):

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 from odd_sources import OddSource, StoredSource
 
-from tools.bench_loader import digest
+from tools.bench.loader import digest
 from videodit.config import ConfigError, DataConfig, SamplingConfig, TaskWeights
 from videodit.data import packing
-from videodit.data.given import TASKS
 from videodit.data.loader import host_batches, place, train_batches, validation_batches
-from videodit.data.plan import Plan
-from videodit.data.sources import open_tokenizer
+from videodit.data.planning.given import TASKS
+from videodit.data.planning.plan import Plan
+from videodit.data.sources.source import open_tokenizer
 from videodit.data.tokenizer import train_tokenizer
-from videodit.data.video import whole
+from videodit.data.video.files import whole
 
 PATCH = (4, 8, 8)
 CFG = DataConfig(

@@ -10,10 +10,10 @@ from packs import tiny_config
 from PIL import Image
 
 from videodit.data import packing, show
-from videodit.data.plan import Plan
-from videodit.data.sources import open_source, open_tokenizer
-from videodit.data.synthetic import SyntheticSource, synthetic_tokenizer
-from videodit.data.video import whole
+from videodit.data.planning.plan import Plan
+from videodit.data.sources.source import open_source, open_tokenizer
+from videodit.data.sources.synthetic import SyntheticSource, synthetic_tokenizer
+from videodit.data.video.files import whole
 
 PATCH = (4, 8, 8)
 

@@ -15,10 +15,10 @@ from odd_sources import FullDisk, OddSource
 
 from videodit.config import ConfigError, DataConfig
 from videodit.data.packing import row_of
-from videodit.data.plan import Placed
+from videodit.data.planning.plan import Placed
 from videodit.data.reading import Reader
-from videodit.data.synthetic import synthetic_tokenizer
-from videodit.data.video import whole
+from videodit.data.sources.synthetic import synthetic_tokenizer
+from videodit.data.video.files import whole
 from videodit.data.workers import Pool
 
 CFG = DataConfig(row_tokens=2048, text_tokens=256, max_segments=12, workers=1, worker_memory=1.0)

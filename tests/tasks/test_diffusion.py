@@ -6,18 +6,18 @@ from packs import PATCH, clip, pack, perturb, tiny_config
 
 from videodit.config import ConfigError
 from videodit.data import patches
-from videodit.data.given import TASKS, draw
 from videodit.data.packing import segment
-from videodit.data.sources import open_tokenizer
-from videodit.nn.cudnn import segment_table
-from videodit.tasks.diffusion import DiffusionTask
-from videodit.tasks.sampling import (
+from videodit.data.planning.given import TASKS, draw
+from videodit.data.sources.source import open_tokenizer
+from videodit.inference.sampling import (
     Request,
     make_sampler,
     pack_requests,
     sample_latents,
     sample_requests,
 )
+from videodit.nn.cudnn import segment_table
+from videodit.tasks.diffusion import DiffusionTask
 from videodit.tasks.views import clip_means, shuffle_captions
 
 CFG = tiny_config(data__row_tokens=96, data__text_tokens=64, sample__prompts=())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from packs import clip, distance, pack, perturb, tiny_config
 
-from videodit.data.sources import open_tokenizer
+from videodit.data.sources.source import open_tokenizer
 from videodit.tasks.autoencoder import AutoencoderTask
 from videodit.tasks.diffusion import DiffusionTask
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from tools.curate import curate
-from tools.cuts import parse_shapes
 from videodit.config import ConfigError
-from videodit.data.catalog import Catalog
-from videodit.data.sources import ArrayRecordSource, check_tokenizer, open_tokenizer
-from videodit.data.video import whole, write_video
+from videodit.curation.cuts import parse_shapes
+from videodit.data.sources.catalog import Catalog
+from videodit.data.sources.source import ArrayRecordSource, check_tokenizer, open_tokenizer
+from videodit.data.video.files import whole, write_video
 
 SHAPES = parse_shapes("32x18x5@12,16x16x4@6,18x32x3@8,32x18x1")
 

@@ -9,16 +9,16 @@ from packs import distance, perturb, tiny_config
 
 from tools import encode_latents as tool
 from tools.encode_latents import encode_latents
-from tools.latent_rows import Rows
-from tools.shards import write_records
 from videodit.checkpoint import Checkpointer, write_run
 from videodit.config import ConfigError, TaskWeights
-from videodit.data.latents import DESCRIPTION
+from videodit.curation.latents import Rows
 from videodit.data.loader import train_batches
-from videodit.data.plan import Plan
-from videodit.data.sources import open_source, open_tokenizer
-from videodit.data.synthetic import SyntheticSource
-from videodit.data.video import encode, whole
+from videodit.data.planning.plan import Plan
+from videodit.data.sources.latents import DESCRIPTION
+from videodit.data.sources.shards import write_records
+from videodit.data.sources.source import open_source, open_tokenizer
+from videodit.data.sources.synthetic import SyntheticSource
+from videodit.data.video.files import encode, whole
 from videodit.models.autoencoder import make_autoencoder
 from videodit.tasks.autoencoder import STATISTICS_FILE
 from videodit.tasks.diffusion import DiffusionTask

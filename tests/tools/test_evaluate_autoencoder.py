@@ -11,13 +11,13 @@ from alike import AlikeSource
 from packs import perturb, tiny_config
 
 from tools import evaluate_autoencoder as tool
-from tools.autoencoder_streaming import MEMORY_FRAMES
-from tools.cuts import parse_shapes
 from videodit.checkpoint import write_run
-from videodit.codec import Codec
 from videodit.config import ConfigError
-from videodit.data.sources import open_tokenizer
-from videodit.data.video import write_video
+from videodit.curation.cuts import parse_shapes
+from videodit.data.sources.source import open_tokenizer
+from videodit.data.video.files import write_video
+from videodit.eval.streaming import MEMORY_FRAMES
+from videodit.inference.codec import Codec
 from videodit.models.autoencoder import make_autoencoder
 
 ROOT = Path(__file__).parents[2]

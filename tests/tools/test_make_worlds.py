@@ -8,12 +8,12 @@ import pytest
 from fake_world import FakeWorld
 
 from tools import make_worlds as tool
-from tools.clip_shapes import Shapes
 from tools.make_worlds import make_worlds
 from videodit.config import ConfigError
-from videodit.data.catalog import Catalog
-from videodit.data.sources import ArrayRecordSource, check_tokenizer, open_tokenizer
-from videodit.data.video import whole
+from videodit.data.sources.catalog import Catalog
+from videodit.data.sources.source import ArrayRecordSource, check_tokenizer, open_tokenizer
+from videodit.data.video.files import whole
+from videodit.worlds.clip_shapes import Shapes
 from videodit.worlds.truth import read_truth
 from videodit.worlds.world import Shape
 

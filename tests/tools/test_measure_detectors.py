@@ -7,9 +7,9 @@ import pytest
 from fake_world import FakeWorld
 
 from tools import measure_detectors as tool
-from tools.clip_shapes import Shapes, clip_seed
 from tools.measure_detectors import Counts, count, format_report, kind_of, measure_detectors
 from videodit.config import ConfigError
+from videodit.worlds.clip_shapes import Shapes, clip_seed
 from videodit.worlds.world import Detection
 
 WORLD, SHAPES, CLIPS = FakeWorld(), Shapes(sides=(32, 96), frames=(1, 9)), 60

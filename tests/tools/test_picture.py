@@ -5,7 +5,7 @@ import pytest
 
 from tools import picture
 from videodit.config import ConfigError
-from videodit.data.video import write_video
+from videodit.data.video.files import write_video
 
 
 def test_the_rows_show_clips_in_order(tmp_path):

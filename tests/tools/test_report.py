@@ -6,8 +6,9 @@ import av
 import numpy as np
 import pytest
 
-from tools import charts, report
+from tools import report
 from videodit.config import ConfigError
+from videodit.eval import charts
 
 
 class Page(HTMLParser):

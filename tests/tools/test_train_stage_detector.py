@@ -7,7 +7,7 @@ import pytest
 from simulators import needs_libx11
 
 from tools import train_stage_detector as tool
-from videodit.worlds import stage_detector as detector
+from videodit.worlds.stage import detector
 from videodit.worlds.world import Shape, open_world
 
 # Both features of a row must be known to tell its class.

@@ -61,7 +61,7 @@ def test_captions_claim_what_is_true_and_read_back(world, clips):
 
 def test_captions_of_pictures_speak_of_no_time(world):
     """One clip's facts in many words; "still" and "nothing moves" are said, but not "clip"."""
-    captions = importlib.import_module(f"videodit.worlds.{world.name}_captions")
+    captions = importlib.import_module(f"videodit.worlds.{world.name}.captions")
     slots = world.make(0, SHAPE._replace(frames=1)).slots
     for seed in range(150):
         rng = np.random.default_rng(seed)
@@ -79,7 +79,7 @@ def test_a_missing_simulator_is_named(monkeypatch):
     load = importlib.import_module
 
     def missing(name, *args):
-        if name.endswith(".rooms"):
+        if name.endswith(".rooms.world"):
             raise ImportError("No module named 'minigrid'")
         return load(name, *args)
 

@@ -19,12 +19,12 @@ from jax.sharding import NamedSharding
 from videodit.config import DataConfig, check
 from videodit.data import packing
 from videodit.data.broken import Broken
-from videodit.data.latents import LatentSource
 from videodit.data.packing import PackedBatch
 from videodit.data.patches import Size
-from videodit.data.plan import Placed, Plan, Row
+from videodit.data.planning.plan import Placed, Plan, Row
 from videodit.data.reading import Reader
-from videodit.data.sources import Source, check_tokenizer
+from videodit.data.sources.latents import LatentSource
+from videodit.data.sources.source import Source, check_tokenizer
 from videodit.data.tokenizer import Tokenizer
 from videodit.data.workers import Pool
 from videodit.sharding import axis_size, spec

@@ -35,7 +35,7 @@ class PackedBatch(NamedTuple):
     clip_ids: np.ndarray  # B M int32: row of the catalog; -1 where there is no clip
     grids: np.ndarray  # B M 3 int32: latent frames, height, width in patches; 0 where no clip
     fps: np.ndarray  # B M float32: frames per second of the pixels
-    task_ids: np.ndarray  # B M int32: index into data/given.py:TASKS
+    task_ids: np.ndarray  # B M int32: index into data/planning/given.py:TASKS
     valid: np.ndarray  # B M bool: the segment holds a clip
     replaced: np.ndarray  # B M bool: it stands for a broken clip, or is left empty for want of one
 
@@ -50,7 +50,7 @@ class Segment(NamedTuple):
     grid: Size  # latent frames, height, width in patches, of the whole clip
     fps: float  # frames per second of the pixels
     text_tokens: Sequence[int]  # the caption with BOS and EOS
-    task_id: int  # index into data/given.py:TASKS
+    task_id: int  # index into data/planning/given.py:TASKS
     sample_id: int  # which draw of the stream of clips
     clip_id: int  # row of the catalog
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from videodit.config import ConfigError, DataConfig
-from videodit.data import dropping, given, packing, patches
-from videodit.data.latents import LatentSource
+from videodit.data import dropping, packing, patches
 from videodit.data.packing import PackedBatch
 from videodit.data.patches import Size
-from videodit.data.plan import Placed, Row
-from videodit.data.sources import Source
+from videodit.data.planning import given
+from videodit.data.planning.plan import Placed, Row
+from videodit.data.sources.latents import LatentSource
+from videodit.data.sources.source import Source
 from videodit.data.tokenizer import Tokenizer
 
 # (slot, clip, why it is broken) -> the clip to read instead, None to leave the slot empty.
@@ -28,7 +29,7 @@ class Reader:
     cfg: DataConfig
     patch: Size
     seed: int
-    chunk: int = 1  # latent frames, see data/given.py
+    chunk: int = 1  # latent frames, see data/planning/given.py
     channels: int = 0  # of the float32 latents that the source reads; 0: it reads uint8 pixels
 
     def empty_batch(self, rows: int) -> PackedBatch:

@@ -23,12 +23,12 @@ from PIL import Image
 from videodit.command_line import parse_flags, read_config
 from videodit.config import Config, ConfigError, refuse
 from videodit.data import packing, patches, pictures
-from videodit.data.catalog import Catalog
-from videodit.data.given import TASKS
 from videodit.data.packing import PackedBatch
 from videodit.data.patches import Size
 from videodit.data.pictures import Clip, Fact
-from videodit.data.plan import Plan
+from videodit.data.planning.given import TASKS
+from videodit.data.planning.plan import Plan
+from videodit.data.sources.catalog import Catalog
 from videodit.data.tokenizer import Tokenizer
 
 FLAGS = flags.FLAGS
@@ -48,7 +48,7 @@ class Step(NamedTuple):
 def steps(cfg: Config, first: int, count: int, most_rows: int) -> Iterator[Step]:
     """`count` steps from `first` on, of each at most `most_rows` rows. Raises ConfigError."""
     from videodit.data.loader import host_batches  # brings jax, which takes a second
-    from videodit.data.sources import open_source, open_tokenizer
+    from videodit.data.sources.source import open_source, open_tokenizer
 
     tokenizer, patch = open_tokenizer(cfg.text.workdir), cfg.autoencoder.patch
     source = open_source(dataclasses.replace(cfg.data, latents=""), tokenizer)  # pixels

@@ -9,7 +9,7 @@ from pathlib import Path
 import sentencepiece
 
 from videodit.config import ConfigError, check
-from videodit.data import storage
+from videodit.data.sources import storage
 
 FILE = "tokenizer.model"
 MIN_VOCAB_SIZE = 300  # 256 bytes, 4 special tokens, and a few letters

@@ -35,7 +35,7 @@ import numpy as np
 
 from videodit.config import ConfigError
 from videodit.data.packing import PackedBatch, row_of
-from videodit.data.plan import Row
+from videodit.data.planning.plan import Row
 from videodit.data.reading import Reader, Replace
 
 ALIGN = 64  # bytes

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.fft
 
 from videodit.data import patches
-from videodit.data.video import encode, read_frames
+from videodit.data.video.files import encode, read_frames
 from videodit.eval import pca
 
 SEARCH_STEPS = 8  # the rate factor is found to 51 / 2^8

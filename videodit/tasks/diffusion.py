@@ -14,6 +14,13 @@ from videodit.data.tokenizer import Tokenizer
 from videodit.diffusion import flow
 from videodit.eval.linear import best_linear_velocity
 from videodit.flops import all_pairs, coder_flops, stack_flops
+from videodit.inference.sampling import (
+    Request,
+    make_sampler,
+    pack_requests,
+    parse_size,
+    sample_requests,
+)
 from videodit.models import autoencoder, dit
 from videodit.models import text as text_encoder
 from videodit.models.autoencoder import encoder_digest, make_autoencoder, to_pixels
@@ -22,13 +29,6 @@ from videodit.models.text import make_text_encoder, text_width
 from videodit.nn.layers import to_tokens
 from videodit.sharding import abstract, replicate
 from videodit.tasks.autoencoder import STATISTICS_FILE
-from videodit.tasks.sampling import (
-    Request,
-    make_sampler,
-    pack_requests,
-    parse_size,
-    sample_requests,
-)
 from videodit.tasks.task import Drawing
 from videodit.tasks.views import (
     cells,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jax
 
-from videodit.data.video import write_video
+from videodit.data.video.files import write_video
 from videodit.tasks.task import Drawing
 
 

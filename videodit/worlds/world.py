@@ -69,7 +69,7 @@ def open_world(name: str) -> World:
     """The world of that name. Raises ConfigError if there is none, or its simulator is missing."""
     check(name in WORLDS, "world", name, "one of " + ", ".join(WORLDS))
     try:
-        module = importlib.import_module(f"videodit.worlds.{name}")
+        module = importlib.import_module(f"videodit.worlds.{name}.world")
     except ImportError as error:
         raise ConfigError(
             f"world={name!r}: its simulator cannot be imported ({error}); "

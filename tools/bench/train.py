@@ -1,0 +1,364 @@
+"""The DiT's train step, side by side with a PyTorch DiT of the same shape, on the same clips.
+
+    python -m tools.bench.train                       # tiny on a CPU, --size=XL on an accelerator
+    python -m tools.bench.train --profile             # and where the time goes, by kind of kernel
+    python -m tools.bench.train --size=1.5B --rows=4 --remat=attention
+
+Rows are packed with clips whose lengths are not multiples of anything, with captions. Both train
+in bfloat16 with rotary positions, QK-norm, cross-attention, AdamW and an average of the weights;
+only real tokens count. The peer (tools/bench/torch_dit.py, if PyTorch is installed) runs the same
+rows with attention of variable lengths, and the same clips padded to powers of two.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+
+from videodit.config import (
+    ComputeConfig,
+    ConfigError,
+    DiTConfig,
+    MeshConfig,
+    OptimConfig,
+    refuse,
+)
+from videodit.data.packing import PackedBatch, empty_batch
+from videodit.diffusion import flow
+from videodit.flops import Flops, all_pairs, stack_flops
+from videodit.goodput import device_metrics
+from videodit.models.dit import SIZES, DiT
+from videodit.nn.block import StackShape
+from videodit.nn.functional import functional
+from videodit.nn.kernel_check import settle
+from videodit.optim import make_optimizer, make_schedule
+from videodit.sharding import join_processes
+from videodit.step import make_init, make_train_step
+from videodit.tasks.views import token_levels
+
+ON_CPU = {"size": "smoke", "rows": 2, "row_tokens": 256, "steps": 3}
+ELSEWHERE = {"size": "XL", "rows": 8, "row_tokens": 4096, "steps": 10}
+MOST_SEGMENTS = 64  # of a row
+CHANNELS, TEXT_WIDTH = 48, 768
+CAPTION = (20, 200)  # tokens: least, most
+IMAGES = 0.3  # share of the clips
+WARM_UP = 2  # steps
+KINDS = {  # of kernels, by what stands in their names; the first that fits
+    "attention": ("fmha", "flash", "cudnn", "attention", "splash"),
+    "products": ("gemm", "dot", "cublas", "cutlass", "xmma", "nvjet", "convolution"),
+    "reductions": ("reduce", "softmax", "norm"),
+    "copies": ("copy", "memcpy", "memset", "transpose", "convert", "dynamic_update", "slice"),
+}
+
+
+class Rows(NamedTuple):
+    """Packed rows: of each, the tokens of its clips and of their captions."""
+
+    tokens: list[list[int]]
+    captions: list[list[int]]
+    length: int
+
+    def clips(self) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens and caption tokens of all clips of all rows."""
+        return tuple(np.concatenate(lists) for lists in (self.tokens, self.captions))
+
+
+def made_up_rows(rows: int, length: int, seed: int = 0) -> Rows:
+    """Rows of `length` tokens, filled with the clips that still fit of many random ones.
+
+    Three in ten are images of up to 1/16 of a row, the others of log-normal length with a median
+    of 1/10 of a row.
+    """
+    rng = np.random.default_rng(seed)
+
+    def clip() -> int:
+        if rng.random() < IMAGES:
+            return int(rng.integers(length // 128 + 2, length // 16 + 3))
+        return int(length / 10 * rng.lognormal(sigma=0.9)) + 1
+
+    def row() -> list[int]:
+        found = []
+        for _ in range(300):
+            tokens = clip()
+            if sum(found) + tokens <= length and len(found) < MOST_SEGMENTS:
+                found.append(tokens)
+        return found
+
+    tokens = [row() for _ in range(rows)]
+    captions = [[int(rng.integers(*CAPTION)) for _ in clips] for clips in tokens]
+    return Rows(tokens, captions, length)
+
+
+def packed_batch(rows: Rows, seed: int = 0) -> PackedBatch:
+    """The rows as a batch of random latents; every fourth token of a clip is given."""
+    rng = np.random.default_rng(seed)
+    text_tokens = 64 * math.ceil(max(map(sum, rows.captions)) / 64)
+    batch = empty_batch(
+        len(rows.tokens),
+        CHANNELS,
+        row_tokens=rows.length,
+        text_tokens=text_tokens,
+        max_segments=MOST_SEGMENTS,
+        dtype=np.float32,
+    )
+    batch.tokens[:] = rng.normal(size=batch.tokens.shape)
+    batch.positions[:] = rng.uniform(0, 16, batch.positions.shape)
+    batch.given[:] = np.arange(rows.length) % 4 == 0
+    for b, (tokens, captions) in enumerate(zip(rows.tokens, rows.captions)):
+        numbers = np.arange(1, len(tokens) + 1)
+        batch.segment_ids[b, : sum(tokens)] = np.repeat(numbers, tokens)
+        batch.text_segment_ids[b, : sum(captions)] = np.repeat(numbers, captions)
+        batch.sample_ids[b, : len(tokens)] = batch.clip_ids[b, : len(tokens)] = numbers
+        batch.valid[b, : len(tokens)] = True
+    slots = 2 * (batch.segment_ids - 1) + batch.given
+    batch.noise_slot_ids[:] = np.where(batch.segment_ids > 0, slots, -1)
+    return batch
+
+
+class DiTAlone:
+    """A task (tasks/task.py) of the DiT on latents and text vectors that are given."""
+
+    def __init__(self, shape: StackShape, compute: ComputeConfig):
+        make = lambda rngs: DiT(DiTConfig(), shape, CHANNELS, TEXT_WIDTH, compute, rngs=rngs)
+        self.init_dit, self.apply = functional(make, compute.dtype)
+
+    def init(self, key, frozen):
+        return {"dit": self.init_dit(key)}
+
+    def weights(self, batch):
+        wanted = (batch.segment_ids > 0) & ~batch.given
+        return wanted / wanted.sum()
+
+    def loss(self, params, frozen, batch, weights, key, step):
+        level_key, noise_key = jax.random.split(key)
+        levels = flow.slot_levels(jax.random.uniform(level_key, batch.valid.shape))
+        noise = jax.random.normal(noise_key, batch.tokens.shape)
+        xt = flow.interpolate(batch.tokens, noise, token_levels(batch, levels))
+        places = batch.noise_slot_ids, batch.positions, batch.segment_ids
+        text = frozen["text"], batch.text_segment_ids
+        velocity = self.apply(params["dit"], xt, levels, *places, *text)
+        error = jnp.square(velocity - flow.velocity(batch.tokens, noise)).mean(-1)
+        return (weights * error).sum(), {}
+
+
+def run_jax(
+    rows: Rows, shape: StackShape, compute: ComputeConfig, steps: int, profile: bool = False
+) -> dict:
+    """Times of the train step of training (videodit/step.py): figures by name.
+
+    profile: also those of its kernels, see `profiled`.
+    """
+    task, cfg = DiTAlone(shape, compute), OptimConfig()
+    schedule = make_schedule(cfg, steps=1000)
+    optimizer = make_optimizer(cfg, schedule)
+    batch = jax.device_put(packed_batch(rows))
+    key = jax.random.key(0)
+    text_shape = (*batch.text_segment_ids.shape, TEXT_WIDTH)
+    frozen = {"text": jax.random.normal(key, text_shape, compute.dtype)}
+    state = jax.jit(make_init(task, optimizer))(key, frozen)
+    step = make_train_step(task, optimizer, schedule, cfg)
+
+    def run() -> None:
+        nonlocal state
+        state, metrics = step(state, frozen, batch, key)
+        run.called = time.perf_counter()
+        jax.block_until_ready(metrics)
+
+    began = time.perf_counter()
+    run()
+    figures = {"compile_seconds": time.perf_counter() - began}
+    figures |= timed(run, steps)
+    if profile:
+        figures["kernels"] = profiled(run)
+    return figures
+
+
+def timed(run, steps: int) -> dict[str, float]:
+    """Medians over `steps` calls of `run`: of the whole, and until the step was handed over.
+
+    `run` leaves the time of the latter in its attribute `called`.
+    """
+    for _ in range(WARM_UP):
+        run()
+    whole, dispatch = [], []
+    for _ in range(steps):
+        began = time.perf_counter()
+        run()
+        whole.append(time.perf_counter() - began)
+        dispatch.append(run.called - began)
+    return {"step_seconds": float(np.median(whole)), "dispatch_seconds": float(np.median(dispatch))}
+
+
+def profiled(run) -> dict[str, dict]:
+    """Of one call: seconds and number of the kernels of each kind, and the longest by name."""
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder):
+            run()
+        file = max(Path(folder).rglob("*.xplane.pb"))
+        events = list(_kernels(jax.profiler.ProfileData.from_file(str(file))))
+    kinds = {}
+    names = {}
+    for name, seconds in events:
+        for table, entry in ((kinds, kind_of(name)), (names, name)):
+            total, count = table.get(entry, (0.0, 0))
+            table[entry] = (total + seconds, count + 1)
+    ordered = lambda table: dict(sorted(table.items(), key=lambda item: -item[1][0]))
+    longest = dict(list(ordered(names).items())[:20])
+    return {"kinds": ordered(kinds), "longest": longest}
+
+
+def kind_of(name: str) -> str:
+    """The kind of a kernel by its name; "elementwise" where nothing tells."""
+    low = name.lower()
+    for kind, words in KINDS.items():
+        if any(word in low for word in words):
+            return kind
+    return "elementwise"
+
+
+def _kernels(profile):
+    """(name, seconds) of what the device ran, or the threads of a CPU."""
+    planes = [plane for plane in profile.planes if "/device:" in plane.name]
+    lines = [line for plane in planes for line in plane.lines]
+    chosen = [line for line in lines if line.name.startswith(("Stream", "XLA Ops"))]
+    if not planes:
+        lines = [line for plane in profile.planes for line in plane.lines]
+        chosen = [line for line in lines if "XLA" in line.name]
+    for line in chosen:
+        for event in line.events:
+            if "::" not in event.name and not event.name.startswith("end: "):
+                yield event.name, event.duration_ns / 1e9
+
+
+def shape_of(size: str, depth: int | None) -> StackShape:
+    """The named size, or with another depth. Raises ConfigError for an unknown size."""
+    if size not in SIZES:
+        raise ConfigError(f"--size={size!r}: expected one of {', '.join(SIZES)}")
+    return SIZES[size]._replace(depth=depth or SIZES[size].depth)
+
+
+def step_flops(rows: Rows, shape: StackShape, remat: str) -> Flops:
+    """Of a step over the real tokens of the rows."""
+    tokens, captions = rows.clips()
+    forward = stack_flops(shape, tokens, all_pairs(tokens), captions, TEXT_WIDTH)
+    return forward.trained(remat)
+
+
+def describe(name: str, figures: dict, tokens: int, flops: Flops) -> str:
+    """One line of the table."""
+    seconds = figures["step_seconds"]
+    metrics = device_metrics(flops, seconds)
+    parts = [
+        f"{name:22} step {1e3 * seconds:9.1f} ms ({1e3 * figures['dispatch_seconds']:.1f} ms until "
+        f"handed over)  {tokens / seconds:11,.0f} tokens/s  {metrics['tflops']:8.3f} TFLOP/s"
+    ]
+    parts += [f"{what} {metrics[what]:.1%}" for what in ("mfu", "hfu") if what in metrics]
+    parts += [f"{figures['memory_gib']:.1f} GiB"] if "memory_gib" in figures else []
+    return "  ".join(parts)
+
+
+def run_peers(rows: Rows, shape: StackShape, steps: int) -> dict[str, dict]:
+    """Figures of PyTorch's DiT by variant; {} and a line why, if it cannot run."""
+    try:
+        from tools.bench import torch_dit
+    except ImportError as error:
+        print(f"no peer: {error}")
+        return {}
+    found = {}
+    for name, batches in (
+        ("torch, varlen", [packed_batch(rows)]),
+        ("torch, padded", list(padded_batches(rows))),
+    ):
+        packed = name == "torch, varlen"
+        run = torch_dit.make_step(batches, shape, CHANNELS, TEXT_WIDTH, MOST_SEGMENTS, packed)
+        found[name] = timed(run, steps) | torch_dit.memory()
+        del run
+        torch_dit.release()
+    return found
+
+
+def padded_batches(rows: Rows):
+    """The same clips, those of each power of two in a batch of their own, a clip a row."""
+    tokens, captions = rows.clips()
+    lengths = 2 ** np.ceil(np.log2(tokens)).astype(int)
+    for length in np.unique(lengths):
+        chosen = np.flatnonzero(lengths == length)
+        one_each = Rows([[t] for t in tokens[chosen]], [[c] for c in captions[chosen]], int(length))
+        yield packed_batch(one_each)
+
+
+def main(argv):
+    del argv
+    try:
+        join_processes(MeshConfig())
+        defaults = ON_CPU if jax.default_backend() == "cpu" else ELSEWHERE
+        chosen = {name: flags.FLAGS[name].value or value for name, value in defaults.items()}
+        shape = shape_of(chosen["size"], flags.FLAGS.depth)
+        compute = ComputeConfig(
+            remat=flags.FLAGS.remat,
+            unroll=flags.FLAGS.unroll or shape.depth,
+            matmul=flags.FLAGS.matmul,
+            attention=flags.FLAGS.attention,
+        )
+        compute = settle(compute)
+        rows = made_up_rows(chosen["rows"], chosen["row_tokens"])
+        tokens = int(sum(map(sum, rows.tokens)))
+        flops = step_flops(rows, shape, compute.remat)
+        fill = tokens / (chosen["rows"] * chosen["row_tokens"])
+        print(f"{shape}, {compute}")
+        print(f"{tokens} tokens in {len(rows.clips()[0])} clips; rows are {fill:.1%} full")
+        # First, as what jax has taken of a GPU's memory it does not give back.
+        peers = run_peers(rows, shape, chosen["steps"]) if flags.FLAGS.peer else {}
+        results = {"videodit": run_jax(rows, shape, compute, chosen["steps"], flags.FLAGS.profile)}
+        own = device_metrics(flops, 1.0)
+        results["videodit"] |= {k: own[k] for k in ("memory_gib",) if k in own}
+        print(describe("videodit", results["videodit"], tokens, flops), flush=True)
+        unremat = dataclasses.replace(flops, computed=flops.useful)
+        for name, figures in peers.items():
+            results[name] = figures
+            ratio = figures["step_seconds"] / results["videodit"]["step_seconds"]
+            line = describe(name, figures, tokens, unremat)
+            print(f"{line}  videodit is {ratio:.2f} x as fast", flush=True)
+        if flags.FLAGS.profile:
+            print(kernel_table(results["videodit"]["kernels"]))
+        if flags.FLAGS.out:
+            Path(flags.FLAGS.out).write_text(json.dumps(results, indent=2) + "\n")
+    except ConfigError as error:
+        refuse(error)
+
+
+def kernel_table(kernels: dict) -> str:
+    """Where the time of a step goes, as lines."""
+    rows = [("kind", kernels["kinds"]), ("longest", kernels["longest"])]
+    lines = []
+    for title, table in rows:
+        lines.append(f"{title:72}{'ms':>9}{'kernels':>9}")
+        for name, (seconds, count) in table.items():
+            lines.append(f"  {name[:70]:70}{1e3 * seconds:9.3f}{count:9d}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the peer needs some too
+    flags.DEFINE_string("size", None, "A row of models/dit.py:SIZES.")
+    flags.DEFINE_integer("depth", None, "Layers, instead of the size's.")
+    flags.DEFINE_integer("rows", None, "Rows of a step.")
+    flags.DEFINE_integer("row_tokens", None, "Tokens of a row.")
+    flags.DEFINE_integer("steps", None, "Steps that are timed.")
+    flags.DEFINE_string("remat", "products", "compute.remat")
+    flags.DEFINE_integer("unroll", 0, "compute.unroll; 0: all layers.")
+    flags.DEFINE_string("matmul", "", "compute.matmul")
+    flags.DEFINE_string("attention", "auto", "compute.attention")
+    flags.DEFINE_bool("profile", False, "Print the time of each kind of kernel.")
+    flags.DEFINE_bool("peer", True, "Run PyTorch's too, if it is installed.")
+    flags.DEFINE_string("out", "", "A .json file for the figures.")
+    app.run(main)

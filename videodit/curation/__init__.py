@@ -1,0 +1,1 @@
+"""Raw video to a dataset: what is cut, described, encoded and written."""

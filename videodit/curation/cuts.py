@@ -1,0 +1,221 @@
+"""What is cut out of which film: shapes, shots and the plan of clips. Nothing is decoded here."""
+
+import itertools
+import json
+import re
+import sys
+import urllib.parse
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from videodit.config import ConfigError, check
+from videodit.data.video.files import VideoInfo, fits, probe
+
+SUFFIXES = (
+    *(".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm"),
+    *(".jpeg", ".jpg", ".png", ".webp"),
+)
+SHAPE = re.compile(r"(\d+)x(\d+)x(\d+)(?:@(\d+(?:\.\d+)?))?")
+VAL_SECONDS = 1.2  # a shorter end of a shot is not kept for validation
+IMAGE_SECONDS = 2.0  # a shot gives one image for each of these
+FPS_SLACK = 1.01  # 23.976 frames per second pass for 24
+
+
+class Shape(NamedTuple):
+    """The form of a kind of clips."""
+
+    width: int  # pixels
+    height: int
+    frames: int  # 1 is an image
+    fps: float | None  # None: the film's own
+
+    def __str__(self):
+        rate = "" if self.fps is None else f"@{self.fps:g}"
+        return f"{self.width}x{self.height}x{self.frames}{rate}"
+
+
+class Shot(NamedTuple):
+    """Frames start <= i < end of a film, without a cut in between."""
+
+    start: int
+    end: int
+    captions: tuple[str, ...]  # empty: its clips are described by measurement
+
+
+class Film(NamedTuple):
+    """A video file to be cut."""
+
+    path: Path
+    name: str  # unique within the dataset and fit for a file name
+    info: VideoInfo
+    shots: list[Shot]
+
+
+class Cut(NamedTuple):
+    """A clip to be made: which frames of the film, in which form."""
+
+    shape: Shape
+    frames: tuple[int, ...]  # indices into the film
+    fps: float
+    captions: tuple[str, ...]
+    split: str  # "train" or "val"
+
+
+def parse_shapes(text: str) -> list[Shape]:
+    """Shapes from "WIDTHxHEIGHTxFRAMES[@FPS],...". Raises ConfigError naming a wrong one."""
+    shapes = []
+    for word in text.split(","):
+        match = SHAPE.fullmatch(word.strip())
+        if not match:
+            raise ConfigError(
+                f"shapes: {word!r}: expected WIDTHxHEIGHTxFRAMES[@FPS], such as 96x56x17@12"
+            )
+        width, height, frames = (int(number) for number in match.groups()[:3])
+        shape = Shape(width, height, frames, float(match[4]) if match[4] else None)
+        even = width % 2 == 0 and height % 2 == 0
+        positive = min(width, height, frames) >= 1 and (shape.fps is None or shape.fps > 0)
+        check(even and positive, "shapes", word, "even sizes, and no zero")
+        check(shape not in shapes, "shapes", word, "each shape once")
+        shapes.append(shape)
+    return shapes
+
+
+def read_films(videos: Path, broken: dict[Path, str]) -> list[Film]:
+    """The films to cut, in the order of their names; those that cannot be read go to `broken`."""
+    if not videos.exists():
+        raise ConfigError(f"input={str(videos)!r}: no such file or folder")
+    folder, paths = videos, sorted(videos.rglob("*"))
+    if videos.is_file():
+        folder, paths = videos.parent, [videos]
+    films = []
+    for path in paths:
+        if path == videos or (path.is_file() and path.suffix.lower() in SUFFIXES):
+            name = urllib.parse.quote(path.relative_to(folder).as_posix(), safe="")
+            try:
+                films.append(read_film(path, name))
+            except ConfigError as error:
+                broken[path] = str(error)
+                print(f"left out: {error}", flush=True)
+    if not films:
+        raise ConfigError(f"input={str(videos)!r}: no usable video; {list(broken.values())[:3]}")
+    return films
+
+
+def read_film(path: Path, name: str) -> Film:
+    """What is known of a film before decoding it. Raises ConfigError for the film or its shots."""
+    info = probe(path)
+    sidecar = path.with_suffix(".jsonl")
+    if not sidecar.exists():
+        return Film(path, name, info, [Shot(0, info.frames, ())])
+    shots = []
+    for number, line in enumerate(sidecar.read_text().splitlines(), start=1):
+        if line.strip():
+            shots.append(_shot(line, f"{sidecar}:{number}", info))
+    shots.sort()
+    for before, after in itertools.pairwise(shots):
+        if after.start < before.end:
+            raise ConfigError(f"{sidecar}: shots overlap at frame {after.start}")
+    return Film(path, name, info, shots)
+
+
+def _shot(line: str, where: str, info: VideoInfo) -> Shot:
+    try:
+        fields = json.loads(line)
+        start, end = int(fields["start"]), int(fields["end"])
+        captions = tuple(fields["captions"] if "captions" in fields else [fields["caption"]])
+        fps = float(fields.get("fps", info.fps))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{where}: expected start, end and caption (or captions): {error!r}"
+        ) from error
+    check(0 <= start < end <= info.frames, f"{where}: start, end", (start, end), _within(info))
+    same_rate = 1 / FPS_SLACK < fps / info.fps < FPS_SLACK
+    check(same_rate, f"{where}: fps", fps, f"the film's {info.fps:g}")
+    written = captions and all(isinstance(text, str) and text.strip() for text in captions)
+    check(bool(written), f"{where}: captions", captions, "texts that are not empty")
+    return Shot(start, end, captions)
+
+
+def _within(info: VideoInfo) -> str:
+    return f"0 <= start < end <= {info.frames}, the film's frames"
+
+
+def refusal(shape: Shape, info: VideoInfo) -> str | None:
+    """Why a film cannot give clips of this shape; None if it can. Nothing is ever enlarged."""
+    if not fits(info, shape.width, shape.height):
+        return f"larger than the film, {info.width}x{info.height}"
+    if shape.fps is not None and shape.fps > info.fps * FPS_SLACK:
+        return f"more frames per second than the film, {info.fps:g}"
+    return None
+
+
+def check_shapes(shapes: list[Shape], films: list[Film]) -> None:
+    """Raises ConfigError for a shape that no film can give; says how many films lack a shape."""
+    for shape in shapes:
+        refusals = [reason for film in films if (reason := refusal(shape, film.info))]
+        if len(refusals) == len(films):
+            raise ConfigError(f"shapes: {shape} is {refusals[0]}")
+        if refusals:
+            print(f"shape {shape}: not from {len(refusals)} of {len(films)} videos, {refusals[0]}")
+
+
+def plan_all(
+    films: list[Film], shapes: list[Shape], val_fraction: float, max_clips: int
+) -> list[tuple[Film, list[Cut]]]:
+    """Films and the clips to cut from each, `max_clips` (if not 0) in all."""
+    jobs, left = [], max_clips or sys.maxsize
+    for film in films:
+        cuts = plan(film, shapes, val_fraction)[:left]
+        left -= len(cuts)
+        if cuts:
+            jobs.append((film, cuts))
+    return jobs
+
+
+def plan(film: Film, shapes: list[Shape], val_fraction: float) -> list[Cut]:
+    """The clips that a film gives, in the order of their first frame."""
+    cuts = []
+    for shape in shapes:
+        if refusal(shape, film.info):
+            continue
+        fps = shape.fps or film.info.fps
+        for shot in film.shots:
+            for start, end, split in spans(shot, film.info.fps, val_fraction):
+                if shape.frames == 1:
+                    clips = image_frames(start, end, film.info.fps)
+                else:
+                    clips = clip_frames(start, end, film.info.fps / fps, shape.frames)
+                cuts += [Cut(shape, frames, fps, shot.captions, split) for frames in clips]
+    return sorted(cuts, key=lambda cut: cut.frames)
+
+
+def spans(shot: Shot, fps: float, val_fraction: float) -> list[tuple[int, int, str]]:
+    """A shot's part for training and, if it is long enough, its end for validation.
+
+    (start, end, split) in frames of the film; clips stay within one, so that no moment of a
+    validation clip is in a training clip of any shape.
+    """
+    length = int((shot.end - shot.start) * val_fraction)
+    if length < VAL_SECONDS * fps:
+        return [(shot.start, shot.end, "train")]
+    middle = shot.end - length
+    return [(shot.start, middle, "train"), (middle, shot.end, "val")]
+
+
+def clip_frames(start: int, end: int, step: float, frames: int) -> list[tuple[int, ...]]:
+    """Indices of consecutive clips of `frames` frames, `step` film frames apart, below `end`.
+
+    A step that is no whole number is rounded down frame by frame; no index comes twice.
+    """
+    step = max(step, 1.0)
+    indices = start + np.floor(np.arange((end - start) / step) * step).astype(int)
+    indices = indices[: len(indices) // frames * frames].reshape(-1, frames)
+    return [tuple(clip) for clip in indices.tolist()]
+
+
+def image_frames(start: int, end: int, fps: float) -> list[tuple[int]]:
+    """One frame from the middle of each of a few equal parts, IMAGE_SECONDS long or more."""
+    parts = max(1, int((end - start) / (IMAGE_SECONDS * fps)))
+    return [(start + (2 * part + 1) * (end - start) // (2 * parts),) for part in range(parts)]

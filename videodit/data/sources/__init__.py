@@ -1,0 +1,1 @@
+"""Where clips come from (shards, folders, tensorflow-datasets, stored latents), and catalogs."""

@@ -1,0 +1,207 @@
+"""Columns of a catalog that numpy has no good type for: lists of numbers, texts, lists of texts.
+
+None of them holds a Python object a row, so ten million rows cost what their bytes cost.
+"""
+
+import functools
+import logging
+import mmap
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from videodit.config import ConfigError
+from videodit.data.sources import storage
+
+logger = logging.getLogger(__name__)
+
+BATCH_ROWS = 1 << 14  # rows that are converted at a time
+BUFFER = 1 << 20  # bytes of a column that are read at a time
+MANY_ROWS = 1_000_000  # take a minute, which is better said
+
+
+class Ragged(Sequence):
+    """N tuples of numbers: number j of row i is values[offsets[i] + j]."""
+
+    def __init__(self, offsets: np.ndarray, values: np.ndarray):
+        self.offsets = offsets  # N + 1 int64, from 0 to len(values)
+        self.values = values
+
+    @classmethod
+    def of(cls, rows: Iterable[Sequence[int]]) -> "Ragged":
+        """From any sequences of integers; values are int32."""
+        rows = list(map(tuple, rows))
+        counts = np.fromiter(map(len, rows), np.int64, len(rows))
+        values = np.array([value for row in rows for value in row], np.int32)
+        return cls(_offsets(counts), values)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, i: int) -> tuple[int, ...]:
+        i = range(len(self))[i]
+        return tuple(self.values[self.offsets[i] : self.offsets[i + 1]].tolist())
+
+    def counts(self) -> np.ndarray:
+        """N int64: how many numbers each row has."""
+        return np.diff(self.offsets)
+
+    def select(self, rows: np.ndarray) -> "Ragged":
+        """The rows of these indices (int)."""
+        counts = self.counts()[rows]
+        offsets = _offsets(counts)
+        shift = np.repeat(self.offsets[rows] - offsets[:-1], counts)
+        return Ragged(offsets, self.values[np.arange(offsets[-1]) + shift])
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Ragged"]) -> "Ragged":
+        """All rows of the first part, then those of the next."""
+        counts = np.concatenate([part.counts() for part in parts])
+        return cls(_offsets(counts), np.concatenate([part.values for part in parts]))
+
+
+def _offsets(counts: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+
+
+class Texts(Sequence):
+    """N strings, or N tuples of strings, as Arrow data: in memory, or mapped from a file.
+
+    A mapped column is pickled as the name of its file, and processes share its pages.
+    """
+
+    def __init__(self, stores: Sequence["_Stored | _Mapped"], rows: np.ndarray | None = None):
+        """`rows`: what is seen of the stores one after the other; None is all of it."""
+        self._stores, self._rows = tuple(stores), rows
+        self._ends = np.cumsum([store.length for store in stores])
+
+    @classmethod
+    def of(cls, values: Iterable, kind: pa.DataType) -> "Texts":
+        """Strings (`kind` string) or sequences of strings (list of string), kept in memory."""
+        array = pa.array(list(values), kind)
+        return cls([_Stored(array, len(array))])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if self._rows is None else len(self._rows)
+
+    def __getitem__(self, i: int) -> str | tuple[str, ...]:
+        i = range(len(self))[i]
+        row = i if self._rows is None else int(self._rows[i])
+        store = int(np.searchsorted(self._ends, row, side="right"))
+        first = self._ends[store] - self._stores[store].length
+        value = self._stores[store].array[int(row - first)].as_py()
+        return tuple(value) if isinstance(value, list) else value
+
+    def select(self, rows: np.ndarray) -> "Texts":
+        """The rows of these indices (int). Nothing is copied."""
+        return Texts(self._stores, rows if self._rows is None else self._rows[rows])
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Texts"]) -> "Texts":
+        """All rows of the first part, then those of the next. Nothing is copied."""
+        stores = [store for part in parts for store in part._stores]
+        if all(part._rows is None for part in parts):
+            return cls(stores)
+        first, rows = 0, []
+        for part in parts:
+            rows.append(first + (np.arange(len(part)) if part._rows is None else part._rows))
+            first += part._ends[-1]
+        return cls(stores, np.concatenate(rows))
+
+    def to_arrow(self) -> pa.ChunkedArray:
+        """The rows as Arrow data in memory."""
+        chunks = []
+        for store in self._stores:
+            array = store.array
+            chunks += array.chunks if isinstance(array, pa.ChunkedArray) else [array]
+        whole = pa.chunked_array(chunks)
+        return whole if self._rows is None else whole.take(pa.array(self._rows))
+
+
+class _Stored(NamedTuple):
+    array: pa.Array
+    length: int
+
+
+class _Mapped(NamedTuple):
+    """A column of a Parquet file's texts, which knows the file as it was."""
+
+    parquet: str
+    stamp: str
+    name: str
+    length: int
+
+    @property
+    def array(self) -> pa.ChunkedArray:
+        return _map(self.parquet, self.stamp)[self.name]
+
+
+TEXTS = pa.schema({"ids": pa.string(), "shard": pa.string(), "captions": pa.list_(pa.string())})
+
+
+def map_texts(parquet: str | os.PathLike) -> dict[str, Texts]:
+    """The columns TEXTS of a Parquet file, local or remote, as they are when first used.
+
+    The first use on a machine copies them into an Arrow file in the cache. It raises ConfigError if
+    the Parquet file has changed by then, or if a clip has not as many captions as token counts.
+    """
+    length, stamp = pq.read_metadata(storage.local(parquet)).num_rows, storage.stamp(parquet)
+    if not storage.is_remote(parquet):
+        parquet = os.path.abspath(parquet)
+    return {name: Texts([_Mapped(str(parquet), stamp, name, length)]) for name in TEXTS.names}
+
+
+@functools.cache
+def _map(parquet: str, stamp: str) -> pa.Table:
+    """The texts of a Parquet file as a table whose data are mapped, not read."""
+
+    def convert(path: Path) -> None:
+        if storage.stamp(parquet) != stamp:
+            raise ConfigError(f"{parquet}: has changed since it was opened")
+        _write_texts(storage.local(parquet), path)
+
+    path = storage.cached(f"{TEXTS.names} {parquet} {stamp}", "texts.arrow", convert)
+    with open(path, "rb") as file:
+        data = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    data.madvise(mmap.MADV_RANDOM)  # or reading one caption brings in its neighbours
+    return pa.ipc.open_file(pa.py_buffer(data)).read_all()
+
+
+def _write_texts(parquet: Path, path: Path) -> None:
+    """Copies the columns TEXTS into an Arrow file, which takes no decoding to be read."""
+    rows = pq.read_metadata(parquet).num_rows
+    if rows >= MANY_ROWS:
+        logger.info("%s: copying the texts of %d clips into the cache, once", parquet, rows)
+    try:
+        with (
+            pq.ParquetFile(parquet, buffer_size=BUFFER, pre_buffer=False) as file,
+            pa.OSFile(str(path), "wb") as sink,
+            pa.ipc.new_file(sink, TEXTS) as writer,
+        ):
+            for batch in file.iter_batches(BATCH_ROWS, columns=[*TEXTS.names, "text_tokens"]):
+                table = pa.table(batch.select(TEXTS.names)).cast(TEXTS)
+                _check_texts(table, batch["text_tokens"], parquet)
+                writer.write_table(table)
+    except pa.ArrowException as error:
+        names = ", ".join(TEXTS.names)
+        raise ConfigError(f"{parquet}: {names}: wrong type, or damaged: {error}") from error
+
+
+def _check_texts(table: pa.Table, text_tokens: pa.Array, parquet: Path) -> None:
+    """Raises ConfigError if a text is missing, naming the clip if it lacks a token count."""
+    values = {"captions": table["captions"].combine_chunks().flatten()}
+    for name, column in ({name: table[name] for name in ("ids", "shard")} | values).items():
+        if column.null_count:
+            raise ConfigError(f"{parquet}: {name} is missing for {column.null_count} clips")
+    captions = pc.fill_null(pc.list_value_length(table["captions"]), 0).to_numpy()
+    counts = pc.list_value_length(text_tokens).to_numpy(zero_copy_only=False)
+    good = (captions == counts) & (captions >= 1)
+    if not good.all():
+        name = table["ids"][int(np.argmin(good))]
+        raise ConfigError(f"{parquet}: clip {name}: expected captions, and a token count for each")

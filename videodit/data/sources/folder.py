@@ -1,0 +1,137 @@
+"""A plain folder of videos and images, with captions in files beside them.
+
+NAME.txt (one caption a line) or NAME.json ({"caption": TEXT} or {"captions": [TEXT, ...]}) beside
+NAME.mp4, NAME.png and so on describes it. What has no captions is left out.
+
+The folder is indexed when it is first used, into FOLDER/.videodit/catalog.parquet (in the cache if
+the folder cannot be written), and later on only what is new or changed. One file in twenty, by a
+hash of its name, is held out for validation.
+"""
+
+import json
+import logging
+import os
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from videodit.config import ConfigError
+from videodit.data.sources import storage
+from videodit.data.sources.indexing import Clip, Index, index_folder, run_all, split_of
+from videodit.data.sources.kept import KeptFile
+from videodit.data.tokenizer import Tokenizer
+from videodit.data.video.files import View, probe, read_clip
+from videodit.data.video.measure import measure, stretches
+
+logger = logging.getLogger(__name__)
+
+SUFFIXES = (
+    *(".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm"),
+    *(".jpeg", ".jpg", ".png", ".webp"),
+)
+
+
+class FolderSource(KeptFile):
+    """Clips of a folder, whose ids are the names of their files relative to it."""
+
+    def __init__(self, folder: str | os.PathLike, tokenizer: Tokenizer, where: str = ""):
+        """Indexes what is new. Raises ConfigError if no file can be used."""
+        self._folder = folder
+        kept = index_folder(folder)
+        with storage.locked(f"index {kept}"):  # the processes of a machine index it once
+            update_index(folder, Index(kept), tokenizer)
+            super().__init__(kept, where)
+
+    def read(self, i: int, view: View) -> np.ndarray:
+        """The frames of `view` of the clip in row i: uint8 T H W 3, RGB.
+
+        Raises ConfigError naming the clip if it cannot be decoded or is not what was indexed.
+        """
+        row, name = self.catalog, self.catalog.ids[i]
+        expected = (int(row.frames[i]), int(row.height[i]), int(row.width[i]))
+        try:
+            file = storage.local(os.path.join(self._folder, name))
+            return read_clip(file, view, float(row.fps[i]), expected=expected)
+        except ConfigError as error:
+            raise ConfigError(f"clip {name}: {error}") from error
+
+
+def update_index(folder: str | os.PathLike, index: Index, tokenizer: Tokenizer) -> None:
+    """Brings a folder's index up to date. Raises ConfigError if no clip comes out."""
+    names = set(storage.files(folder))
+    media = sorted(name for name in names if PurePosixPath(name).suffix.lower() in SUFFIXES)
+    if not media:
+        raise ConfigError(f"{folder}: expected videos or images in it ({', '.join(SUFFIXES)})")
+    sidecars = {name: min(found) for name in media if (found := _sidecars(name) & names)}
+    if not sidecars:
+        raise ConfigError(
+            f"{folder}: none of its {len(media)} videos and images has captions; expected NAME.txt "
+            f"or NAME.json beside each, such as {max(_sidecars(media[0]))}"
+        )
+    missing = [name for name in media if name not in sidecars]
+    if missing:
+        count = f"{len(missing)} of {len(media)} files have no captions"
+        logger.info("%s: %s and are left out, such as %s", folder, count, missing[0])
+
+    def entry(name: str) -> tuple[Clip, str]:
+        captions = read_captions(os.path.join(folder, sidecars[name]))
+        stamp = storage.stamp(os.path.join(folder, name))
+        old, old_stamp = index.clips.get(name, (None, None))
+        clip = old if stamp == old_stamp else _measured(folder, name)
+        return clip._replace(captions=captions), stamp
+
+    entries = run_all(entry, sidecars, len(sidecars), f"indexing {folder}")
+    entries = [found for found in entries if found]
+    if not entries:
+        raise ConfigError(f"{folder}: none of its {len(sidecars)} captioned files can be read")
+    clips, stamps = zip(*entries)
+    index.update(list(clips), list(stamps), tokenizer)
+
+
+def _sidecars(name: str) -> set[str]:
+    path = PurePosixPath(name)
+    return {str(path.with_suffix(suffix)) for suffix in (".json", ".txt")}
+
+
+def read_captions(path: str) -> tuple[str, ...]:
+    """The captions in a .txt or .json file. Raises ConfigError naming it if there are none."""
+    try:
+        text = storage.local(path).read_text(encoding="utf-8")
+        captions = text.splitlines() if path.endswith(".txt") else _captions_of(json.loads(text))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: expected UTF-8 text, or JSON: {error}") from error
+    captions = tuple(caption.strip() for caption in captions if caption.strip())
+    if not captions:
+        raise ConfigError(f"{path}: holds no caption")
+    return captions
+
+
+def _captions_of(sidecar: object) -> list[str]:
+    """The captions of a .json file. Raises ValueError."""
+    captions = None
+    if isinstance(sidecar, dict):
+        captions = sidecar.get("captions", [sidecar.get("caption")])
+    if not isinstance(captions, list) or not all(isinstance(text, str) for text in captions):
+        raise ValueError('no {"caption": TEXT} or {"captions": [TEXT, ...]}')
+    return captions
+
+
+def _measured(folder: str | os.PathLike, name: str) -> Clip:
+    """What can be known of a file by decoding parts of it; no captions. Raises ConfigError."""
+    file = storage.local(os.path.join(folder, name))
+    info = probe(file)
+    views = stretches(info.frames, info.height, info.width)
+    measured = measure(read_clip(file, view, info.fps) for view in views)
+    return Clip(
+        ids=name,
+        shard="",
+        index=0,
+        width=info.width,
+        height=info.height,
+        frames=info.frames,
+        fps=info.fps,
+        captions=(),
+        split=split_of(name),
+        motion=measured.motion,
+        static=measured.static,
+    )

@@ -1,0 +1,134 @@
+"""From files to a catalog: what an index holds of each clip, and how it is gathered."""
+
+import contextlib
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from videodit.config import ConfigError
+from videodit.data.sources import storage
+from videodit.data.sources.catalog import FILE, TOKENIZER_KEY, Catalog
+from videodit.data.tokenizer import Tokenizer
+
+logger = logging.getLogger(__name__)
+
+FOLDER = ".videodit"  # of an index, in the folder that it is of
+VAL_PERCENT = 5  # of the clips whose source knows no splits
+PROGRESS_SECONDS = 10.0
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Clip(NamedTuple):
+    """A row of a catalog before its captions are counted."""
+
+    ids: str
+    shard: str
+    index: int
+    width: int  # pixels
+    height: int
+    frames: int
+    fps: float
+    captions: tuple[str, ...]
+    split: str
+    motion: float
+    static: float
+
+
+def make_catalog(clips: Sequence[Clip], tokenizer: Tokenizer) -> Catalog:
+    """The catalog of these clips in this order, captions counted with `tokenizer`."""
+    kinds = {
+        **dict.fromkeys(("index", "width", "height", "frames"), np.int32),
+        **dict.fromkeys(("fps", "motion", "static"), np.float32),
+        "split": object,
+    }
+    columns = dict(zip(Clip._fields, zip(*clips)))
+    for name, kind in kinds.items():
+        columns[name] = np.array(columns[name], kind)
+    counts = [[len(tokenizer.encode(text)) for text in clip.captions] for clip in clips]
+    return Catalog(**columns, text_tokens=counts, tokenizer=tokenizer.digest)
+
+
+def split_of(name: str) -> str:
+    """The split of a clip whose source knows none: by a hash of its name, which never changes."""
+    digest = hashlib.sha256(name.encode()).digest()
+    return "val" if int.from_bytes(digest[:8], "big") % 100 < VAL_PERCENT else "train"
+
+
+def index_folder(folder: str | os.PathLike, name: str = "") -> Path:
+    """Where the index of a folder is kept: inside it, else (remote, read-only) in the cache.
+
+    Raises ConfigError if there is no such folder.
+    """
+    if not storage.is_dir(folder):
+        raise ConfigError(f"data.catalog={os.fspath(folder)!r}: no such folder")
+    inside = Path(folder) / FOLDER / name
+    if not storage.is_remote(folder):
+        with contextlib.suppress(OSError):
+            inside.mkdir(parents=True, exist_ok=True)
+        if os.access(inside, os.W_OK):
+            return inside
+        folder = Path(folder).resolve()
+    key = hashlib.sha256(f"{folder} {name}".encode()).hexdigest()[:16]
+    return storage.cache_folder() / f"{key}-index"
+
+
+class Index:
+    """The catalog of an index folder as plain clips, and the stamp that each was made at."""
+
+    def __init__(self, folder: Path):
+        """Reads what is there; an index that is missing or cannot be read is empty."""
+        self.folder = folder
+        self.clips: dict[str, tuple[Clip, str]] = {}
+        self._tokenizer = None
+        try:
+            table = pq.read_table(folder / FILE)
+            self._tokenizer = table.schema.metadata[TOKENIZER_KEY].decode()
+            for row in table.select([*Clip._fields, "stamp"]).to_pylist():
+                stamp, captions = row.pop("stamp"), tuple(row.pop("captions"))
+                clip = Clip(**row, captions=captions)
+                self.clips[clip.ids] = clip, stamp
+        except (OSError, KeyError, TypeError, ValueError):  # those of Arrow are among them
+            logger.info("%s: no usable index, it is made anew", folder)
+
+    def update(self, clips: list[Clip], stamps: list[str], tokenizer: Tokenizer) -> None:
+        """Writes the catalog of these clips, if it is not what is there."""
+        new = {clip.ids: (clip, stamp) for clip, stamp in zip(clips, stamps)}
+        if tokenizer.digest != self._tokenizer or list(new.items()) != list(self.clips.items()):
+            make_catalog(clips, tokenizer).write(self.folder, {"stamp": stamps})
+
+
+def run_all(
+    function: Callable[[Item], Result], items: Iterable[Item], count: int, what: str
+) -> list[Result | None]:
+    """`function` of every item, in order, by a thread a core; says how far it is now and then.
+
+    None where it raises ConfigError, which is logged.
+    """
+    start = shown = time.monotonic()
+    results: list[Result | None] = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for result in pool.map(lambda item: _try(function, item), items):
+            results.append(result)
+            now = time.monotonic()
+            if now - shown >= PROGRESS_SECONDS:
+                shown, left = now, (now - start) * (count / len(results) - 1)
+                logger.info("%s: %d of %d, %.0f s left", what, len(results), count, left)
+    return results
+
+
+def _try(function: Callable[[Item], Result], item: Item) -> Result | None:
+    try:
+        return function(item)
+    except ConfigError as error:
+        logger.warning("left out: %s", error)
+        return None

@@ -1,0 +1,93 @@
+"""The catalog of a source as files in the cache.
+
+They are mapped into memory, so the processes of a machine share them and start at once, and a
+source is pickled without its catalog.
+"""
+
+import abc
+import functools
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from videodit.config import ConfigError
+from videodit.data.sources import storage
+from videodit.data.sources.catalog import FILE, SCHEMA, Catalog, Part
+from videodit.data.sources.columns import TEXTS, Ragged
+
+NUMBERS = [name for name in SCHEMA.names if name not in (*TEXTS.names, "text_tokens")]
+OFFSETS, VALUES, REST = "offsets", "values", "rest.pickle"
+
+
+class Kept(abc.ABC):
+    """A source whose catalog is kept; it is made again should the cache have lost it.
+
+    Pickling leaves out what is in a functools.cached_property.
+    """
+
+    key: str  # what the catalog is a function of
+
+    @abc.abstractmethod
+    def make_catalog(self) -> Catalog:
+        """The catalog in memory. Raises ConfigError."""
+
+    @functools.cached_property
+    def catalog(self) -> Catalog:
+        """The clips, column by column; arrays are read-only."""
+        return keep(self.key, self.make_catalog)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """One part: this is no mixture."""
+        return (Part(0, len(self.catalog), 1.0),)
+
+    def __getstate__(self):
+        def is_cached(name: str) -> bool:
+            return isinstance(getattr(type(self), name, None), functools.cached_property)
+
+        return {name: value for name, value in vars(self).items() if not is_cached(name)}
+
+
+class KeptFile(Kept):
+    """A source whose catalog is that of a folder, or a part of it."""
+
+    def __init__(self, folder: str | os.PathLike, where: str):
+        """Reads the catalog as Catalog.read does, but no texts yet. Raises ConfigError."""
+        if not storage.is_remote(folder):
+            folder = os.path.abspath(folder)
+        self._catalog_folder, self._where = os.fspath(folder), where
+        self._stamp = self._stamp_now()
+        self.key = repr((self._catalog_folder, self._stamp, where))
+        _ = self.catalog  # so that what is wrong with it is said now
+
+    def make_catalog(self) -> Catalog:
+        """The catalog in memory. Raises ConfigError, also if its file has changed."""
+        if self._stamp_now() != self._stamp:
+            raise ConfigError(f"{self._catalog_folder}: its {FILE} has changed since it was opened")
+        return Catalog.read(self._catalog_folder, self._where)
+
+    def _stamp_now(self) -> str:
+        return storage.stamp(os.path.join(self._catalog_folder, FILE))
+
+
+def keep(key: str, make: Callable[[], Catalog]) -> Catalog:
+    """The catalog that the cache has for `key`, else that of `make()`, mapped from files."""
+    folder = storage.cached(f"{SCHEMA.names} {key}", "catalog", lambda path: _write(make(), path))
+    arrays = {path.stem: np.asarray(np.load(path, mmap_mode="r")) for path in folder.glob("*.npy")}
+    text_tokens = Ragged(arrays.pop(OFFSETS), arrays.pop(VALUES))
+    rest = pickle.loads((folder / REST).read_bytes())
+    return Catalog(**arrays, **rest, text_tokens=text_tokens)
+
+
+def _write(catalog: Catalog, folder: Path) -> None:
+    folder.mkdir()
+    arrays = {name: getattr(catalog, name) for name in NUMBERS}
+    arrays["split"] = arrays["split"].astype(str)  # no Python objects
+    arrays[OFFSETS], arrays[VALUES] = catalog.text_tokens.offsets, catalog.text_tokens.values
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+    rest = {name: getattr(catalog, name) for name in (*TEXTS.names, "tokenizer")}
+    (folder / REST).write_bytes(pickle.dumps(rest))

@@ -1,0 +1,161 @@
+"""Latents of clips that an autoencoder has made once (tools/encode_latents.py), instead of pixels.
+
+FOLDER/NAME.array_record     a record a clip: its latents t h w C, without a header
+FOLDER/catalog.parquet       which record is whose
+FOLDER/stored_latents.json   `Description`
+"""
+
+import functools
+import json
+import math
+import os
+from typing import NamedTuple
+
+import ml_dtypes
+import numpy as np
+import pyarrow.compute as pc
+
+from videodit.config import ConfigError
+from videodit.data import patches
+from videodit.data.patches import Size
+from videodit.data.sources import storage
+from videodit.data.sources.catalog import Catalog, Part
+from videodit.data.sources.kept import KeptFile
+from videodit.data.sources.records import Records
+from videodit.data.video.files import View, whole
+
+DESCRIPTION = "stored_latents.json"
+DTYPES = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
+MATCHED = ("width", "height", "frames", "fps")  # columns in which both catalogs must agree
+
+
+class Description(NamedTuple):
+    """What stored latents are; of the training clips (all, if none is) their mean and deviation."""
+
+    encoder: str  # digest of the encoder (models/autoencoder.py:encoder_digest)
+    dtype: str  # of the records: one of DTYPES
+    patch: Size
+    channels: int
+    mean: list[float]  # C
+    deviation: list[float]  # C
+    left_out: list[str]  # ids of damaged clips, which have no latents
+
+    @classmethod
+    def read(cls, folder: str | os.PathLike) -> "Description":
+        """That of a folder, local or remote. Raises ConfigError if it has none."""
+        path = os.path.join(folder, DESCRIPTION)
+        if not storage.is_file(path):
+            raise ConfigError(
+                f"data.latents={os.fspath(folder)!r}: expected a folder that tools.encode_latents "
+                f"has written to the end; it has no {DESCRIPTION}"
+            )
+        try:
+            return cls(**json.loads(storage.local(path).read_text()))
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"{path}: damaged: {error}") from error
+
+
+class LatentSource:
+    """The clips of another source as latents: the same catalog, other values."""
+
+    def __init__(self, source, folder: str | os.PathLike):
+        """`source`: a sources/source.py:Source. Raises ConfigError if `folder` lacks its clips."""
+        self._source, self._folder = source, os.fspath(folder)
+        self.description = Description.read(folder)
+        self._store, self._records = KeptFile(folder, ""), Records(folder)
+        self.key, self.channels = source.key, self.description.channels
+        _ = self._rows  # so that what is wrong is said now
+
+    @property
+    def catalog(self) -> Catalog:
+        """The clips of the source."""
+        return self._source.catalog
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Those of the source."""
+        return self._source.parts
+
+    def check_encoder(self, digest: str, workdir: str) -> None:
+        """Raises ConfigError unless the latents are by the encoder with this digest."""
+        if digest != self.description.encoder:
+            raise ConfigError(
+                f"data.latents={self._folder!r}: made by another autoencoder "
+                f"({self.description.encoder}) than autoencoder.workdir={workdir!r} ({digest})"
+            )
+
+    def read(self, i: int, view: View) -> np.ndarray:
+        """The latents of the whole clip in row i of the catalog: float32 t h w C.
+
+        Raises ConfigError naming the clip if it has none, or if they are damaged.
+        """
+        clip, row = self.catalog, int(self._rows[i])
+        size = tuple(int(column[i]) for column in (clip.frames, clip.height, clip.width))
+        if row < 0:
+            raise ConfigError(f"clip {clip.ids[i]} was damaged when latents were made")
+        if view != whole(*size):
+            raise ConfigError(f"clip {clip.ids[i]}: latents are of the whole clip, not of {view}")
+        shard, record = self._store.catalog.shard[row], int(self._store.catalog.index[row])
+        shape = (*patches.grid(*size, self.description.patch), self.channels)
+        try:
+            return _decode(self._records.read(shard, record), self.description.dtype, shape)
+        except (ConfigError, RuntimeError, ValueError, IndexError) as error:
+            where = f"record {record} of {shard} in {self._folder}"
+            raise ConfigError(f"clip {clip.ids[i]}, {where}: {error}") from error
+
+    @functools.cached_property
+    def _rows(self) -> np.ndarray:
+        """Rows N int32 of the stored latents' catalog, -1 where a clip has none."""
+        key = repr(("latents", self._store.key, self.key))
+        return np.load(storage.cached(key, "rows.npy", self._write_rows), mmap_mode="r")
+
+    def _write_rows(self, path) -> None:
+        with open(path, "wb") as file:
+            np.save(file, self._match())
+
+    def _match(self) -> np.ndarray:
+        """Finds every clip by its id. Raises ConfigError naming one that is missing or differs."""
+        clips, stored = self.catalog, self._store.catalog
+        found = pc.index_in(clips.ids.to_arrow(), value_set=stored.ids.to_arrow().combine_chunks())
+        rows = pc.fill_null(found, -1).to_numpy().astype(np.int32)
+        has = rows >= 0
+        for name in MATCHED:
+            same = getattr(clips, name)[has] == getattr(stored, name)[rows[has]]
+            if not same.all():
+                i = np.flatnonzero(has)[same.argmin()]
+                raise ConfigError(self._message(i, f"has another {name} there"))
+        known = set(self.description.left_out)
+        missing = [i for i in np.flatnonzero(~has) if clips.ids[i] not in known]
+        if missing:
+            raise ConfigError(
+                self._message(missing[0], f"is not there, nor are {len(missing) - 1} others")
+            )
+        return rows
+
+    def _message(self, i: int, what: str) -> str:
+        return (
+            f"data.latents={self._folder!r}: clip {self.catalog.ids[i]} {what}; "
+            "tools.encode_latents makes those of all clips"
+        )
+
+    def __getstate__(self):
+        return {name: value for name, value in vars(self).items() if name != "_rows"}
+
+
+def encode(latents: np.ndarray, dtype: str) -> bytes:
+    """Latents t h w C as a record. Raises ConfigError if they are not finite in that dtype."""
+    with np.errstate(over="ignore"):
+        values = latents.astype(DTYPES[dtype])
+    if not np.isfinite(values).all():
+        raise ConfigError(f"its latents are not finite in {dtype}")
+    return values.tobytes()
+
+
+def _decode(record: bytes, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+    expected = math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize
+    if len(record) != expected:
+        raise ConfigError(f"has {len(record)} bytes of latents, not the {expected} of {shape}")
+    latents = np.frombuffer(record, DTYPES[dtype]).astype(np.float32).reshape(shape)
+    if not np.isfinite(latents).all():
+        raise ConfigError("has latents that are not finite")
+    return latents

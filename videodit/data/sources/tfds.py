@@ -1,0 +1,202 @@
+"""Datasets of tensorflow-datasets, read without TensorFlow: "tfds:BUILDER_FOLDER:SPLIT".
+
+BUILDER_FOLDER is the folder of a version, with dataset_info.json and array_record files. Its
+features are found by their kind:
+
+clip: an Image; encoded bytes of a video or an image, Tensor(shape=(), dtype=object), of the name
+    video, clip, image or bytes; or a Tensor T H W 3 of uint8. One, or the first of those names.
+captions: a Text or a Sequence of Text, of the name caption, captions, text or texts, or the only
+    one. An example without any text is left out.
+fps: optional frames per second, a number; needed for a Tensor of several frames.
+
+The examples are indexed when they are first used, into BUILDER_FOLDER/.videodit (in the cache if
+the folder cannot be written). The splits val, validation and test, whole or in part, are held out;
+of any other, one example in twenty.
+"""
+
+import functools
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from videodit.config import ConfigError
+from videodit.data.sources import storage
+from videodit.data.sources.indexing import Clip, Index, index_folder, run_all, split_of
+from videodit.data.sources.kept import KeptFile
+from videodit.data.tokenizer import Tokenizer
+from videodit.data.video.files import VideoInfo, View, probe, read_clip, resize
+from videodit.data.video.measure import measure, stretches
+
+PREFIX = "tfds:"
+CLIP_NAMES = ("video", "clip", "image", "bytes")
+CAPTION_NAMES = ("caption", "captions", "text", "texts")
+FPS_NAME = "fps"
+VAL_SPLITS = ("val", "validation", "test")
+
+
+class Names(NamedTuple):
+    """Which features of an example are used."""
+
+    clip: str
+    caption: str
+    fps: str | None
+
+
+class TfdsSource(KeptFile):
+    """Examples of one split; clip i of the catalog is the example of its index."""
+
+    def __init__(self, name: str, tokenizer: Tokenizer, where: str = ""):
+        """`name`: as above. Indexes what is new. Raises ConfigError if no example can be used."""
+        match = re.fullmatch(PREFIX + r"(.+):(\w+(?:\[[^\]]*\])?)", name)
+        if not match:
+            raise ConfigError(f"data.catalog={name!r}: expected {PREFIX}BUILDER_FOLDER:SPLIT")
+        folder, self._split = match.groups()
+        self._folder = storage.local_folder(folder)
+        kept = index_folder(folder, re.sub(r"[^\w.-]", "_", self._split))
+        with storage.locked(f"index {kept}"):  # the processes of a machine index it once
+            self._update_index(Index(kept), tokenizer)
+            super().__init__(kept, where)
+
+    def read(self, i: int, view: View) -> np.ndarray:
+        """The frames of `view` of the clip in row i: uint8 T H W 3, RGB.
+
+        Raises ConfigError naming the clip if it cannot be decoded or is not what was indexed.
+        """
+        row = self.catalog
+        expected = (int(row.frames[i]), int(row.height[i]), int(row.width[i]))
+        try:
+            data = self._opened.examples[int(row.index[i])][self._opened.names.clip]
+            return _read(data, view, float(row.fps[i]), expected)
+        except (ConfigError, RuntimeError, ValueError, IndexError) as error:
+            raise ConfigError(f"clip {row.ids[i]}: {error}") from error
+
+    @functools.cached_property
+    def _opened(self) -> "_Opened":
+        return _open(self._folder, self._split)
+
+    def _update_index(self, index: Index, tokenizer: Tokenizer) -> None:
+        examples, names, label = self._opened
+        stamp = storage.stamp(self._folder / "dataset_info.json")
+
+        def entry(i: int) -> Clip:
+            name = f"{label}/{self._split}/{i:08d}"
+            old, old_stamp = index.clips.get(name, (None, None))
+            if old_stamp == stamp:
+                return old
+            try:
+                return _measured(examples[i], names, name, i, self._split)
+            except (ConfigError, RuntimeError, ValueError) as error:
+                raise ConfigError(f"{name}: {error}") from error
+
+        count = len(examples)
+        found = run_all(entry, range(count), count, f"indexing {self._folder}")
+        clips = [clip for clip in found if clip]
+        if not clips:
+            raise ConfigError(f"{self._folder}: none of its {count} examples can be used")
+        index.update(clips, [stamp] * len(clips), tokenizer)
+
+
+class _Opened(NamedTuple):
+    examples: object  # len() and [i] -> example
+    names: Names
+    label: str  # of the dataset, with its version
+
+
+def _open(folder: Path, split: str) -> _Opened:
+    """The examples of a split, their clips still encoded. Raises ConfigError."""
+    import tensorflow_datasets as tfds  # takes seconds, and few need it
+
+    try:
+        builder = tfds.builder_from_directory(os.fspath(folder))
+        names = find_names(builder.info.features)
+        is_image = isinstance(builder.info.features[names.clip], tfds.features.Image)
+        decoders = {names.clip: tfds.decode.SkipDecoding()} if is_image else None
+        examples = builder.as_data_source(split, decoders=decoders)
+    except (OSError, ValueError, NotImplementedError, ImportError) as error:
+        raise ConfigError(f"{PREFIX}{folder}:{split}: cannot be opened: {error}") from error
+    return _Opened(examples, names, builder.info.full_name)
+
+
+def find_names(features: Mapping[str, object]) -> Names:
+    """Which of a builder's features are the clip, its captions and its frame rate.
+
+    Raises ConfigError that lists the features if there is no clip or caption, or no telling which.
+    """
+    import tensorflow_datasets as tfds
+
+    def is_text(feature) -> bool:
+        inner = feature.feature if isinstance(feature, tfds.features.Sequence) else feature
+        return isinstance(inner, tfds.features.Text)
+
+    def is_clip(name, feature) -> bool:
+        if isinstance(feature, tfds.features.Image):
+            return True
+        if not isinstance(feature, tfds.features.Tensor) or is_text(feature):
+            return False
+        if feature.shape == () and feature.np_dtype == np.object_:
+            return name in CLIP_NAMES
+        return len(feature.shape) == 4 and feature.shape[3] == 3 and feature.np_dtype == np.uint8
+
+    listed = ", ".join(f"{name}: {type(feature).__name__}" for name, feature in features.items())
+    clips = [name for name, feature in features.items() if is_clip(name, feature)]
+    texts = [name for name, feature in features.items() if is_text(feature)]
+    clip, caption = _choose(clips, CLIP_NAMES), _choose(texts, CAPTION_NAMES)
+    if clip is None or caption is None:
+        what = "clip" if clip is None else "caption"
+        raise ConfigError(f"no telling which feature is the {what} ; it has {listed}")
+    return Names(clip, caption, FPS_NAME if FPS_NAME in features else None)
+
+
+def _choose(found: list[str], preferred: tuple[str, ...]) -> str | None:
+    """The only one, or the first of the preferred names."""
+    return found[0] if len(found) == 1 else next((n for n in preferred if n in found), None)
+
+
+def _measured(example: Mapping, names: Names, name: str, i: int, split: str) -> Clip:
+    """An example's row of the catalog. Raises ConfigError if it cannot be used."""
+    data, texts = example[names.clip], example[names.caption]
+    texts = [texts] if isinstance(texts, (bytes, str)) else list(texts)
+    decoded = (text.decode() if isinstance(text, bytes) else str(text) for text in texts)
+    captions = tuple(text.strip() for text in decoded if text.strip())
+    if not captions:
+        raise ConfigError("has no caption")
+    fps = float(example[names.fps]) if names.fps else 0.0
+    info = _info(data, fps)
+    shape = (info.frames, info.height, info.width)
+    measured = measure(_read(data, view, info.fps, shape) for view in stretches(*shape))
+    return Clip(
+        ids=name,
+        shard="",
+        index=i,
+        width=info.width,
+        height=info.height,
+        frames=info.frames,
+        fps=info.fps,
+        captions=captions,
+        split="val" if re.split(r"\W", split)[0] in VAL_SPLITS else split_of(name),
+        motion=measured.motion,
+        static=measured.static,
+    )
+
+
+def _info(data: bytes | np.ndarray, fps: float) -> VideoInfo:
+    """Size and frame rate of a clip; `fps` is what the example says, 0 if it does not."""
+    if isinstance(data, bytes):
+        info = probe(data)
+        return info._replace(fps=fps) if fps and info.frames > 1 else info
+    frames, height, width = data.shape[:3]
+    if frames > 1 and not fps:
+        raise ConfigError(f"a Tensor of {frames} frames needs a feature {FPS_NAME!r}")
+    return VideoInfo(width, height, frames, fps or 1.0)
+
+
+def _read(data: bytes | np.ndarray, view: View, fps: float, expected: tuple) -> np.ndarray:
+    if isinstance(data, bytes):
+        return read_clip(data, view, fps, expected=expected)
+    if data.shape[:3] != expected:
+        raise ConfigError(f"T H W is {data.shape[:3]}, the index says {expected}")
+    return resize(data, view)

@@ -1,0 +1,193 @@
+"""What an autoencoder loses at other shapes than it was trained at, and at the seams of tiles."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from videodit.config import ConfigError, check
+from videodit.curation.cuts import FPS_SLACK, Shape
+from videodit.data import patches
+from videodit.data.sources.catalog import Catalog
+from videodit.data.sources.source import Source
+from videodit.data.video.files import View, fits, probe, read_clip
+from videodit.eval import quality
+from videodit.eval.baselines import LinearCode
+from videodit.eval.scores import HELD_OUT, Clip, rows_of, size_of, spread
+from videodit.inference.codec import Codec, spans
+
+SMALLEST_TILED = 4  # patches
+MOST_RATES = 8  # that an error lists
+
+
+class ShapeScore(NamedTuple):
+    """PSNR in dB of clips of one shape, means over the clips."""
+
+    shape: Shape
+    clips: int
+    psnr: float
+    psnr_pca: float  # of PCA, which knows no shape
+    psnr_pieces: float  # of the same pixels, coded in pieces of the first shape
+
+
+def score_shapes(
+    codec: Codec, pca: LinearCode, shapes: Sequence[Shape], clips: Callable[[Shape], list[Clip]]
+) -> list[ShapeScore]:
+    """The codec on clips of each shape, whole and in pieces of the first one."""
+    first = shapes[0]
+    piece, rows = (first.frames, first.height, first.width), []
+    for shape in shapes:
+        found, psnr = clips(shape), []
+        for frames, fps in ((clip.frames, clip.fps) for clip in found):
+            coded = [
+                codec.reconstruct(frames, fps),
+                pca.reconstruct(frames),
+                in_pieces(lambda part, fps=fps: codec.reconstruct(part, fps), frames, piece),
+            ]
+            psnr.append([quality.psnr(frames, output) for output in coded])
+        rows.append(ShapeScore(shape, len(found), *np.mean(psnr, 0).tolist()))
+        print(f"{shape}: {rows[-1].psnr:.2f} dB over {len(found)} clips", flush=True)
+    return rows
+
+
+def in_pieces(
+    code: Callable[[np.ndarray], np.ndarray], frames: np.ndarray, piece: patches.Size
+) -> np.ndarray:
+    """Frames T H W 3 coded in pieces of (frames, height, width).
+
+    A piece in time begins with the last frame of the one before it, and only its other frames
+    count: the first frame of a clip is a latent frame alone, which would make pieces better.
+    """
+    output, shared = np.empty_like(frames), min(1, piece[0] - 1)
+    times = _starts(len(frames) - shared, piece[0] - shared)
+    rows, columns = (_starts(size, side) for size, side in zip(frames.shape[1:3], piece[1:]))
+    for t, y, x in ((t, y, x) for t in times for y in rows for x in columns):
+        place = tuple(slice(a, a + size) for a, size in zip((t, y, x), piece))
+        coded, skipped = code(frames[place]), shared if t else 0
+        output[place][skipped:] = coded[skipped:]
+    return output
+
+
+def clips_of_source(source: Source, count: int) -> Callable[[Shape], list[Clip]]:
+    """Held-out clips that are cropped and scaled down to a shape, at its rate if it has one."""
+    catalog = source.catalog
+    rows = rows_of(catalog, HELD_OUT, len(catalog))
+
+    def clips(shape: Shape) -> list[Clip]:
+        strides = [(row, stride_of(float(catalog.fps[row]), shape.fps)) for row in rows]
+        if not any(stride for _, stride in strides):
+            raise ConfigError(
+                f"--shapes={shape}: no held-out clip has a whole multiple of {shape.fps:g} frames "
+                f"a second, but {_rates(catalog, rows)}; give a --video"
+            )
+        large = [pair for pair in strides if pair[1] and _holds(catalog, *pair, shape)]
+        if not large:
+            raise ConfigError(
+                f"--shapes={shape}: no held-out clip is as large and as long; give a --video"
+            )
+        return [_cut(source, *pair, shape) for pair in spread(np.array(large), count)]
+
+    return clips
+
+
+def stride_of(fps: float, wanted: float | None) -> int:
+    """Every how manieth frame of a clip gives the wanted rate; 0 if none does, within FPS_SLACK."""
+    if wanted is None:
+        return 1
+    stride = round(fps / wanted)
+    return stride if stride and 1 / FPS_SLACK < fps / stride / wanted < FPS_SLACK else 0
+
+
+def clips_of_video(file: str, count: int) -> Callable[[Shape], list[Clip]]:
+    """Clips of a shape from evenly spread places of a video, the same ones for every shape."""
+    info = probe(file)
+
+    def clips(shape: Shape) -> list[Clip]:
+        fps = shape.fps or info.fps
+        seconds = info.frames / info.fps
+        if fps > info.fps * FPS_SLACK:
+            raise ConfigError(f"--shapes={shape}: {file} has {info.fps:g} frames a second")
+        if not fits(info, shape.width, shape.height) or shape.frames / fps > 0.75 * seconds / count:
+            raise ConfigError(f"--shapes={shape}: {file} is smaller or too short for {count} clips")
+        starts = [int(seconds * (i + 0.25) / count * fps) for i in range(count)]
+        views = [View(start, 1, shape.frames, shape.height, shape.width) for start in starts]
+        return [Clip(f"{file}@{v.start / fps:.1f}s", read_clip(file, v, fps), fps) for v in views]
+
+    return clips
+
+
+class Tiles(NamedTuple):
+    """Overlapping tiles that a frame is coded in."""
+
+    side: int  # pixels
+    overlap: int  # pixels
+
+
+def tiles_of(patch: patches.Size, frame: tuple[int, int], side: int = 0) -> Tiles | None:
+    """Tiles of this side for a frame of (height, width); 0: two along its longer side.
+
+    About a quarter of a side is shared, of two tiles less. None if the frame is too small for two.
+    Raises ConfigError naming --tile if the side is too small to share patches, or one tile is
+    enough.
+    """
+    patch_side, longer = max(patch[1:]), max(frame)
+    if not side and longer < SMALLEST_TILED * patch_side:
+        return None
+    if not side:
+        cells = -(-longer // patch_side)
+        shared = max(cells // 8, 1)
+        return Tiles(-(-(cells + shared) // 2) * patch_side, shared * patch_side)
+    check(side > 2 * patch_side, "--tile", side, f"0 or more than two patches, {2 * patch_side}")
+    several = any(-(-n // p) > -(-side // p) for n, p in zip(frame, patch[1:]))
+    size = f"{frame[1]}x{frame[0]} pixels"
+    check(several, "--tile", side, f"fewer patches than a side of the tiled clip has, {size}")
+    return Tiles(side, max(side // 4 // patch_side, 1) * patch_side)
+
+
+def score_seams(codec: Codec, clip: Clip, tiles: Tiles) -> dict[str, float]:
+    """PSNR of a clip in one piece and in tiles, at the seams, where tiles overlap, and elsewhere.
+
+    The tiles are smaller than the frame.
+    """
+    side, overlap = tiles
+    tiled = Codec(codec.cfg, codec.compute, codec.params, tile=side, overlap=overlap)
+    seams = seam_mask(clip.frames.shape[1:3], tiled)
+    found = {"tile": side, "overlap": overlap, "seam_share": float(seams.mean())}
+    for name, coder in {"whole": codec, "tiled": tiled}.items():
+        error = quality.squared_error(clip.frames, coder.reconstruct(clip.frames, clip.fps))
+        for place, mask in {"": seams | True, "_seams": seams, "_elsewhere": ~seams}.items():
+            found[name + place] = quality.to_decibels(error[:, mask].mean())
+    return found
+
+
+def seam_mask(size: tuple[int, int], codec: Codec) -> np.ndarray:
+    """H W bool: the pixels that are in more than one tile."""
+    covers = []
+    for pixels, side in zip(size, codec.cfg.patch[1:]):
+        cells, tile, overlap = (-(-n // side) for n in (pixels, codec.tile, codec.overlap))
+        cover = np.zeros(cells, int)
+        for span in spans(cells, tile, overlap):
+            cover[span.start : span.stop] += 1
+        covers.append(cover.repeat(side)[:pixels])
+    return np.outer(*covers) > 1
+
+
+def _starts(size: int, piece: int) -> list[int]:
+    """Where pieces begin that cover `size`; the last one is moved to end with it."""
+    return [*range(0, max(size - piece, 0), piece), max(size - piece, 0)]
+
+
+def _holds(catalog: Catalog, row: int, stride: int, shape: Shape) -> bool:
+    needed = stride * (shape.frames - 1) + 1, shape.height, shape.width
+    return all(there >= asked for there, asked in zip(size_of(catalog, row), needed))
+
+
+def _cut(source: Source, row: int, stride: int, shape: Shape) -> Clip:
+    view = View(0, stride, shape.frames, shape.height, shape.width)
+    catalog = source.catalog
+    return Clip(catalog.ids[row], source.read(row, view), float(catalog.fps[row]) / stride)
+
+
+def _rates(catalog: Catalog, rows: Sequence[int]) -> str:
+    rates = [f"{fps:g}" for fps in np.unique(catalog.fps[rows]).tolist()]
+    return ", ".join(rates[:MOST_RATES] + ["..."] * (len(rates) > MOST_RATES))

@@ -1,0 +1,49 @@
+"""What a training left in its workdir: metrics, summary and drawn clips."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from videodit.metrics import read_metrics
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training left in its workdir; empty where there is nothing yet."""
+
+    workdir: Path
+    train: list[dict]  # lines of metrics.jsonl
+    evals: list[dict]
+    summary: dict
+    draws: dict[int, list[dict]]  # step -> index.json, "file" made a path
+
+    @classmethod
+    def read(cls, workdir: Path) -> "Training":
+        metrics = read_metrics(workdir)
+        draws = {
+            int(index.parent.name): [
+                item | {"file": index.parent / item["file"]} for item in read_json(index)
+            ]
+            for index in sorted((workdir / "draws").glob("*/index.json"))
+        }
+        return cls(
+            workdir,
+            [line for line in metrics if line["kind"] == "train"],
+            [line for line in metrics if line["kind"] == "eval"],
+            read_json(workdir / "summary.json") or {},
+            draws,
+        )
+
+    def last(self, name: str) -> float | None:
+        """A figure of the last evaluation that has it."""
+        return next((line[name] for line in reversed(self.evals) if name in line), None)
+
+
+def read_json(file: Path):
+    """The content of a JSON file; None if there is no such file."""
+    return json.loads(file.read_text()) if file.exists() else None
+
+
+def points(lines: list[dict], name: str) -> list[tuple[float, float]]:
+    """(step, figure) of the lines that have the figure."""
+    return [(line["step"], line[name]) for line in lines if name in line]

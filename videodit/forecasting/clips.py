@@ -1,0 +1,78 @@
+"""What a row is taken to hold when no data is there: clips of one typical size."""
+
+import math
+
+import numpy as np
+
+from videodit.config import Config
+from videodit.flops import Clips, all_pairs, chunk_pairs
+from videodit.forecasting.work import Seen
+from videodit.models.autoencoder import SIZES
+from videodit.nn.plain_attention import key_block, query_block
+from videodit.nn.splash import block_size
+
+TILE = 128  # tokens that cuDNN takes at a time, of one clip
+SHARE = 8  # a clip's part of its row where data.sampling does not say how large clips are
+SIDE = 16  # cells, of its frames
+FPS = 24.0  # where data.sampling.rates does not say
+
+
+def typical_clips(cfg: Config, clip_tokens: int = 0) -> Clips:
+    """The clips of a row, as many as fit into it.
+
+    Square ones of the mean size in the last rows of data.sampling, else of an eighth of a row.
+    clip_tokens: as long as it takes to have about this many tokens. The text row is shared out
+    evenly.
+    """
+    side, frames = _mean_size(cfg)
+    wanted = clip_tokens or (0 if frames else cfg.data.row_tokens // SHARE)
+    if wanted:
+        side = min(side or SIDE, math.isqrt(wanted))
+        frames = wanted / side**2
+    grid = (max(round(frames), 1), side, side)
+    count = max(min(cfg.data.row_tokens // math.prod(grid), cfg.data.max_segments), 1)
+    return Clips(
+        grids=np.tile(grid, (count, 1)),
+        tokens=np.full(count, min(math.prod(grid), cfg.data.row_tokens)),
+        text=np.full(count, cfg.data.text_tokens // count),
+    )
+
+
+def _mean_size(cfg: Config) -> tuple[int, float]:
+    """Cells along a side and latent frames; 0 where data.sampling does not say."""
+    sampling, (frames, height, width) = cfg.data.sampling, cfg.autoencoder.patch
+    if not sampling.sides:
+        return 0, 0.0
+    _, low, high = sampling.sides[-1]
+    area = (low**2 + low * high + high**2) / 3  # the mean of a square
+    side = max(round(math.sqrt(area / (height * width))), 1)
+    if not sampling.seconds:
+        return side, 0.0
+    rates = sampling.rates[-1][1:] if sampling.rates else (FPS,)
+    return side, 1 + np.mean(sampling.seconds[-1][1:]) * np.mean(rates) / frames
+
+
+def seen_shares(cfg: Config, clips: Clips, platform: str) -> Seen:
+    """What attention does not skip of rows full of such clips, by the kernel of a platform.
+
+    Blocks of the row, or of its parts along `ring`, as splash on a "tpu" has them, begin anywhere
+    in a clip.
+    Of the autoencoder only when it is what is trained; in a DiT's step its pairs are few beside
+    those of the DiT, of which they are taken to be as many.
+    """
+    row, tokens = cfg.data.row_tokens, clips.tokens.astype(float)
+    full = row / tokens.sum()  # rows of it
+    pairs = all_pairs(tokens)
+    if cfg.task == "autoencoder":
+        ae = cfg.autoencoder
+        pairs = chunk_pairs(clips, ae.chunk, ae.window, SIZES[ae.size].depth)
+    keys = pairs / tokens
+    part = row // cfg.mesh.ring
+    touched = lambda queries_of, keys_of: (tokens + queries_of) * (keys + keys_of)
+    tiles = np.ceil(tokens / TILE) * np.ceil(keys / TILE) * TILE**2
+    if platform == "tpu":
+        tiles = touched(block_size(part), block_size(part))
+    if cfg.task == "autoencoder":
+        tiles /= 2  # its two calls share out the queries, and each call is taken to have all pairs
+    blocks = touched(query_block(part), key_block(part))
+    return Seen(*(min(full * float(x.sum()) / row**2, 1.0) for x in (tiles, blocks)))

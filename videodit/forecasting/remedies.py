@@ -1,0 +1,109 @@
+"""Which change of a config makes its train step fit: a few are tried, the cheapest first."""
+
+from collections.abc import Callable, Iterator
+
+from ml_collections import ConfigDict
+
+from videodit.config import Config, ConfigError, from_config_dict, to_dict
+from videodit.forecasting.forecast import Forecast
+from videodit.nn.block import REMAT
+
+Changes = dict[str, int | str]  # fields by dotted names, and their new values
+MARGIN = 1.1  # of the chip's memory, by which an estimate may be wrong before it is believed
+
+
+def changed(cfg: Config, changes: Changes) -> Config:
+    """`cfg` with other values of some fields. Raises ConfigError for one that cannot be."""
+    config = ConfigDict(to_dict(cfg))
+    config.update_from_flattened_dict(changes)
+    return from_config_dict(config)
+
+
+def as_flags(changes: Changes) -> str:
+    """What to type for these changes."""
+    return " ".join(f"--config.{name}={value}" for name, value in changes.items())
+
+
+def candidates(cfg: Config, mesh: dict[str, int]) -> Iterator[Changes]:
+    """Changes that save memory, by what they cost: from nothing but time to another training.
+
+    mesh: devices along each axis. Alone first, then the first ones together.
+    """
+    ways, accumulate = mesh["data"] * mesh["fsdp"], cfg.optim.accumulate
+    rows = cfg.data.batch_rows // (ways * accumulate)  # that a device holds at a time
+    singles = [{"optim.accumulate": accumulate * n} for n in (2, 4, 8) if rows % n == 0]
+    names = list(REMAT)
+    smaller = names[names.index(cfg.compute.remat) + 1 :]
+    singles += [{"compute.remat": name} for name in smaller]
+    if mesh["data"] > 1:
+        singles += [
+            {"mesh.data": mesh["data"] // n, "mesh.fsdp": mesh["fsdp"] * n}
+            for n in sorted({2, mesh["data"]})
+            if mesh["data"] % n == 0
+        ]
+    if cfg.optim.memory == "device":
+        singles.append({"optim.memory": "host"})
+    yield from singles
+    if mesh["data"] % 2 == 0:  # the same rows on half as many groups of devices, one after another
+        split = {"mesh.data": mesh["data"] // 2, "mesh.context": mesh["context"] * 2}
+        yield split | {"optim.accumulate": accumulate * 2}
+    both = {}
+    for change in singles:
+        both |= change
+        if both != change:
+            yield dict(both)
+    for n in (2, 4):
+        if rows % n == 0:
+            yield both | {
+                "data.batch_rows": cfg.data.batch_rows // n,
+                "optim.accumulate": accumulate,
+            }
+
+
+def estimate(found: Forecast, cfg: Config) -> float:
+    """About the bytes of a chip for `cfg`, at least: the compiled Forecast of another, scaled.
+
+    The state by the devices that share it, the rest by the tokens that a device holds at a time;
+    where more is computed again, nothing is known of it.
+    """
+    memory, old, new = found.memory, _shares(found.cfg, found), _shares(cfg, found)
+    optimizer = 0 if cfg.optim.memory == "host" else memory.optimizer
+    state = (memory.parameters + memory.average + optimizer) * old[0] / new[0]
+    if cfg.compute.remat != found.cfg.compute.remat:
+        return state
+    return state + memory.temporaries * new[1] / old[1]
+
+
+def _shares(cfg: Config, found: Forecast) -> tuple[float, float]:
+    """Devices that share the state, and the tokens that a device holds at a time."""
+    shape = {axis: getattr(cfg.mesh, axis) for axis in found.mesh.axis_names}
+    fixed = 1
+    for size in shape.values():
+        fixed *= max(size, 1)
+    shape = {axis: found.mesh.size // fixed if n == -1 else n for axis, n in shape.items()}
+    rows = cfg.data.batch_rows / (shape["data"] * shape["fsdp"] * cfg.optim.accumulate)
+    tokens = rows * cfg.data.row_tokens / (shape["ring"] * shape["context"])
+    return shape["fsdp"] * shape["tensor"], tokens
+
+
+def find_remedy(
+    found: Forecast,
+    compile_config: Callable[[Config], Forecast],
+    tell: Callable[[str], None] = print,
+) -> tuple[Changes, Forecast] | None:
+    """The first of the candidates with which the step fits, and its Forecast; None if none does.
+
+    tell: is told of each that is compiled.
+    """
+    for changes in candidates(found.cfg, dict(found.mesh.shape)):
+        try:
+            cfg = changed(found.cfg, changes)
+            if estimate(found, cfg) > MARGIN * found.chip.memory:
+                continue
+            tell(f"trying {as_flags(changes)}")
+            tried = compile_config(cfg)
+        except ConfigError:
+            continue  # the mesh, the heads or the rows do not divide
+        if tried.fits:
+            return changes, tried
+    return None

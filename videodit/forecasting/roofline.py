@@ -1,0 +1,108 @@
+"""Step time from a roofline: each kernel takes the longer of its arithmetic and its memory traffic.
+
+Or longer, if the compiler says so: that of TPUs writes into the program how many cycles it thinks
+that a kernel takes, which for work on vectors and changes of layout is more.
+Kernels run one after the other. Copies that XLA starts ahead, such as those of a TPU from HBM to
+its own memory, and collectives over data and fsdp run beside them; collectives over the other axes
+and what is read from or written to the host's memory are waited for.
+"""
+
+from typing import NamedTuple
+
+from jax.sharding import Mesh
+
+from videodit.forecasting.chips import Chip
+from videodit.forecasting.work import Collective, Kernel, Work
+
+BESIDE_AXES = ("data", "fsdp")  # mesh axes whose collectives run beside the arithmetic
+PASSES = {"all-reduce": 2.0}  # times that the bytes of a collective travel; others once
+
+
+class Times(NamedTuple):
+    """Seconds of a step on one device."""
+
+    products: float  # kernels with matrix products
+    attention: float
+    memory: float  # all other kernels
+    hbm: float  # all that is read and written, also by copies beside the kernels
+    beside: float  # collectives that run beside the kernels
+    waited: float  # collectives that are waited for
+    host: float  # what passes between the chip and its host's memory
+
+    @property
+    def kernels(self) -> float:
+        return self.products + self.attention + self.memory
+
+    @property
+    def step(self) -> float:
+        return max(self.kernels, self.hbm, self.beside) + self.waited + self.host
+
+
+def predict(work: Work, chip: Chip, mesh: Mesh) -> Times:
+    """The seconds that a device of `mesh` needs for `work`; `chip` says how fast it is."""
+    totals = dict.fromkeys(("products", "attention", "memory"), 0.0)
+    for kernel in work.kernels:
+        if kernel.beside:
+            continue
+        kind = "attention" if kernel.attention else "products" if kernel.flops else "memory"
+        totals[kind] += kernel.times * kernel_seconds(kernel, chip)
+    waits = {True: 0.0, False: 0.0}
+    for exchange in work.collectives:
+        waits[set(exchange.axes) <= set(BESIDE_AXES)] += exchange_seconds(exchange, chip, mesh)
+    hbm = work.bytes / (chip.bandwidth * chip.streaming)
+    host = work.host_bytes / (chip.host * chip.wire) if work.host_bytes else 0.0
+    return Times(**totals, hbm=hbm, beside=waits[True], waited=waits[False], host=host)
+
+
+def kernel_seconds(kernel: Kernel, chip: Chip) -> float:
+    """Of one launch."""
+    if kernel.attention:
+        share = chip.attention[kernel.attention == "backward"]
+    else:
+        share = chip.exact if kernel.exact else chip.products
+    arithmetic = kernel.flops / (chip.peak * share)
+    counted = kernel.cycles / chip.clock if chip.clock else 0.0
+    return max(arithmetic, kernel.bytes / (chip.bandwidth * chip.streaming), counted) + chip.launch
+
+
+def exchange_seconds(exchange: Collective, chip: Chip, mesh: Mesh) -> float:
+    """Of all runs of one kind of collective, by the bytes that a device sends.
+
+    Of n devices each sends (n - 1)/n of the bytes, an all-reduce twice that; on the rings of a
+    torus those of an all-to-all pass n/4 links.
+    """
+    n = exchange.ways
+    share = (n - 1) / max(n, 1) * PASSES.get(exchange.kind, 1.0)
+    if exchange.kind == "collective-permute":
+        share = 1.0
+    if exchange.kind == "all-to-all" and chip.platform == "tpu":
+        share *= max(n / 4, 1)
+    speed = bandwidth(exchange.axes, chip, mesh) * chip.wire
+    return exchange.times * exchange.bytes * share / speed
+
+
+def bandwidth(axes: tuple[str, ...], chip: Chip, mesh: Mesh) -> float:
+    """Bytes/s that a device can send to the others along these axes of the mesh.
+
+    On a torus: both directions of a ring along each dimension that they span. Across slices or
+    nodes: the network, shared by the group's devices within one.
+    """
+    members = _members(axes, mesh)
+    slices = {_slice(device, chip) for device in members}
+    if len(slices) > 1:
+        return chip.network * len(members) / len(slices)
+    if chip.platform != "tpu":
+        return chip.link
+    places = zip(*(device.coords for device in members))
+    return 2 * chip.link * max(sum(len(set(place)) > 1 for place in places), 1)
+
+
+def _members(axes: tuple[str, ...], mesh: Mesh) -> list:
+    """The devices that differ from the mesh's first along these axes only."""
+    index = tuple(slice(None) if axis in axes else 0 for axis in mesh.axis_names)
+    return list(mesh.devices[index].flat)
+
+
+def _slice(device, chip: Chip) -> int:
+    """Which devices a fast network joins: those of a TPU slice, or of a GPU node."""
+    return getattr(device, "slice_index", 0) if chip.platform == "tpu" else device.process_index

@@ -1,0 +1,1 @@
+"""Trained models as libraries: requests to clips, video to latents and back."""

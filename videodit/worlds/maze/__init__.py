@@ -1,0 +1,1 @@
+"""Maze: first person in a hall with things and a door (ViZDoom)."""

@@ -1,0 +1,1 @@
+"""Rooms: missions in rooms of tiles, seen from above (MiniGrid, BabyAI)."""

@@ -1,0 +1,1 @@
+"""Sprites: flat shapes that move on a plain background. numpy only."""

@@ -1,0 +1,1 @@
+"""Survival: a world of tiles seen from above, played by an agent (Crafter)."""
