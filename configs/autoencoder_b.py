@@ -34,10 +34,10 @@ def get_config(arg: str | None = None):
         text_tokens=0,
         max_segments=64,
         batch_rows=64,
-        rows_per_window=256,
+        rows_per_group=256,
         workers=16,
     )
-    config.data.sampling.update(sides=((0, 96, 256),), seconds=((0, 0.2, 2.5),), mirror=((0, 0.5),))
+    config.data.views.update(sides=((0, 96, 256),), seconds=((0, 0.2, 2.5),), mirror=((0, 0.5),))
     config.optim.update(learning_rate=3e-4, warmup_steps=1000, ema_decay=0.9995)
     config.mesh.update(data=-1, fsdp=8)
     config.log_every, config.eval_every, config.save_every = 50, 5000, 1000

@@ -37,10 +37,10 @@ def get_config(arg: str | None = None):
         text_tokens=0,
         max_segments=16,
         batch_rows=16,
-        rows_per_window=256,
+        rows_per_group=256,
         workers=14,
     )
-    config.data.sampling.update(
+    config.data.views.update(
         sides=((0, 96, 128),),
         seconds=((0, 0.6, 0.71),),
         mirror=((0, 0.5),),  # and backwards, as one film is little

@@ -27,9 +27,9 @@ def smoke(config: ConfigDict) -> ConfigDict:
         text_tokens=128,
         max_segments=8,
         batch_rows=2,
-        rows_per_window=4,
+        rows_per_group=4,
         workers=0,
-        sampling=defaults().data.sampling,
+        views=defaults().data.views,
     )
     config.autoencoder.update(size="smoke", patch=(4, 8, 8), channels=16, pca_batches=1)
     config.losses.update(
@@ -61,9 +61,9 @@ def demo(config: ConfigDict) -> ConfigDict:
         text_tokens=320,
         max_segments=14,
         batch_rows=4,
-        rows_per_window=64,
+        rows_per_group=64,
     )
-    config.data.sampling.seconds = ((0, 1000, 1000),)
+    config.data.views.seconds = ((0, 1000, 1000),)
     config.text.update(workdir="runs/demo/data", size="demo")
     config.autoencoder.size = config.dit.size = "demo"
     config.compute.update(dtype="float32", residual_dtype="float32", remat="dots")
@@ -81,14 +81,14 @@ def pretrain_dit(config: ConfigDict, size: str) -> ConfigDict:
     config.dit.size, config.text.size = size, "B"
     config.autoencoder.update(size="B", patch=(4, 16, 16), channels=48)  # configs/autoencoder_b.py
     config.data.update(row_tokens=16384, text_tokens=0, max_segments=64, workers=16)
-    config.data.sampling.update(
+    config.data.views.update(
         sides=((0, 96, 256),),
         seconds=((0, 0.5, 2.5),),
         rates=((0, 8, 12, 24),),
         images=((0, 0.3), (100_000, 0.15)),
         drop=((0, 0.6, 2, 2), (100_000, 0.3, 2, 2), (200_000, 0, 1, 1)),
     )
-    config.data.tasks.update(
+    config.data.modes.update(
         generate=0.7, animate=0.1, extend=0.05, prepend=0.05, connect=0.05, inpaint=0.05
     )
     config.flow.shift_tokens = 1024

@@ -14,7 +14,7 @@ from videodit.config import defaults
 def get_config(arg: str | None = None):
     config = demo(defaults())
     config.task, config.steps = "diffusion", 300
-    config.data.tasks.update(generate=0.8, animate=0.1, extend=0.05, connect=0.05)
+    config.data.modes.update(generate=0.8, animate=0.1, extend=0.05, connect=0.05)
     config.autoencoder.workdir = "runs/demo/autoencoder"
     config.optim.update(learning_rate=2e-3, warmup_steps=40, ema_decay=0.98)
     config.sample.update(size="48x48", frames=9, fps=12.0, steps=10, guidance=2.0)

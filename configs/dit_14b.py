@@ -17,10 +17,8 @@ def get_config(arg: str | None = None):
     config = pretrain_dit(defaults(), "14B")
     config.steps = 200_000
     config.dit.modulation, config.text.size = "shared", "XL"
-    config.data.update(row_tokens=75776, batch_rows=128, rows_per_window=1024)
-    config.data.sampling.update(
-        sides=((0, 160, 960),), seconds=((0, 0.5, 5.1),), rates=((0, 16, 24),)
-    )
+    config.data.update(row_tokens=75776, batch_rows=128, rows_per_group=1024)
+    config.data.views.update(sides=((0, 160, 960),), seconds=((0, 0.5, 5.1),), rates=((0, 16, 24),))
     config.optim.update(learning_rate=1e-4)
     config.mesh.update(data=-1, fsdp=64, context=8)
     config.log_every, config.eval_every, config.save_every = 50, 5000, 500

@@ -17,8 +17,8 @@ def get_config(arg: str | None = None):
     config = pretrain_dit(defaults(), "3B")
     config.steps = 400_000
     config.dit.modulation, config.text.size = "shared", "L"
-    config.data.update(row_tokens=32768, batch_rows=512, rows_per_window=2048)
-    config.data.sampling.update(sides=((0, 96, 384),), seconds=((0, 0.5, 4),))
+    config.data.update(row_tokens=32768, batch_rows=512, rows_per_group=2048)
+    config.data.views.update(sides=((0, 96, 384),), seconds=((0, 0.5, 4),))
     config.optim.update(learning_rate=1.5e-4)
     config.mesh.update(data=-1, fsdp=128)
     config.log_every, config.eval_every, config.save_every = 50, 5000, 1000

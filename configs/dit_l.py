@@ -15,7 +15,7 @@ from videodit.config import defaults
 def get_config(arg: str | None = None):
     config = pretrain_dit(defaults(), "L")
     config.steps = 400_000
-    config.data.update(batch_rows=256, rows_per_window=1024)
+    config.data.update(batch_rows=256, rows_per_group=1024)
     config.mesh.update(data=-1, fsdp=32)
     config.log_every, config.eval_every, config.save_every = 50, 5000, 1000
     config.eval_batches = 8

@@ -15,7 +15,7 @@ from videodit.config import defaults
 def get_config(arg: str | None = None):
     config = pretrain_dit(defaults(), "S")
     config.steps = 200_000
-    config.data.update(batch_rows=64, rows_per_window=256)
+    config.data.update(batch_rows=64, rows_per_group=256)
     config.mesh.update(data=-1)
     config.log_every, config.eval_every, config.save_every = 50, 5000, 1000
     config.eval_batches = 8

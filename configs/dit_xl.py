@@ -15,7 +15,7 @@ from videodit.config import defaults
 def get_config(arg: str | None = None):
     config = pretrain_dit(defaults(), "XL")
     config.steps = 400_000
-    config.data.update(batch_rows=512, rows_per_window=2048)
+    config.data.update(batch_rows=512, rows_per_group=2048)
     config.mesh.update(data=-1, fsdp=128)
     config.log_every, config.eval_every, config.save_every = 50, 5000, 1000
     config.eval_batches = 8

@@ -16,8 +16,8 @@ def get_config(arg: str | None = None):
     config = pretrain_dit(defaults(), "XL")
     config.steps = 100_000
     config.init_from = "runs/dit_xl"
-    config.data.update(row_tokens=65536, batch_rows=128, rows_per_window=1024)
-    config.data.sampling.update(
+    config.data.update(row_tokens=65536, batch_rows=128, rows_per_group=1024)
+    config.data.views.update(
         sides=((0, 160, 512),),
         seconds=((0, 1, 6),),
         images=((0, 0.1),),

@@ -34,7 +34,7 @@ def clip(i: int, seed: int = 0, given=None):
         frames,
         patch=PATCH,
         fps=8.0 + i,
-        text_tokens=words,
+        text_ids=words,
         sample_id=100 + i,
         clip_id=i,
         given=given,

@@ -22,9 +22,9 @@ def test_defaults_and_json_give_the_same_config():
 
 def test_overrides_reach_the_typed_config():
     config = defaults()
-    config.mesh.fsdp, config.data.tasks.animate, config.sample.prompts = 2, 0.25, ("a", "b")
+    config.mesh.fsdp, config.data.modes.animate, config.sample.prompts = 2, 0.25, ("a", "b")
     cfg = from_config_dict(config)
-    assert (cfg.mesh.fsdp, cfg.data.tasks.animate) == (2, 0.25)
+    assert (cfg.mesh.fsdp, cfg.data.modes.animate) == (2, 0.25)
     assert cfg.sample.prompts == ("a", "b")
 
 
@@ -38,7 +38,7 @@ def test_overrides_reach_the_typed_config():
     ({"sample": {"prompts": "a"}}, "sample.prompts='a': expected a tuple"),
     ({"dit": {"modulation": "none"}}, "dit.modulation='none': expected 'block' or 'shared'"),
     ({"flow": {"caption_dropout": 2.0}}, "flow.caption_dropout=2.0: expected a probability"),
-    ({"data": {"rows_per_window": 12}}, "a multiple of data.batch_rows=8"),
+    ({"data": {"rows_per_group": 12}}, "a multiple of data.batch_rows=8"),
     ({"optim": {"accumulate": 3}}, "optim.accumulate=3: expected a divisor"),
     ({"task": "dit"}, "task='dit'"),
     ({"autoencoder": {"channels": 769}}, "channels=769: expected at most the 768 numbers"),
@@ -47,7 +47,7 @@ def test_overrides_reach_the_typed_config():
     ({"losses": {"crop": 0}}, "losses.crop=0: expected at least 1"),
     ({"losses": {"perceptual_features": "vgg"}}, "expected 'multiscale' or the path of an .npz"),
     ({"losses": {"discriminator_start": 9}}, "discriminator_start=9: expected 0 to .*=0"),
-    ({"data": {"sampling": {"mirror": [[0, 0.5]]}}}, "mirror=.*: expected .* for this task"),
+    ({"data": {"views": {"mirror": [[0, 0.5]]}}}, "mirror=.*: expected .* for this task"),
 ])  # fmt: skip
 def test_a_wrong_field_or_value_is_named(values, message):
     with pytest.raises(ConfigError, match=message):

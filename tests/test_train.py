@@ -24,9 +24,9 @@ LEAVE_OUT = {
 }  # fmt: skip
 
 SCHEDULES = {
-    "data__sampling__sides": ((0.0, 16.0, 40.0), (2.0, 24.0, 64.0)),
-    "data__sampling__seconds": ((0.0, 0.2, 1.0),),
-    "data__sampling__drop": ((0.0, 0.6, 2.0, 2.0), (4.0, 0.2, 2.0, 2.0)),
+    "data__views__sides": ((0.0, 16.0, 40.0), (2.0, 24.0, 64.0)),
+    "data__views__seconds": ((0.0, 0.2, 1.0),),
+    "data__views__drop": ((0.0, 0.6, 2.0, 2.0), (4.0, 0.2, 2.0, 2.0)),
     "data__text_tokens": 0,
 }
 
@@ -191,7 +191,7 @@ def test_a_stage_starts_from_the_weights_of_the_one_before(tmp_path):
 def test_a_step_may_be_without_clips(mesh):
     heights = np.array([16] * 18 + [160] * 2, np.int32)  # too few draws for two rows, now and then
     clips = made_up(20, width=np.full(20, 16, np.int32), height=heights)
-    rows = {"row_tokens": 120, "batch_rows": 1, "rows_per_window": 2, "max_segments": 4}
+    rows = {"row_tokens": 120, "batch_rows": 1, "rows_per_group": 2, "max_segments": 4}
     cfg = tiny_config("autoencoder", **{f"data__{name}": n for name, n in rows.items()})
     plan = Plan(clips, cfg.data, 0, cfg.autoencoder.patch)
     step = next(step for step in range(1000) if not plan.lengths(step))

@@ -100,7 +100,7 @@ def config(name: str):
     config.text.size, config.autoencoder.size = "S", "S"
     config.sample.prompts = ()
     config.update_from_flattened_dict(CONFIGS[name])
-    config.data.rows_per_window = config.data.batch_rows
+    config.data.rows_per_group = config.data.batch_rows
     config.data.text_tokens = config.data.row_tokens // 4
     return config
 

@@ -27,8 +27,8 @@ def measure(name: str) -> dict[str, list[int]]:
 
     config = dit_xl.get_config("smoke")
     config.mesh.update(**{"data": 1, **MESHES[name]})
-    config.data.update(batch_rows=8, rows_per_window=8, row_tokens=256, latents="stored")
-    config.data.tasks.update(prepend=0.0, connect=0.0, inpaint=0.0)
+    config.data.update(batch_rows=8, rows_per_group=8, row_tokens=256, latents="stored")
+    config.data.modes.update(prepend=0.0, connect=0.0, inpaint=0.0)
     found = plan.plan(from_config_dict(config), "cpu:8").figures()["collectives"]
     names = [f"{x['kind']} over {' x '.join(x['axes'])}" for x in found]
     return {name: [round(x["times"]), round(x["bytes"])] for name, x in zip(names, found)}

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-from videodit.command_line import parse_flags, read_config
+from videodit.command_line import config_from_flags, parse_flags
 from videodit.config import Config, ConfigError, refuse
 
 PARTS = 8  # of a curve, whose means are printed
@@ -55,7 +55,7 @@ def _row(values, form: str) -> str:
 def main(argv):
     del argv
     try:
-        print(table(curves(read_config(), Path(flags.FLAGS.out))))
+        print(table(curves(config_from_flags(), Path(flags.FLAGS.out))))
     except ConfigError as error:
         refuse(error)
 

@@ -23,10 +23,10 @@ CLIPS = 3  # in a row, three frames of each
 FRAME = (144, 84)  # width, height in pixels of a frame in the picture
 GAP, TITLE, CAPTION = 12, 22, 34  # pixels: between clips, of a row's title, of two caption lines
 
-Clip = tuple[np.ndarray, str]  # T H W 3, caption
+TitledClip = tuple[np.ndarray, str]  # T H W 3, caption
 
 
-def rows(run: Path) -> dict[str, list[Clip]]:
+def rows(run: Path) -> dict[str, list[TitledClip]]:
     """Clips of each row by its title. Raises ConfigError naming what the run lacks."""
     draws = Training.read(run / "autoencoder").draws
     if not draws:
@@ -47,13 +47,13 @@ def rows(run: Path) -> dict[str, list[Clip]]:
     }
 
 
-def moving_clips(files: Iterable[tuple[Path, str]]) -> list[Clip]:
+def moving_clips(files: Iterable[tuple[Path, str]]) -> list[TitledClip]:
     """The first CLIPS videos that have several frames."""
     clips = ((read_frames(file), caption) for file, caption in files)
     return list(itertools.islice(((x, caption) for x, caption in clips if len(x) > 1), CLIPS))
 
 
-def draw(rows: dict[str, list[Clip]]) -> Image.Image:
+def draw(rows: dict[str, list[TitledClip]]) -> Image.Image:
     """The picture of the rows, by title."""
     heights = [
         TITLE + FRAME[1] + GAP + CAPTION * any(caption for _, caption in clips)

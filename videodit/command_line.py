@@ -25,7 +25,7 @@ def _plain(error: Exception) -> str:
     return " ".join(str(error).encode().decode("unicode_escape").split())
 
 
-def read_config():
+def config_from_flags():
     """The typed config of the flags. Raises ConfigError, also for a file that is not there."""
     try:
         return from_config_dict(CONFIG.value)

@@ -46,7 +46,7 @@ def check_positive(cfg, prefix: str, names: tuple[str, ...]) -> None:
 
 
 @dataclass(frozen=True)
-class TaskWeights:
+class ModeWeights:
     """How often each mode of given tokens is trained (data/planning/given.py): relative weights."""
 
     generate: float = 1.0  # nothing given: text to video, text to image
@@ -61,7 +61,7 @@ Table = tuple[tuple[float, ...], ...]  # rows (from step, values): each holds un
 
 
 @dataclass(frozen=True)
-class SamplingConfig:
+class ViewConfig:
     """What of a clip is seen, at which size: schedules over training (data/planning/draws.py).
 
     An empty table leaves clips as they are. Clips are never enlarged and keep their aspect.
@@ -82,19 +82,19 @@ class SamplingConfig:
         values = {"sides": 2, "seconds": 2, "rates": 0, "drop": 3}
         shares = ("images", "drop_static", "mirror", "reverse")
         for name, count in (values | dict.fromkeys(shares, 1)).items():
-            _check_table(f"data.sampling.{name}", getattr(self, name), count)
+            _check_table(f"data.views.{name}", getattr(self, name), count)
         for name in ("sides", "seconds", "rates"):
             rows = getattr(self, name)
             good = all(value > 0 for row in rows for value in row[1:])
-            check(good, f"data.sampling.{name}", rows, "values above 0")
+            check(good, f"data.views.{name}", rows, "values above 0")
         for name in ("sides", "seconds"):
             rows = getattr(self, name)
             good = all(row[1] <= row[2] for row in rows)
-            check(good, f"data.sampling.{name}", rows, "rows (step, least, most)")
+            check(good, f"data.views.{name}", rows, "rows (step, least, most)")
         for name in (*shares, "drop"):
             rows = getattr(self, name)
             good = all(0 <= row[1] <= 1 and min(row[2:], default=1) > 0 for row in rows)
-            check(good, f"data.sampling.{name}", rows, "a share of 0 to 1 behind each step")
+            check(good, f"data.views.{name}", rows, "a share of 0 to 1 behind each step")
 
 
 def _check_table(name: str, rows: Table, values: int) -> None:
@@ -122,13 +122,13 @@ class DataConfig:
     text_tokens: int = 512  # S; 0: as many as the captions need
     max_segments: int = 16  # M, clips a row
     batch_rows: int = 8  # B, rows of the global batch
-    rows_per_window: int = 64  # rows that one window of the shuffled catalog is packed into
+    rows_per_group: int = 64  # rows that one window of the shuffled catalog is packed into
     threads: int = 2  # decoding threads a process, when workers is 0
     workers: int = 0  # decoding processes a process
     worker_memory: float = 4.0  # GB that a decoding process may have
     max_broken: float = 0.01  # share of the clips read that may be broken before the run stops
-    tasks: TaskWeights = field(default_factory=TaskWeights)
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    modes: ModeWeights = field(default_factory=ModeWeights)
+    views: ViewConfig = field(default_factory=ViewConfig)
 
     def __post_init__(self):
         check_positive(self, "data", ("row_tokens", "max_segments", "batch_rows", "threads"))
@@ -141,9 +141,9 @@ class DataConfig:
         if self.catalog and self.mixture:
             raise ConfigError("data.mixture: leave data.catalog empty, or name it in the mixture")
         check(
-            self.rows_per_window % self.batch_rows == 0 and self.rows_per_window > 0,
-            "data.rows_per_window",
-            self.rows_per_window,
+            self.rows_per_group % self.batch_rows == 0 and self.rows_per_group > 0,
+            "data.rows_per_group",
+            self.rows_per_group,
             f"a multiple of data.batch_rows={self.batch_rows}",
         )
         if self.latents:
@@ -152,17 +152,17 @@ class DataConfig:
     def _check_latents(self) -> None:
         """Stored latents are of whole clips, and know nothing only of what is later in time."""
         for name in ("prepend", "connect", "inpaint"):
-            weight = getattr(self.tasks, name)
+            weight = getattr(self.modes, name)
             expected = "0 with data.latents: what is given is not the clip's beginning"
-            check(weight == 0, f"data.tasks.{name}", weight, expected)
+            check(weight == 0, f"data.modes.{name}", weight, expected)
         needs = {
             "drop_static": "what repeats is seen in pixels",
             "mirror": "clips are stored as they are",
             "reverse": "clips are stored as they are",
         }
         for name, reason in needs.items():
-            rows = getattr(self.sampling, name)
-            check(not rows, f"data.sampling.{name}", rows, f"() with data.latents: {reason}")
+            rows = getattr(self.views, name)
+            check(not rows, f"data.views.{name}", rows, f"() with data.latents: {reason}")
 
 
 @dataclass(frozen=True)
@@ -401,9 +401,9 @@ class Config:
             check(self.data.latents == "", "data.latents", self.data.latents, "'' for this task")
             return
         for name in ("mirror", "reverse"):
-            rows = getattr(self.data.sampling, name)
+            rows = getattr(self.data.views, name)
             expected = "() for this task: captions would no longer be true"
-            check(not rows, f"data.sampling.{name}", rows, expected)
+            check(not rows, f"data.views.{name}", rows, expected)
 
 
 def defaults() -> ConfigDict:

@@ -25,7 +25,7 @@ from videodit.inference.sampling import (
     sample_requests,
 )
 from videodit.models import autoencoder, dit, text
-from videodit.nn.kernel_check import settle_anew
+from videodit.nn.kernel_check import resolve_attention_anew
 from videodit.sharding import abstract, join_processes, make_mesh
 from videodit.tasks.diffusion import DiffusionTask
 
@@ -55,7 +55,7 @@ def generate(workdir: str, requests: dict[Path, Request], **changes) -> None:
     with jax.set_mesh(make_mesh(sampling_mesh(cfg, len(jax.devices())))):
         tokenizer = Tokenizer.read(workdir)
         pack_requests(list(requests.values()), tokenizer, cfg)  # refuse before anything is loaded
-        compute = dataclasses.replace(settle_anew(cfg.compute), gather="layer")
+        compute = dataclasses.replace(resolve_attention_anew(cfg.compute), gather="layer")
         cfg = dataclasses.replace(cfg, compute=compute)
         task = DiffusionTask(cfg, tokenizer)
         frozen = task.make_frozen(())

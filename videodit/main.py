@@ -6,7 +6,7 @@ import sys
 from absl import app, flags
 from absl import logging as absl_logging
 
-from videodit.command_line import parse_flags, read_config
+from videodit.command_line import config_from_flags, parse_flags
 from videodit.config import ConfigError, refuse
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, samples.")
@@ -18,7 +18,7 @@ def main(argv):
     try:
         if len(argv) > 1:
             raise ConfigError(f"unexpected argument {argv[1]!r}: fields are --config.NAME=VALUE")
-        cfg = read_config()
+        cfg = config_from_flags()
         from videodit.sharding import join_processes  # after the flags: jax takes a second
 
         join_processes(cfg.mesh)

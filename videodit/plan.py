@@ -15,7 +15,7 @@ from pathlib import Path
 from absl import app, flags
 from absl import logging as absl_logging
 
-from videodit.command_line import parse_flags, read_config
+from videodit.command_line import config_from_flags, parse_flags
 from videodit.config import SYNTHETIC, Config, ConfigError, refuse
 
 TEXT_SHARE = 8  # a row's text tokens where the config leaves them to the data: L / 8
@@ -113,7 +113,7 @@ def main(argv):
         values = flags.FLAGS
         use_no_accelerator()
         _make_cpu_devices(values.topology)
-        found = plan(read_config(), values.topology, values.clip_tokens)
+        found = plan(config_from_flags(), values.topology, values.clip_tokens)
         figures = found.figures()
         print(describe(figures), flush=True)
         if not found.fits:
@@ -177,7 +177,7 @@ def _tell(line: str) -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_string("topology", None, "such as v5p:8x8x8 or h100:64x8", required=True)
-    flags.DEFINE_integer("clip_tokens", 0, "of the clips in a row; 0: as data.sampling has it")
+    flags.DEFINE_integer("clip_tokens", 0, "of the clips in a row; 0: as data.views has it")
     flags.DEFINE_bool("search", False, "rank meshes, remat policies and batch sizes")
     flags.DEFINE_string("out", "", "a .json file for the figures")
     flags.mark_flag_as_required("config")

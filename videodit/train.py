@@ -36,7 +36,7 @@ from videodit.data.tokenizer import Tokenizer
 from videodit.flops import Clips, Flops
 from videodit.goodput import Goodput, begin_life, device_metrics, total_goodput
 from videodit.metrics import MetricWriter, StepTimer, format_count, has_line
-from videodit.nn.kernel_check import settle
+from videodit.nn.kernel_check import resolve_attention
 from videodit.optim import make_optimizer, make_schedule
 from videodit.preemption import Preempted, Preemption
 from videodit.profiling import Profiler
@@ -109,7 +109,7 @@ class Data:
 def _train(cfg: Config, workdir: Path, data: Data, preemption: Preemption, goodput: Goodput):
     plan, tokenizer = data.plan, data.tokenizer
     cfg = dataclasses.replace(cfg, data=plan.cfg)
-    task = make_task(dataclasses.replace(cfg, compute=settle(cfg.compute)), tokenizer)
+    task = make_task(dataclasses.replace(cfg, compute=resolve_attention(cfg.compute)), tokenizer)
     schedule = make_schedule(cfg.optim, cfg.steps)
     optimizer = make_optimizer(cfg.optim, schedule)
     frozen = task.make_frozen(data.from_the_start())

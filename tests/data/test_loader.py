@@ -15,10 +15,10 @@ import pytest
 from odd_sources import OddSource, StoredSource
 
 from tools.bench.loader import digest
-from videodit.config import ConfigError, DataConfig, SamplingConfig, TaskWeights
+from videodit.config import ConfigError, DataConfig, ModeWeights, ViewConfig
 from videodit.data import packing
 from videodit.data.loader import host_batches, place, train_batches, validation_batches
-from videodit.data.planning.given import TASKS
+from videodit.data.planning.given import MODES
 from videodit.data.planning.plan import Plan
 from videodit.data.sources.source import open_tokenizer
 from videodit.data.tokenizer import train_tokenizer
@@ -30,8 +30,8 @@ CFG = DataConfig(
     text_tokens=128,
     max_segments=8,
     batch_rows=4,
-    rows_per_window=8,
-    tasks=TaskWeights(generate=1, animate=1, inpaint=1),
+    rows_per_group=8,
+    modes=ModeWeights(generate=1, animate=1, inpaint=1),
 )
 SOURCE = StoredSource(clips=24)
 TOKENIZER = open_tokenizer("synthetic")
@@ -77,7 +77,7 @@ def test_a_batch_holds_the_frames_and_captions_of_its_clips():
         np.testing.assert_array_equal(clip, read_whole(i))
     np.testing.assert_array_equal(batch.fps[batch.valid], catalog.fps[ids])
     for row, m in np.argwhere(batch.valid):
-        text = batch.text_tokens[row][batch.text_segment_ids[row] == m + 1].tolist()
+        text = batch.text_ids[row][batch.text_segment_ids[row] == m + 1].tolist()
         assert TOKENIZER.decode(text) in catalog.captions[batch.clip_ids[row, m]]
 
 
@@ -87,7 +87,7 @@ def test_a_batch_holds_the_frames_and_captions_of_its_clips():
     ({"mirror": ((0, 1.0),), "reverse": ((0, 1.0),)}, np.s_[::-1, :, ::-1]),
 ])  # fmt: skip
 def test_mirrored_and_reversed_clips(turned, index):
-    cfg = dataclasses.replace(CFG, sampling=SamplingConfig(**turned))
+    cfg = dataclasses.replace(CFG, views=ViewConfig(**turned))
     batch, catalog = jax.device_get(take(1, cfg=cfg)[0]), SOURCE.catalog
     ids = batch.clip_ids[batch.valid]
     sizes = [(catalog.frames[i], catalog.height[i], catalog.width[i]) for i in ids]
@@ -112,7 +112,7 @@ def test_given_tokens_follow_the_task():
         for row, m in np.argwhere(batch.valid):
             here = batch.segment_ids[row] == m + 1
             mask = batch.given[row][here].reshape(batch.grids[row, m])
-            name = list(TASKS)[batch.task_ids[row, m]]
+            name = list(MODES)[batch.mode_ids[row, m]]
             assert mask.any() == (name != "generate")
             if name == "animate":
                 assert mask[0].all() and not mask[1:].any()
@@ -132,7 +132,7 @@ def test_a_sharded_batch_equals_the_unsharded_one(mesh, shape):
         assert_equal(a, b)
     tokens = sharded[0].tokens.addressable_shards[0].data
     assert tokens.shape == (4 // (data * fsdp), 512 // context, 768)
-    assert sharded[0].text_tokens.addressable_shards[0].data.shape[1] == 128 // context
+    assert sharded[0].text_ids.addressable_shards[0].data.shape[1] == 128 // context
 
 
 def test_a_mesh_that_does_not_divide_the_batch_is_refused(mesh):
@@ -194,7 +194,7 @@ def test_closing_ends_the_threads():
 DRAWN = dataclasses.replace(
     CFG,
     row_tokens=256,
-    sampling=SamplingConfig(
+    views=ViewConfig(
         sides=((0, 24, 56),),
         seconds=((0, 0.2, 2.0),),
         rates=((0, 6.0, 12.0),),

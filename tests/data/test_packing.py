@@ -20,7 +20,7 @@ def segments(sizes, **kwargs):
             clip(size, i),
             patch=PATCH,
             fps=8.0 * (i + 1),
-            text_tokens=[1, 10 + i, 2],
+            text_ids=[1, 10 + i, 2],
             sample_id=2**32 - 1 - i,
             clip_id=100 + i,
             **kwargs,
@@ -61,7 +61,7 @@ def test_a_row_holds_segments_then_padding():
     assert row.segment_ids.tolist() == [1] * 8 + [2] * 3 + [0] * 5
     assert row.noise_slot_ids.tolist() == [0] * 8 + [2] * 3 + [-1] * 5
     assert row.text_segment_ids.tolist() == [1] * 3 + [2] * 3 + [0] * 6
-    assert row.text_tokens.tolist() == [1, 10, 2, 1, 11, 2] + [0] * 6
+    assert row.text_ids.tolist() == [1, 10, 2, 1, 11, 2] + [0] * 6
     assert row.text_positions.tolist() == [0, 1, 2, 0, 1, 2] + [0] * 6
     assert row.valid.tolist() == [True, True, False]
     assert row.grids.tolist() == [[2, 2, 2], [1, 1, 3], [0, 0, 0]]
@@ -75,10 +75,10 @@ def test_a_row_holds_segments_then_padding():
 def test_given_cells_have_a_noise_slot_of_their_own():
     mask = np.zeros((2, 2, 2), bool)
     mask[0] = True
-    row = packing.row_of(pack(segments([SIZES[0]] * 2, given=mask, task_id=1)), 0)
+    row = packing.row_of(pack(segments([SIZES[0]] * 2, given=mask, mode_id=1)), 0)
     assert row.given.tolist() == ([True] * 4 + [False] * 4) * 2
     assert row.noise_slot_ids.tolist() == [1] * 4 + [0] * 4 + [3] * 4 + [2] * 4
-    assert row.task_ids.tolist() == [1, 1, 0]
+    assert row.mode_ids.tolist() == [1, 1, 0]
 
 
 def test_every_field_of_a_stacked_batch_has_the_documented_shape_and_dtype():
@@ -89,14 +89,14 @@ def test_every_field_of_a_stacked_batch_has_the_documented_shape_and_dtype():
         "segment_ids": ((B, L), np.int32),
         "given": ((B, L), np.bool_),
         "noise_slot_ids": ((B, L), np.int32),
-        "text_tokens": ((B, S), np.int32),
+        "text_ids": ((B, S), np.int32),
         "text_segment_ids": ((B, S), np.int32),
         "text_positions": ((B, S), np.int32),
         "sample_ids": ((B, M), np.uint32),
         "clip_ids": ((B, M), np.int32),
         "grids": ((B, M, 3), np.int32),
         "fps": ((B, M), np.float32),
-        "task_ids": ((B, M), np.int32),
+        "mode_ids": ((B, M), np.int32),
         "valid": ((B, M), np.bool_),
         "replaced": ((B, M), np.bool_),
     }
@@ -119,7 +119,7 @@ def test_too_much_for_a_row_is_refused(name, message):
 
 def latents():
     values = np.random.default_rng(0).normal(size=(2, 2, 2, 16)).astype(np.float32)
-    return values, packing.segment(values, patch=(1, 1, 1), fps=2, text_tokens=[1], clip_id=100)
+    return values, packing.segment(values, patch=(1, 1, 1), fps=2, text_ids=[1], clip_id=100)
 
 
 def test_latents_are_packed_like_pixels():
@@ -159,7 +159,7 @@ def test_unpacking_puts_what_was_kept_in_its_place():
     kept = np.random.default_rng(1).random((5, 3, 5)) < 0.3
     kept[2] = False  # a whole latent frame is missing
     thinned = packing.segment(
-        frames, patch=PATCH, fps=24000 / 1001, text_tokens=[1], kept=kept, clip_id=7
+        frames, patch=PATCH, fps=24000 / 1001, text_ids=[1], kept=kept, clip_id=7
     )
     packed = pack([*segments(SIZES[1:2]), thinned], row_tokens=75)
     first, second = packing.unpack(packed.tokens, packed, PATCH, fill=99)

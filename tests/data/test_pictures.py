@@ -3,7 +3,7 @@ import pytest
 from PIL import Image, ImageColor
 
 from videodit.data import packing, pictures
-from videodit.data.pictures import Clip
+from videodit.data.pictures import PackedClip
 
 PATCH = (4, 8, 8)
 
@@ -21,7 +21,7 @@ def packed_row():
             np.zeros((*size, 3), np.uint8),
             patch=PATCH,
             fps=8,
-            text_tokens=[2, *[5] * words, 3],
+            text_ids=[2, *[5] * words, 3],
             given=mask,
         )
         for size, words, mask in zip(sizes, (3, 8, 0), given)
@@ -36,7 +36,7 @@ def clip(kept, given, **changes):
     t, h, w = kept.shape
     frames = np.full((t, 8 * h, 8 * w, 3), 250, np.uint8)
     made = dict(slot=2, seconds=0.5, caption="a <b> & c", title="t", details=(), replaced=False)
-    return Clip(frames=frames, kept=kept, given=given, **made | changes)
+    return PackedClip(frames=frames, kept=kept, given=given, **made | changes)
 
 
 def test_segments_are_as_wide_as_their_tokens():

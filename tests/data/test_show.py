@@ -19,7 +19,7 @@ PATCH = (4, 8, 8)
 
 
 def test_a_step_is_drawn_as_the_plan_says(tmp_path):
-    cfg = tiny_config(data__sampling__drop=((0, 0.8, 2.0, 2.0),))
+    cfg = tiny_config(data__views__drop=((0, 0.8, 2.0, 2.0),))
     (step,) = show.steps(cfg, 3, 1, most_rows=8)
     show.write(step, PATCH, tmp_path)
     source = open_source(cfg.data, open_tokenizer(cfg.text.workdir))
@@ -45,7 +45,7 @@ def one_clip(caption):
     view = whole(9, int(source.catalog.height[i]), int(source.catalog.width[i]))
     frames = source.read(i, view)
     segment = packing.segment(
-        frames, patch=PATCH, fps=8, text_tokens=tokenizer.encode(caption), clip_id=i
+        frames, patch=PATCH, fps=8, text_ids=tokenizer.encode(caption), clip_id=i
     )
     batch = packing.empty_batch(1, 768, row_tokens=320, text_tokens=64, max_segments=4)
     packing.pack_row([segment], packing.row_of(batch, 0), patch=PATCH, replaced=[True])

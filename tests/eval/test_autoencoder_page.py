@@ -3,13 +3,13 @@ import pytest
 
 from videodit.data.video.files import read_frames
 from videodit.eval import autoencoder_page as tool
-from videodit.eval.scores import Clip, Scored
+from videodit.eval.scores import HeldOutClip, Scored
 
 
 def coded(name, frames, height, width, error=10):
     """A grey clip and a brighter one."""
     original = np.full((frames, height, width, 3), 100, np.uint8)
-    return Clip(name, original, 8.0), original + np.uint8(error)
+    return HeldOutClip(name, original, 8.0), original + np.uint8(error)
 
 
 def test_shown_are_clips_of_every_shape_before_a_second_one_of_any():

@@ -11,7 +11,7 @@ from videodit.curation.cuts import Shape
 from videodit.data.video.files import write_video
 from videodit.eval import quality
 from videodit.eval import shapes as tool
-from videodit.eval.scores import Clip, fit_codes
+from videodit.eval.scores import HeldOutClip, fit_codes
 from videodit.inference.codec import Codec
 
 
@@ -54,7 +54,8 @@ def test_shapes_of_a_code_that_knows_none_lose_nothing(codec, source):
     code = fit_codes(source, codec, [4, 5, 6, 7])["PCA"]
     shapes = [Shape(16, 16, 5, None), Shape(32, 16, 9, None)]
     clips = {
-        shape: [Clip("", noise(shape.frames, shape.height, shape.width), 8.0)] for shape in shapes
+        shape: [HeldOutClip("", noise(shape.frames, shape.height, shape.width), 8.0)]
+        for shape in shapes
     }
     first, second = tool.score_shapes(codec, code, shapes, clips.get)
     assert first.psnr == first.psnr_pieces and second.clips == 1
@@ -132,7 +133,7 @@ def test_seams_are_where_tiles_overlap(codec):
 
 
 def test_tiles_of_a_code_without_attention_lose_nothing(codec):
-    clip = Clip("", noise(5, 16, 40), 8.0)
+    clip = HeldOutClip("", noise(5, 16, 40), 8.0)
     found = tool.score_seams(codec, clip, tool.Tiles(24, 8))
     assert found["seam_share"] == 0.2
     for place in ("", "_seams", "_elsewhere"):

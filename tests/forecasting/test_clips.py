@@ -4,11 +4,11 @@ from packs import tiny_config
 
 from videodit.forecasting.clips import seen_shares, typical_clips
 
-SIZED = {"data__sampling__sides": ((0, 32, 64),), "data__sampling__seconds": ((0, 1.0, 1.0),)}
+SIZED = {"data__views__sides": ((0, 32, 64),), "data__views__seconds": ((0, 1.0, 1.0),)}
 
 
 def test_clips_have_the_mean_size_of_the_schedule():
-    cfg = tiny_config(data__row_tokens=2000, data__sampling__rates=((0, 12.0),), **SIZED)
+    cfg = tiny_config(data__row_tokens=2000, data__views__rates=((0, 12.0),), **SIZED)
     clips = typical_clips(cfg)
     # The mean of side^2 is 48^2 + 16^2 / 3 pixels: 6 cells of 8 pixels along a side; 12 frames.
     assert clips.grids[0].tolist() == [4, 6, 6] and len(clips.tokens) == 8

@@ -26,7 +26,7 @@ def forecast(cfg, state=8, temporaries=40, chip=32, **shape):
 
 
 def config(**changes):
-    rows = {"data__batch_rows": 32, "data__rows_per_window": 32}
+    rows = {"data__batch_rows": 32, "data__rows_per_group": 32}
     mesh = {"mesh__data": 4, "mesh__fsdp": 2}
     return tiny_config(**rows, **mesh, compute__remat="dots", **changes)
 

@@ -14,7 +14,7 @@ from videodit.models.dit import SIZES
 from videodit.sharding import make_mesh
 
 GIB = 2**30
-ROWS = {"data__batch_rows": 16, "data__rows_per_window": 16}
+ROWS = {"data__batch_rows": 16, "data__rows_per_group": 16}
 
 
 def base(temporaries=20 * GIB, host=0.0):
@@ -107,8 +107,8 @@ def test_micro_batches_keep_as_much_each_as_a_batch_of_their_size():
 
 def test_windows_are_of_whole_batches():
     found = base()
-    assert "data.rows_per_window" not in of(found, data__batch_rows=8)
-    assert of(found, data__batch_rows=32)["data.rows_per_window"] == 32
+    assert "data.rows_per_group" not in of(found, data__batch_rows=8)
+    assert of(found, data__batch_rows=32)["data.rows_per_group"] == 32
 
 
 def test_the_best_of_those_that_fit_are_compiled_and_ranked(monkeypatch):
@@ -134,7 +134,7 @@ def test_a_chip_of_unknown_speed_is_refused():
 
 def test_what_is_kept_of_a_row_is_at_least_what_goes_into_each_block():
     given = dict.fromkeys(("inpaint", "connect", "prepend"), 0.0)
-    tasks = {f"data__tasks__{name}": weight for name, weight in given.items()}
+    tasks = {f"data__modes__{name}": weight for name, weight in given.items()}
     cfg = tiny_config(data__latents="stored", sample__prompts=(), **tasks)
     shape, tokenizer = SIZES["smoke"], open_tokenizer("synthetic")
     block = kept_bytes(cfg, tokenizer, "block")

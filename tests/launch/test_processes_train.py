@@ -33,7 +33,7 @@ def train_and_interrupt(workdir, processes: int, number: int) -> str:
     for field, value in {
         "mesh.data": processes,
         "data.batch_rows": processes,
-        "data.rows_per_window": processes,
+        "data.rows_per_group": processes,
         "steps": STEPS,
         "eval_every": STEPS,
         "save_every": SAVE_EVERY,

@@ -21,7 +21,7 @@ def as_kernel(monkeypatch, kernel):
 def test_a_kernel_that_agrees_is_used(monkeypatch, caplog):
     as_kernel(monkeypatch, masked_attention)
     caplog.set_level(logging.INFO)
-    assert kernel_check.settle(ComputeConfig()).attention == "splash"
+    assert kernel_check.resolve_attention(ComputeConfig()).attention == "splash"
     assert "attention: splash, because it is fast" in caplog.text
 
 
@@ -45,7 +45,7 @@ def test_a_kernel_that_fails_makes_place_with_a_warning(monkeypatch, caplog, ker
     packs = kernel_check._packs()
     monkeypatch.setattr(kernel_check, "_packs", lambda: dict([next(iter(packs.items()))]))
     as_kernel(monkeypatch, kernel)
-    assert kernel_check.settle(ComputeConfig()).attention == "blocked"
+    assert kernel_check.resolve_attention(ComputeConfig()).attention == "blocked"
     assert f"attention: blocked, because splash failed its check: {message}" in caplog.text
     assert "and more" not in caplog.text
 
@@ -59,7 +59,7 @@ def test_where_keys_travel_the_kernel_is_tried_on_them(monkeypatch, caplog, mesh
     for pieces, expected in ((BLOCKED, "splash"), (wrong, "blocked")):
         monkeypatch.setitem(attention.RING, "splash", pieces)
         with mesh(ring=8):
-            assert kernel_check.settle(ComputeConfig()).attention == expected
+            assert kernel_check.resolve_attention(ComputeConfig()).attention == expected
     expected = "splash failed its check: along a ring: self-attention output is wrong by 1"
     assert expected in caplog.text
 
@@ -70,7 +70,7 @@ def test_one_device_cannot_try_a_ring(monkeypatch, caplog, mesh):
     as_kernel(monkeypatch, masked_attention)
     caplog.set_level(logging.INFO)
     with mesh(ring=8):
-        assert kernel_check.settle(ComputeConfig()).attention == "splash"
+        assert kernel_check.resolve_attention(ComputeConfig()).attention == "splash"
     assert "splash is not tried along the ring, on a process of one device" in caplog.text
 
 
@@ -85,9 +85,12 @@ def test_the_pack_has_blocks_of_the_kernel_that_are_left_out():
 def test_on_a_cpu_nothing_is_checked(monkeypatch, caplog):
     monkeypatch.setattr(kernel_check, "check", fails)
     caplog.set_level(logging.INFO)
-    assert kernel_check.settle(ComputeConfig()).attention == "blocked"
+    assert kernel_check.resolve_attention(ComputeConfig()).attention == "blocked"
     assert "attention: blocked, because no kernel is known for a cpu" in caplog.text
 
 
 def test_weights_may_be_used_where_their_kernel_is_not():
-    assert kernel_check.settle_anew(ComputeConfig(attention="splash")).attention == "blocked"
+    assert (
+        kernel_check.resolve_attention_anew(ComputeConfig(attention="splash")).attention
+        == "blocked"
+    )

@@ -58,7 +58,7 @@ def test_dropped_cells_are_left_out():
     whole = clip(1)  # 1 frame of 4 x 4 cells
     kept = np.arange(16) % 5 != 0
     dropped = segment(
-        whole.frames, patch=PATCH, fps=8.0, text_tokens=[1], kept=kept, sample_id=whole.sample_id
+        whole.frames, patch=PATCH, fps=8.0, text_ids=[1], kept=kept, sample_id=whole.sample_id
     )
     (image,), (origin,) = (x[0, 0, :1] for x in crops_of(pack([[dropped]]), 2))
     frames = whole.frames.reshape(1, 4, 8, 4, 8, 3) * kept.reshape(1, 4, 1, 4, 1, 1)

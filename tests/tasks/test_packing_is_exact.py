@@ -65,7 +65,7 @@ def outputs(task, params, frozen, batch):
         return np.asarray(jax.jit(task.reconstruct)(params, batch))
 
     def velocity(params, frozen, batch):
-        latents, draws = task.encode(frozen, batch), task.draw_levels(KEY, batch)
+        latents, draws = task.encode(frozen, batch), task.draw_corruption(KEY, batch)
         return task.token_error(params, latents, batch, draws)
 
     return np.asarray(jax.jit(velocity)(params, frozen, batch))
@@ -76,7 +76,7 @@ def test_other_pixels_captions_and_noise_leave_a_clip_unchanged_to_the_bit(name)
     task, params, frozen = make(name, **WINDOWS)
     s = segments()
     other = clip(1, seed=9)._replace(sample_id=999)  # other pixels, caption and noise
-    assert not np.array_equal(other.text_tokens, s[1].text_tokens)
+    assert not np.array_equal(other.text_ids, s[1].text_ids)
     before, after = (pack([[s[0], x, s[2]], [s[3], s[4]]]) for x in (s[1], other))
     a, b = (outputs(task, params, frozen, batch) for batch in (before, after))
     touched = np.zeros(a.shape[:2], bool)
@@ -88,14 +88,14 @@ def test_other_pixels_captions_and_noise_leave_a_clip_unchanged_to_the_bit(name)
 def test_clips_of_one_pack_get_different_levels():
     task, *_ = make("diffusion")
     batch = pack([segments()[:3], segments()[3:]])
-    levels = np.asarray(task.draw_levels(KEY, batch).levels)[np.asarray(batch.valid)]
+    levels = np.asarray(task.draw_corruption(KEY, batch).levels)[np.asarray(batch.valid)]
     assert len(np.unique(levels)) == 5
 
 
 def test_the_loss_takes_levels_and_noise_as_arguments():
     task, params, frozen = make("diffusion")
     batch = pack([segments()[:3], segments()[3:]])
-    draws, weights = task.draw_levels(KEY, batch), task.weights(batch)
+    draws, weights = task.draw_corruption(KEY, batch), task.weights(batch)
     drawn = task.loss(params, frozen, batch, weights, KEY, STEP)[0]
     assert task.loss(params, frozen, batch, weights, None, STEP, draws)[0] == drawn
     noisier = draws._replace(levels=draws.levels**0.5)

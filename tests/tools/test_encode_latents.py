@@ -10,7 +10,7 @@ from packs import distance, perturb, tiny_config
 from tools import encode_latents as tool
 from tools.encode_latents import encode_latents
 from videodit.checkpoint import Checkpointer, write_run
-from videodit.config import ConfigError, TaskWeights
+from videodit.config import ConfigError, ModeWeights
 from videodit.curation.latents import Rows
 from videodit.data.loader import train_batches
 from videodit.data.planning.plan import Plan
@@ -25,7 +25,7 @@ from videodit.tasks.diffusion import DiffusionTask
 from videodit.train import train
 
 CLIPS, DAMAGED = 24, 5
-AUTOENCODER = tiny_config("autoencoder", data__batch_rows=8, data__rows_per_window=8)
+AUTOENCODER = tiny_config("autoencoder", data__batch_rows=8, data__rows_per_group=8)
 
 
 def make_autoencoder_run(folder, seed, attention="auto"):
@@ -83,7 +83,7 @@ def diffusion_config(made, **changes):
         data__catalog=data,
         text__workdir=data,
         data__max_broken=1.0,
-        data__tasks=vars(TaskWeights(generate=1, animate=1, extend=1)),
+        data__tasks=vars(ModeWeights(generate=1, animate=1, extend=1)),
         **changes,
     )
 
@@ -114,7 +114,7 @@ def test_training_from_latents_is_training_from_pixels(made, mesh):
     assert pixels.tokens.dtype == np.uint8 and latents.tokens.dtype == np.float32
     for name in set(pixels._fields) - {"tokens"}:
         np.testing.assert_array_equal(getattr(pixels, name), getattr(latents, name))
-    assert set(np.asarray(pixels.task_ids)[np.asarray(pixels.valid)]) == {0, 1, 2}
+    assert set(np.asarray(pixels.mode_ids)[np.asarray(pixels.valid)]) == {0, 1, 2}
     assert np.asarray(pixels.replaced).sum() == 1
     assert distance(expected, got) < 1e-5
 

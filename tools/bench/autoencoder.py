@@ -5,7 +5,7 @@
 
 With --topology nothing runs: the programs are compiled for accelerators that are not there, and
 their time is predicted as by videodit.plan. Rows are full of clips of the mean size that the last
-rows of data.sampling ask for, of random pixels; weights are random.
+rows of data.views ask for, of random pixels; weights are random.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from tools.bench.train import timed
-from videodit.command_line import parse_flags, read_config
+from videodit.command_line import config_from_flags, parse_flags
 from videodit.config import Config, ConfigError, MeshConfig, check, refuse
 from videodit.data.loader import place
 from videodit.data.packing import PackedBatch, empty_batch, pack_row, row_of, segment
@@ -37,7 +37,7 @@ from videodit.forecasting.topology import Topology, open_topology, use_no_accele
 from videodit.forecasting.work import work
 from videodit.goodput import device_metrics
 from videodit.models.autoencoder import SIZES, patch_values
-from videodit.nn.kernel_check import settle as settle_attention
+from videodit.nn.kernel_check import resolve_attention
 from videodit.optim import make_optimizer, make_schedule
 from videodit.plan import settle, tokenizer_of
 from videodit.sharding import join_processes, make_mesh, spec
@@ -142,7 +142,7 @@ def made_up_batch(cfg: Config, clips: Clips) -> PackedBatch:
     sizes = [full_size(tuple(grid), patch) for grid in clips.grids.tolist()]
     made = [rng.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
     segments = [
-        segment(frames, patch=patch, fps=FPS, text_tokens=(), sample_id=i, clip_id=i)
+        segment(frames, patch=patch, fps=FPS, text_ids=(), sample_id=i, clip_id=i)
         for i, frames in enumerate(made)
     ]
     pack_row(segments, row_of(batch, 0), patch=patch)
@@ -192,7 +192,7 @@ def run(cfg: Config, topology: str) -> list[Speed]:
         raise ConfigError(f"--topology={topology!r}: expected an accelerator")
     cfg = settle(cfg)
     with jax.set_mesh(make_mesh(cfg.mesh, there.devices if there else None)):
-        compute = cfg.compute if there else settle_attention(cfg.compute)
+        compute = cfg.compute if there else resolve_attention(cfg.compute)
         bench = Bench(dataclasses.replace(cfg, compute=compute))
         frames, height, width = full_size(
             tuple(bench.clips.grids[0].tolist()), cfg.autoencoder.patch
@@ -217,7 +217,7 @@ def main(argv):
             use_no_accelerator()
         else:
             join_processes(MeshConfig())
-        found = run(read_config(), flags.FLAGS.topology)
+        found = run(config_from_flags(), flags.FLAGS.topology)
         if flags.FLAGS.out:
             text = json.dumps([speed._asdict() for speed in found], indent=2)
             Path(flags.FLAGS.out).write_text(text + "\n")

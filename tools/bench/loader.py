@@ -24,7 +24,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 from array_record.python.array_record_module import ArrayRecordReader
 
-from videodit.command_line import CONFIG, parse_flags, read_config
+from videodit.command_line import CONFIG, config_from_flags, parse_flags
 from videodit.config import Config, ConfigError, DataConfig, TextConfig, refuse
 from videodit.data.loader import host_batches, make_reader, train_batches
 from videodit.data.packing import PackedBatch, row_of
@@ -265,7 +265,7 @@ def config_of_flags() -> Config:
     """The config of --config, or of --catalog and its companions. Raises ConfigError."""
     if (CONFIG.value is None) == (not FLAGS.catalog):
         raise ConfigError("expected either --config or --catalog")
-    cfg = read_config() if CONFIG.value else _simple_config()
+    cfg = config_from_flags() if CONFIG.value else _simple_config()
     names = ("workers", "threads")
     changes = {name: FLAGS[name].value for name in names if FLAGS[name].value is not None}
     return dataclasses.replace(cfg, data=dataclasses.replace(cfg.data, **changes))
@@ -278,7 +278,7 @@ def _simple_config() -> Config:
         text_tokens=0,
         max_segments=64,
         batch_rows=FLAGS.batch_rows,
-        rows_per_window=16 * FLAGS.batch_rows,
+        rows_per_group=16 * FLAGS.batch_rows,
     )
     return Config(data=data, text=TextConfig(workdir=FLAGS.catalog))
 

@@ -22,7 +22,7 @@ START = time.perf_counter()  # of the process: what follows is imported in its t
 import numpy as np  # noqa: E402
 from absl import app, flags  # noqa: E402
 
-from videodit.config import DataConfig, SamplingConfig  # noqa: E402
+from videodit.config import DataConfig, ViewConfig  # noqa: E402
 from videodit.data import patches  # noqa: E402
 from videodit.data.planning.fitting import fit_decreasing  # noqa: E402
 from videodit.data.planning.plan import Plan  # noqa: E402
@@ -104,14 +104,14 @@ def catalog_of(frames, height, width, captions: np.ndarray) -> Catalog:
 # The plan.
 
 
-def bench(catalog: Catalog, rows_per_window: int, text_tokens: int) -> str:
+def bench(catalog: Catalog, rows_per_group: int, text_tokens: int) -> str:
     """A line of the report: one epoch of clips whose tokens are their pixels."""
     cfg = DataConfig(
         row_tokens=ROW_TOKENS,
         text_tokens=text_tokens,
         max_segments=MAX_SEGMENTS,
-        batch_rows=min(BATCH_ROWS, rows_per_window),
-        rows_per_window=rows_per_window,
+        batch_rows=min(BATCH_ROWS, rows_per_group),
+        rows_per_group=rows_per_group,
     )
     start = time.process_time()
     plan = Plan(catalog, cfg, seed=0, patch=(1, 1, 1))
@@ -126,7 +126,7 @@ def bench(catalog: Catalog, rows_per_window: int, text_tokens: int) -> str:
             break
     fill, text_fill, left_over, *imbalance = np.mean(figures, 0)
     return (
-        f"{rows_per_window:6d}{fill:9.2%}{plan.cfg.text_tokens:7d}{text_fill:9.1%}{left_over:11.2%}"
+        f"{rows_per_group:6d}{fill:9.2%}{plan.cfg.text_tokens:7d}{text_fill:9.1%}{left_over:11.2%}"
         f"{packing_speed(plan):10,.0f}{placed / spent:10,.0f}{made:9.2f}"
         + "".join(
             f"{value:9.4f}" if cfg.batch_rows >= hosts * LEAST_SHARE else f"{'-':>9s}"
@@ -146,13 +146,13 @@ def packing_speed(plan: Plan, seconds: float = 0.5) -> float:
     """Clips a second of CPU time that the packer alone places, on the plan's windows."""
     names = ("row_tokens", "text_tokens", "max_segments")
     capacity = {name: getattr(plan.cfg, name) for name in names}
-    steps, rng = plan.cfg.rows_per_window // plan.cfg.batch_rows, np.random.default_rng(0)
+    steps, rng = plan.cfg.rows_per_group // plan.cfg.batch_rows, np.random.default_rng(0)
     placed = spent = 0
     for first in itertools.count(0, steps):
         clips = [clip for step in range(first, first + steps) for clip in plan.lengths(step)]
         keep, _, text = rng.permutation(clips).T.tolist()
         start = time.process_time()
-        fit_decreasing(keep, text, **capacity, rows=plan.cfg.rows_per_window)
+        fit_decreasing(keep, text, **capacity, rows=plan.cfg.rows_per_group)
         spent += time.process_time() - start
         placed += len(clips)
         if spent > seconds:
@@ -179,7 +179,7 @@ def packed(catalog: Catalog) -> Scheme:
         text_tokens=0,
         max_segments=MAX_SEGMENTS,
         batch_rows=BATCH_ROWS,
-        rows_per_window=WINDOWS[-1],
+        rows_per_group=WINDOWS[-1],
     )
     plan, window = Plan(catalog, cfg, 0, PATCH), WINDOWS[-1] // BATCH_ROWS
     return Scheme("packed rows (videodit)", plan.fill(range(8 * window)), 1.0, 1.0, 1)
@@ -262,16 +262,14 @@ def bench_large(rows: int, folder: Path) -> None:
             f"--clips={rows}",
         ]
         subprocess.run(command, check=True)
-    sampling = SamplingConfig(
-        sides=((0, 96, 192),), seconds=((0, 0.5, 2.0),), rates=((0, 12.0, 24.0),)
-    )
+    sampling = ViewConfig(sides=((0, 96, 192),), seconds=((0, 0.5, 2.0),), rates=((0, 12.0, 24.0),))
     cfg = DataConfig(
         row_tokens=ROW_TOKENS,
         text_tokens=0,
         max_segments=MAX_SEGMENTS,
         batch_rows=BATCH_ROWS,
-        rows_per_window=WINDOWS[-1],
-        sampling=sampling,
+        rows_per_group=WINDOWS[-1],
+        views=sampling,
     )
     said("started", START)
     start = time.perf_counter()
@@ -314,8 +312,8 @@ def report(clips: int) -> None:
         )
         print("".join(f"{hosts:9d}" for hosts in HOSTS))
         catalog = catalog_of(one, one, tokens, texts)
-        for rows_per_window in WINDOWS:
-            print(bench(catalog, rows_per_window, text_tokens), flush=True)
+        for rows_per_group in WINDOWS:
+            print(bench(catalog, rows_per_group, text_tokens), flush=True)
     print(f"\nsuch clips with sizes, in patches of {PATCH}; shares of tokens, and of clips in use")
     print(f"{'':28s}{'useful/computed':>16s}{'useful/own':>12s}{'clips':>9s}{'shapes':>8s}")
     for s in compare(clips):

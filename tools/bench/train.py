@@ -39,7 +39,7 @@ from videodit.goodput import device_metrics
 from videodit.models.dit import SIZES, DiT
 from videodit.nn.block import StackShape
 from videodit.nn.functional import functional
-from videodit.nn.kernel_check import settle
+from videodit.nn.kernel_check import resolve_attention
 from videodit.optim import make_optimizer, make_schedule
 from videodit.sharding import join_processes
 from videodit.step import make_init, make_train_step
@@ -309,7 +309,7 @@ def main(argv):
             matmul=flags.FLAGS.matmul,
             attention=flags.FLAGS.attention,
         )
-        compute = settle(compute)
+        compute = resolve_attention(compute)
         rows = made_up_rows(chosen["rows"], chosen["row_tokens"])
         tokens = int(sum(map(sum, rows.tokens)))
         flops = step_flops(rows, shape, compute.remat)

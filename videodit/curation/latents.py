@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from videodit.checkpoint import read_config, restore_ema
-from videodit.config import SYNTHETIC, Config, ConfigError, SamplingConfig, check
+from videodit.config import SYNTHETIC, Config, ConfigError, ViewConfig, check
 from videodit.data import patches
 from videodit.data.packing import PackedBatch
 from videodit.data.reading import Reader
@@ -18,7 +18,7 @@ from videodit.data.sources.catalog import Catalog
 from videodit.data.sources.source import check_tokenizer, open_source, open_tokenizer
 from videodit.data.tokenizer import FILE as TOKENIZER_FILE
 from videodit.models.autoencoder import encoder_digest, make_autoencoder, to_pixels
-from videodit.nn.kernel_check import settle_anew
+from videodit.nn.kernel_check import resolve_attention_anew
 from videodit.sharding import abstract, axis_size
 from videodit.tasks.views import cells
 
@@ -43,7 +43,9 @@ class Encoder:
         """Raises ConfigError naming `autoencoder` if there is none."""
         self.cfg = read_config(workdir, "autoencoder")
         check(self.cfg.task == "autoencoder", "autoencoder", workdir, "an autoencoder's folder")
-        init, apply = make_autoencoder(self.cfg.autoencoder, settle_anew(self.cfg.compute))
+        init, apply = make_autoencoder(
+            self.cfg.autoencoder, resolve_attention_anew(self.cfg.compute)
+        )
         self._params = restore_ema(workdir, abstract(init, jax.random.key(0)), "autoencoder")
         self.digest = encoder_digest(self._params)
 
@@ -69,7 +71,7 @@ def open_reader(cfg: Config, data: str, tokenizer: str, rows: Rows) -> Reader:
         mixture=() if one else tuple((name, 1.0) for name in names),
         where="",
         latents="",
-        sampling=SamplingConfig(),
+        views=ViewConfig(),
         workers=cfg.data.workers if rows.workers < 0 else rows.workers,
         max_broken=1.0,  # they are left out, however many
     )
@@ -82,7 +84,7 @@ def open_reader(cfg: Config, data: str, tokenizer: str, rows: Rows) -> Reader:
     batch_rows = -(-batch_rows // ways) * ways
     captions = int(source.catalog.text_tokens.values.max()) * cfg.data.max_segments
     capacity = {"row_tokens": row_tokens, "text_tokens": captions}
-    packed = replace(source_cfg, **capacity, batch_rows=batch_rows, rows_per_window=batch_rows)
+    packed = replace(source_cfg, **capacity, batch_rows=batch_rows, rows_per_group=batch_rows)
     return Reader(source, words, packed, cfg.autoencoder.patch, seed=0)
 
 

@@ -28,14 +28,14 @@ class PackedBatch(NamedTuple):
     segment_ids: np.ndarray  # B L int32: 1..M, non-decreasing; 0 is padding
     given: np.ndarray  # B L bool: tokens that the task gives (noise level 0)
     noise_slot_ids: np.ndarray  # B L int32: 2 (segment - 1) + given; -1 is padding
-    text_tokens: np.ndarray  # B S int32
+    text_ids: np.ndarray  # B S int32: token ids of the captions
     text_segment_ids: np.ndarray  # B S int32: segment of the caption; 0 is padding
     text_positions: np.ndarray  # B S int32: index within the caption
     sample_ids: np.ndarray  # B M uint32: which draw of the stream of clips; seeds level and noise
     clip_ids: np.ndarray  # B M int32: row of the catalog; -1 where there is no clip
     grids: np.ndarray  # B M 3 int32: latent frames, height, width in patches; 0 where no clip
     fps: np.ndarray  # B M float32: frames per second of the pixels
-    task_ids: np.ndarray  # B M int32: index into data/planning/given.py:TASKS
+    mode_ids: np.ndarray  # B M int32: index into data/planning/given.py:MODES
     valid: np.ndarray  # B M bool: the segment holds a clip
     replaced: np.ndarray  # B M bool: it stands for a broken clip, or is left empty for want of one
 
@@ -49,8 +49,8 @@ class Segment(NamedTuple):
     given: np.ndarray  # n bool
     grid: Size  # latent frames, height, width in patches, of the whole clip
     fps: float  # frames per second of the pixels
-    text_tokens: Sequence[int]  # the caption with BOS and EOS
-    task_id: int  # index into data/planning/given.py:TASKS
+    text_ids: Sequence[int]  # token ids of the caption, with BOS and EOS
+    mode_id: int  # index into data/planning/given.py:MODES
     sample_id: int  # which draw of the stream of clips
     clip_id: int  # row of the catalog
 
@@ -60,11 +60,11 @@ def segment(
     *,
     patch: Size,
     fps: float,
-    text_tokens: Sequence[int],
+    text_ids: Sequence[int],
     grid: Size | None = None,
     given: np.ndarray | None = None,
     kept: np.ndarray | None = None,
-    task_id: int = 0,
+    mode_id: int = 0,
     sample_id: int = 0,
     clip_id: int = 0,
 ) -> Segment:
@@ -88,8 +88,8 @@ def segment(
         given=given,
         grid=grid,
         fps=fps,
-        text_tokens=text_tokens,
-        task_id=task_id,
+        text_ids=text_ids,
+        mode_id=mode_id,
         sample_id=sample_id,
         clip_id=clip_id,
     )
@@ -112,14 +112,14 @@ def empty_batch(
         segment_ids=np.zeros((B, L), np.int32),
         given=np.zeros((B, L), bool),
         noise_slot_ids=np.full((B, L), -1, np.int32),
-        text_tokens=np.zeros((B, S), np.int32),
+        text_ids=np.zeros((B, S), np.int32),
         text_segment_ids=np.zeros((B, S), np.int32),
         text_positions=np.zeros((B, S), np.int32),
         sample_ids=np.zeros((B, M), np.uint32),
         clip_ids=np.full((B, M), -1, np.int32),
         grids=np.zeros((B, M, 3), np.int32),
         fps=np.zeros((B, M), np.float32),
-        task_ids=np.zeros((B, M), np.int32),
+        mode_ids=np.zeros((B, M), np.int32),
         valid=np.zeros((B, M), bool),
         replaced=np.zeros((B, M), bool),
     )
@@ -144,7 +144,7 @@ def pack_row(
     """
     clips = [s for s in segments if s is not None]
     _check_capacity("row_tokens", [len(s.positions) for s in clips], len(out.tokens))
-    _check_capacity("text_tokens", [len(s.text_tokens) for s in clips], len(out.text_tokens))
+    _check_capacity("text_tokens", [len(s.text_ids) for s in clips], len(out.text_ids))
     _check_capacity("max_segments", [1 for _ in segments], len(out.valid))
     out.replaced[: len(replaced)] = replaced
     start = text_start = 0
@@ -152,7 +152,7 @@ def pack_row(
         if s is not None:
             _check_finite(s)
             _put(out, m, s, start, text_start, patch)
-            start, text_start = start + len(s.positions), text_start + len(s.text_tokens)
+            start, text_start = start + len(s.positions), text_start + len(s.text_ids)
 
 
 def unpack(
@@ -193,12 +193,12 @@ def _put(row: PackedBatch, m: int, s: Segment, start: int, text_start: int, patc
     row.segment_ids[cells] = m + 1
     row.given[cells] = s.given
     row.noise_slot_ids[cells] = 2 * m + s.given
-    words = slice(text_start, text_start + len(s.text_tokens))
-    row.text_tokens[words] = s.text_tokens
+    words = slice(text_start, text_start + len(s.text_ids))
+    row.text_ids[words] = s.text_ids
     row.text_segment_ids[words] = m + 1
-    row.text_positions[words] = np.arange(len(s.text_tokens))
+    row.text_positions[words] = np.arange(len(s.text_ids))
     row.sample_ids[m], row.clip_ids[m], row.grids[m] = s.sample_id, s.clip_id, s.grid
-    row.fps[m], row.task_ids[m], row.valid[m] = s.fps, s.task_id, True
+    row.fps[m], row.mode_ids[m], row.valid[m] = s.fps, s.mode_id, True
 
 
 def _check_capacity(name: str, sizes: list[int], capacity: int) -> None:

@@ -32,7 +32,7 @@ BLOCK = 340  # least width of a clip with its caption
 CHARACTERS = 0.142  # of a caption, a pixel of width
 
 
-class Clip(NamedTuple):
+class PackedClip(NamedTuple):
     """One segment of a row, unpacked from its tokens."""
 
     slot: int  # its segment id
@@ -76,7 +76,7 @@ def strip(row: PackedBatch, width: int) -> Image.Image:
     return image
 
 
-def sheet(clip: Clip, patch: Size) -> Image.Image:
+def sheet(clip: PackedClip, patch: Size) -> Image.Image:
     """Latent frames of a clip side by side, each over its time: at most FRAMES, evenly chosen."""
     t, h, w = clip.kept.shape
     cell = cell_pixels((h, w), patch)
@@ -135,7 +135,7 @@ def pack_picture(
 
 
 def row_picture(
-    heading: str, row: PackedBatch, clips: Sequence[Clip], sheets: Sequence[Image.Image]
+    heading: str, row: PackedBatch, clips: Sequence[PackedClip], sheets: Sequence[Image.Image]
 ) -> Image.Image:
     """A row's strip, and below its clips, as many side by side as there is room for."""
     blocks, width = [_block(*each) for each in zip(clips, sheets)], WIDTH - 2 * MARGIN
@@ -175,7 +175,7 @@ def _hatched(width: int, height: int) -> Image.Image:
     return image
 
 
-def _block(clip: Clip, drawn: Image.Image) -> Image.Image:
+def _block(clip: PackedClip, drawn: Image.Image) -> Image.Image:
     """A clip's number, title, sheet, caption and details."""
     label = str(clip.slot)
     chip = 14 + _font(16).getlength(label)

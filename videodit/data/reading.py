@@ -94,7 +94,7 @@ class Reader:
         """The clip with its caption, and which of its tokens are given and which stay."""
         rng = np.random.default_rng([self.seed, placed.sample_id])
         grid = patches.grid(*frames.shape[:3], self._cell)
-        task_id, mask = given.draw(placed.task_id, grid, rng, self.chunk)
+        mode_id, mask = given.draw_mode(placed.mode_id, grid, rng, self.chunk)
         kept = None
         if placed.keep < mask.size:
             counts = dict(keep=placed.keep, drop_static=placed.drop_static)
@@ -103,11 +103,11 @@ class Reader:
             frames,
             patch=self.patch,
             fps=float(self.source.catalog.fps[placed.clip]) / placed.view.stride,
-            text_tokens=text,
+            text_ids=text,
             grid=grid,
             given=mask,
             kept=kept,
-            task_id=task_id,
+            mode_id=mode_id,
             sample_id=placed.sample_id,
             clip_id=placed.clip,
         )

@@ -20,13 +20,13 @@ from absl import app, flags
 from absl import logging as absl_logging
 from PIL import Image
 
-from videodit.command_line import parse_flags, read_config
+from videodit.command_line import config_from_flags, parse_flags
 from videodit.config import Config, ConfigError, refuse
 from videodit.data import packing, patches, pictures
 from videodit.data.packing import PackedBatch
 from videodit.data.patches import Size
-from videodit.data.pictures import Clip, Fact
-from videodit.data.planning.given import TASKS
+from videodit.data.pictures import Fact, PackedClip
+from videodit.data.planning.given import MODES
 from videodit.data.planning.plan import Plan
 from videodit.data.sources.catalog import Catalog
 from videodit.data.tokenizer import Tokenizer
@@ -42,7 +42,7 @@ class Step(NamedTuple):
     facts: list[Fact]  # of its whole batch
     headings: list[str]  # of the rows drawn
     rows: list[PackedBatch]  # without leading B
-    clips: list[list[Clip]]  # of each row
+    clips: list[list[PackedClip]]  # of each row
 
 
 def steps(cfg: Config, first: int, count: int, most_rows: int) -> Iterator[Step]:
@@ -74,9 +74,9 @@ def steps(cfg: Config, first: int, count: int, most_rows: int) -> Iterator[Step]
 
 def clips_of(
     batch: PackedBatch, patch: Size, tokenizer: Tokenizer, catalog: Catalog
-) -> list[list[Clip]]:
+) -> list[list[PackedClip]]:
     """The clips of each row of a batch of pixels."""
-    rows: list[list[Clip]] = [[] for _ in batch.valid]
+    rows: list[list[PackedClip]] = [[] for _ in batch.valid]
     videos = packing.unpack(batch.tokens, batch, patch, fill=GREY)
     for (b, m), video in zip(np.argwhere(batch.valid).tolist(), videos):
         row, frames = packing.row_of(batch, b), video[:: patch[0]]
@@ -84,22 +84,24 @@ def clips_of(
     return rows
 
 
-def _clip(row: PackedBatch, m: int, frames: np.ndarray, patch: Size, tokenizer, catalog) -> Clip:
+def _clip(
+    row: PackedBatch, m: int, frames: np.ndarray, patch: Size, tokenizer, catalog
+) -> PackedClip:
     here, grid, fps = row.segment_ids == m + 1, tuple(row.grids[m].tolist()), float(row.fps[m])
     at = patches.cells_at(row.positions[here], grid, fps, patch)
     kept, given = np.zeros((2, math.prod(grid)), bool)
     kept[at], given[at] = True, row.given[here]
-    text = row.text_tokens[row.text_segment_ids == m + 1]
+    text = row.text_ids[row.text_segment_ids == m + 1]
     count, height, width = patches.full_size(grid, patch)
     duration = f"{count} frames at {fps:g} fps, {count / fps:.2f} s" if count > 1 else "image"
-    return Clip(
+    return PackedClip(
         slot=m + 1,
         frames=frames,
         kept=kept.reshape(grid),
         given=given.reshape(grid),
         seconds=patch[0] / fps,
         caption=tokenizer.decode(text),
-        title=f"{width}x{height}, {duration} · {list(TASKS)[row.task_ids[m]]}",
+        title=f"{width}x{height}, {duration} · {list(MODES)[row.mode_ids[m]]}",
         details=(_tokens(kept, given, len(text)), *_origin(row, m, catalog)),
         replaced=bool(row.replaced[m]),
     )
@@ -213,7 +215,7 @@ def page(step: Step, sheets: list[list[Image.Image]]) -> str:
     )
 
 
-def _figure(clip: Clip, drawn: Image.Image) -> str:
+def _figure(clip: PackedClip, drawn: Image.Image) -> str:
     number = f'<span class="number" style="background:{pictures.color(clip.slot)}">{clip.slot}'
     details = "".join(f"<p>{escape(line)}</p>" for line in clip.details)
     look, image = "broken" if clip.replaced else "", _embed(drawn, "webp")
@@ -253,7 +255,7 @@ def main(argv: list[str]) -> None:
     try:
         if len(argv) > 1:
             raise ConfigError(f"unexpected argument {argv[1]!r}: fields are --config.NAME=VALUE")
-        cfg, out = read_config(), Path(FLAGS.out)
+        cfg, out = config_from_flags(), Path(FLAGS.out)
         for n, step in enumerate(steps(cfg, FLAGS.step, FLAGS.steps, FLAGS.rows)):
             folder = out / f"{FLAGS.step + n:06d}" if FLAGS.steps > 1 else out
             write(step, cfg.autoencoder.patch, folder)

@@ -14,7 +14,7 @@ from videodit.data.video.files import write_video
 from videodit.eval import quality
 from videodit.eval.charts import BLUE, Series, line_chart
 from videodit.eval.page import STYLE, video
-from videodit.eval.scores import OURS, Clip, Scored
+from videodit.eval.scores import OURS, HeldOutClip, Scored
 
 ERROR_SCALE = 4  # by how much the pictures brighten errors
 PICTURE_SIDE = 288  # pixels: small frames are enlarged by a whole number up to this longer side
@@ -94,7 +94,7 @@ def halves(original: np.ndarray, output: np.ndarray) -> np.ndarray:
     return np.concatenate([left, gap, right], axis=2)
 
 
-def write_pictures(out: Path, coded: Iterable[tuple[Clip, np.ndarray]]) -> list[dict]:
+def write_pictures(out: Path, coded: Iterable[tuple[HeldOutClip, np.ndarray]]) -> list[dict]:
     """clip_N.png of each clip and its reconstruction, clip_N.mp4 of what moves.
 
     Returns what they are, for the page.

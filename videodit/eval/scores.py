@@ -25,7 +25,7 @@ TRAINING, HELD_OUT = ("train",), ("val", "test")  # splits
 SIDES, FRAMES = (1, 64, 128, 256, 512), (1, 2, 18, 66)  # where each bin of clips begins
 
 
-class Clip(NamedTuple):
+class HeldOutClip(NamedTuple):
     """Frames uint8 T H W 3 at fps frames a second."""
 
     name: str
@@ -60,7 +60,7 @@ class Scorer:
         self.coders = [OURS, *linear_codes, H264]
         self._gaussians = {}
 
-    def score(self, clip: Clip) -> Scored:
+    def score(self, clip: HeldOutClip) -> Scored:
         """All coders on one clip."""
         frames, fps = clip.frames, clip.fps
         values = latent_values(frames.shape[:3], self.codec)
@@ -130,7 +130,7 @@ def spread(rows: np.ndarray, count: int) -> list:
     return rows[np.unique(np.linspace(0, len(rows) - 1, count).round().astype(int))].tolist()
 
 
-def read(source: Source, rows: Sequence[int], what: str) -> Iterator[Clip]:
+def read(source: Source, rows: Sequence[int], what: str) -> Iterator[HeldOutClip]:
     """The clips of these rows, whole; a broken one is named and left out."""
     progress = Progress(len(rows), what)
     for row in rows:
@@ -141,11 +141,11 @@ def read(source: Source, rows: Sequence[int], what: str) -> Iterator[Clip]:
         progress.advance()
 
 
-def read_one(source: Source, row: int) -> Clip:
+def read_one(source: Source, row: int) -> HeldOutClip:
     """The clip of a row, whole. Raises ConfigError."""
     catalog = source.catalog
     frames = source.read(row, whole(*size_of(catalog, row)))
-    return Clip(catalog.ids[row], frames, float(catalog.fps[row]))
+    return HeldOutClip(catalog.ids[row], frames, float(catalog.fps[row]))
 
 
 def bin_of(size: patches.Size) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from videodit.data.sources.source import Source
 from videodit.data.video.files import View, fits, probe, read_clip
 from videodit.eval import quality
 from videodit.eval.baselines import LinearCode
-from videodit.eval.scores import HELD_OUT, Clip, rows_of, size_of, spread
+from videodit.eval.scores import HELD_OUT, HeldOutClip, rows_of, size_of, spread
 from videodit.inference.codec import Codec, spans
 
 SMALLEST_TILED = 4  # patches
@@ -31,7 +31,10 @@ class ShapeScore(NamedTuple):
 
 
 def score_shapes(
-    codec: Codec, pca: LinearCode, shapes: Sequence[Shape], clips: Callable[[Shape], list[Clip]]
+    codec: Codec,
+    pca: LinearCode,
+    shapes: Sequence[Shape],
+    clips: Callable[[Shape], list[HeldOutClip]],
 ) -> list[ShapeScore]:
     """The codec on clips of each shape, whole and in pieces of the first one."""
     first = shapes[0]
@@ -68,12 +71,12 @@ def in_pieces(
     return output
 
 
-def clips_of_source(source: Source, count: int) -> Callable[[Shape], list[Clip]]:
+def clips_of_source(source: Source, count: int) -> Callable[[Shape], list[HeldOutClip]]:
     """Held-out clips that are cropped and scaled down to a shape, at its rate if it has one."""
     catalog = source.catalog
     rows = rows_of(catalog, HELD_OUT, len(catalog))
 
-    def clips(shape: Shape) -> list[Clip]:
+    def clips(shape: Shape) -> list[HeldOutClip]:
         strides = [(row, stride_of(float(catalog.fps[row]), shape.fps)) for row in rows]
         if not any(stride for _, stride in strides):
             raise ConfigError(
@@ -98,11 +101,11 @@ def stride_of(fps: float, wanted: float | None) -> int:
     return stride if stride and 1 / FPS_SLACK < fps / stride / wanted < FPS_SLACK else 0
 
 
-def clips_of_video(file: str, count: int) -> Callable[[Shape], list[Clip]]:
+def clips_of_video(file: str, count: int) -> Callable[[Shape], list[HeldOutClip]]:
     """Clips of a shape from evenly spread places of a video, the same ones for every shape."""
     info = probe(file)
 
-    def clips(shape: Shape) -> list[Clip]:
+    def clips(shape: Shape) -> list[HeldOutClip]:
         fps = shape.fps or info.fps
         seconds = info.frames / info.fps
         if fps > info.fps * FPS_SLACK:
@@ -111,7 +114,9 @@ def clips_of_video(file: str, count: int) -> Callable[[Shape], list[Clip]]:
             raise ConfigError(f"--shapes={shape}: {file} is smaller or too short for {count} clips")
         starts = [int(seconds * (i + 0.25) / count * fps) for i in range(count)]
         views = [View(start, 1, shape.frames, shape.height, shape.width) for start in starts]
-        return [Clip(f"{file}@{v.start / fps:.1f}s", read_clip(file, v, fps), fps) for v in views]
+        return [
+            HeldOutClip(f"{file}@{v.start / fps:.1f}s", read_clip(file, v, fps), fps) for v in views
+        ]
 
     return clips
 
@@ -144,7 +149,7 @@ def tiles_of(patch: patches.Size, frame: tuple[int, int], side: int = 0) -> Tile
     return Tiles(side, max(side // 4 // patch_side, 1) * patch_side)
 
 
-def score_seams(codec: Codec, clip: Clip, tiles: Tiles) -> dict[str, float]:
+def score_seams(codec: Codec, clip: HeldOutClip, tiles: Tiles) -> dict[str, float]:
     """PSNR of a clip in one piece and in tiles, at the seams, where tiles overlap, and elsewhere.
 
     The tiles are smaller than the frame.
@@ -182,10 +187,10 @@ def _holds(catalog: Catalog, row: int, stride: int, shape: Shape) -> bool:
     return all(there >= asked for there, asked in zip(size_of(catalog, row), needed))
 
 
-def _cut(source: Source, row: int, stride: int, shape: Shape) -> Clip:
+def _cut(source: Source, row: int, stride: int, shape: Shape) -> HeldOutClip:
     view = View(0, stride, shape.frames, shape.height, shape.width)
     catalog = source.catalog
-    return Clip(catalog.ids[row], source.read(row, view), float(catalog.fps[row]) / stride)
+    return HeldOutClip(catalog.ids[row], source.read(row, view), float(catalog.fps[row]) / stride)
 
 
 def _rates(catalog: Catalog, rows: Sequence[int]) -> str:

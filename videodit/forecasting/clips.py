@@ -12,15 +12,15 @@ from videodit.nn.plain_attention import key_block, query_block
 from videodit.nn.splash import block_size
 
 TILE = 128  # tokens that cuDNN takes at a time, of one clip
-SHARE = 8  # a clip's part of its row where data.sampling does not say how large clips are
+SHARE = 8  # a clip's part of its row where data.views does not say how large clips are
 SIDE = 16  # cells, of its frames
-FPS = 24.0  # where data.sampling.rates does not say
+FPS = 24.0  # where data.views.rates does not say
 
 
 def typical_clips(cfg: Config, clip_tokens: int = 0) -> Clips:
     """The clips of a row, as many as fit into it.
 
-    Square ones of the mean size in the last rows of data.sampling, else of an eighth of a row.
+    Square ones of the mean size in the last rows of data.views, else of an eighth of a row.
     clip_tokens: as long as it takes to have about this many tokens. The text row is shared out
     evenly.
     """
@@ -39,17 +39,17 @@ def typical_clips(cfg: Config, clip_tokens: int = 0) -> Clips:
 
 
 def _mean_size(cfg: Config) -> tuple[int, float]:
-    """Cells along a side and latent frames; 0 where data.sampling does not say."""
-    sampling, (frames, height, width) = cfg.data.sampling, cfg.autoencoder.patch
-    if not sampling.sides:
+    """Cells along a side and latent frames; 0 where data.views does not say."""
+    views, (frames, height, width) = cfg.data.views, cfg.autoencoder.patch
+    if not views.sides:
         return 0, 0.0
-    _, low, high = sampling.sides[-1]
+    _, low, high = views.sides[-1]
     area = (low**2 + low * high + high**2) / 3  # the mean of a square
     side = max(round(math.sqrt(area / (height * width))), 1)
-    if not sampling.seconds:
+    if not views.seconds:
         return side, 0.0
-    rates = sampling.rates[-1][1:] if sampling.rates else (FPS,)
-    return side, 1 + np.mean(sampling.seconds[-1][1:]) * np.mean(rates) / frames
+    rates = views.rates[-1][1:] if views.rates else (FPS,)
+    return side, 1 + np.mean(views.seconds[-1][1:]) * np.mean(rates) / frames
 
 
 def seen_shares(cfg: Config, clips: Clips, platform: str) -> Seen:

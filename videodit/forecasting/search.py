@@ -97,9 +97,9 @@ def variants(base: Forecast) -> Iterator[Changes]:
 
 def _windows(cfg: Config, rows: int) -> Changes:
     """What makes windows of whole batches of so many rows: nothing, where they are already."""
-    if cfg.data.rows_per_window % rows == 0:
+    if cfg.data.rows_per_group % rows == 0:
         return {}
-    return {"data.rows_per_window": math.lcm(cfg.data.rows_per_window, rows)}
+    return {"data.rows_per_group": math.lcm(cfg.data.rows_per_group, rows)}
 
 
 def estimate(base: Forecast, changes: Changes, kept: dict[str, float]) -> Estimate:
@@ -172,7 +172,7 @@ def kept_bytes(cfg: Config, tokenizer: Tokenizer, remat: str) -> float:
             "compute.remat": remat,
             "compute.attention": "blocked",
             "data.batch_rows": 1,
-            "data.rows_per_window": 1,
+            "data.rows_per_group": 1,
             "optim.accumulate": 1,
         },
     )

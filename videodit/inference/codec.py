@@ -30,7 +30,7 @@ from videodit.models.autoencoder import (
     to_pixels,
 )
 from videodit.nn.block import KeysValues
-from videodit.nn.kernel_check import settle_anew
+from videodit.nn.kernel_check import resolve_attention_anew
 from videodit.sharding import abstract, make_mesh
 
 
@@ -63,7 +63,7 @@ class Codec:
         """
         cfg = read_config(workdir, field)
         check(cfg.task == "autoencoder", field, str(workdir), f"an autoencoder, not {cfg.task!r}")
-        compute = settle_anew(cfg.compute)
+        compute = resolve_attention_anew(cfg.compute)
         init, _ = make_autoencoder(cfg.autoencoder, compute)
         with jax.set_mesh(make_mesh(MeshConfig(data=1))):
             target = abstract(init, jax.random.key(0))

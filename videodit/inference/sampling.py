@@ -102,7 +102,7 @@ def pack_requests(requests, tokenizer, cfg: Config) -> tuple[PackedBatch, list[i
     segments = [_segment(request, tokenizer, cfg) for request in requests]
     rows = fit_decreasing(
         [math.prod(s.grid) for s in segments],
-        [len(s.text_tokens) for s in segments],
+        [len(s.text_ids) for s in segments],
         row_tokens=data.row_tokens,
         text_tokens=data.text_tokens,
         max_segments=data.max_segments,
@@ -141,4 +141,4 @@ def _segment(request: Request, tokenizer, cfg: Config):
             f"data.text_tokens={cfg.data.text_tokens}: {request.prompt[:60]!r}..."
         )
     black = np.zeros((request.frames, request.height, request.width, 3), np.uint8)
-    return segment(black, patch=patch, fps=request.fps, text_tokens=words, sample_id=request.seed)
+    return segment(black, patch=patch, fps=request.fps, text_ids=words, sample_id=request.seed)

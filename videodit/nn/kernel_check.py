@@ -19,7 +19,7 @@ MOST_ERROR = 0.02  # by norm, relative: bfloat16's rounding is 0.004
 logger = logging.getLogger(__name__)
 
 
-def settle(compute: ComputeConfig) -> ComputeConfig:
+def resolve_attention(compute: ComputeConfig) -> ComputeConfig:
     """`compute` with the name of an implementation of attention that works here; logs the choice.
 
     A kernel that does not agree with the reference, or does not run, makes place for "blocked".
@@ -38,9 +38,9 @@ def settle(compute: ComputeConfig) -> ComputeConfig:
     return dataclasses.replace(compute, attention=name)
 
 
-def settle_anew(compute: ComputeConfig) -> ComputeConfig:
-    """As `settle`, for trained weights: what their attention was trained with may not be here."""
-    return settle(dataclasses.replace(compute, attention=AUTO))
+def resolve_attention_anew(compute: ComputeConfig) -> ComputeConfig:
+    """As `resolve_attention`, for trained weights: this machine may lack the training's kernel."""
+    return resolve_attention(dataclasses.replace(compute, attention=AUTO))
 
 
 def _failure(name: str, along_ring: bool) -> str:

@@ -41,7 +41,7 @@ from videodit.tasks.views import (
 )
 
 
-class Draws(NamedTuple):
+class Corruption(NamedTuple):
     """What is random in a loss: noise levels B M, noise B L C, dropped captions B M bool."""
 
     levels: jax.Array
@@ -121,18 +121,18 @@ class DiffusionTask:
         encoder = autoencoder.SIZES[cfg.autoencoder.size]
         return total + coder_flops(encoder, cfg.autoencoder, clips).only()
 
-    def loss(self, params, frozen, batch, weights, key, step, draws: Draws | None = None):
+    def loss(self, params, frozen, batch, weights, key, step, draws: Corruption | None = None):
         """Weighted squared error of the velocity; level and noise from `key` unless given."""
-        draws = self.draw_levels(key, batch) if draws is None else draws
+        draws = self.draw_corruption(key, batch) if draws is None else draws
         latents = jax.lax.stop_gradient(self.encode(frozen, batch))
         loss = (weights * self.token_error(params, latents, batch, draws)).sum()
         return loss, {}
 
-    def draw_levels(self, key, batch) -> Draws:
+    def draw_corruption(self, key, batch) -> Corruption:
         """Levels, noise and dropped captions, functions of (key, sample id, token position)."""
         level_key, noise_key, caption_key = jax.random.split(key, 3)
         ids, cfg = batch.sample_ids, self.cfg.flow
-        return Draws(
+        return Corruption(
             flow.clip_levels(level_key, ids, clip_tokens(batch), cfg),
             flow.token_noise(noise_key, ids, batch.segment_ids, batch.positions, self.channels),
             flow.dropped_captions(caption_key, ids, cfg.caption_dropout),
@@ -161,7 +161,7 @@ class DiffusionTask:
         place = cells(batch, self.cfg.autoencoder)
         return self.apply_autoencoder(frozen["autoencoder"], latents, place, method="decode")
 
-    def token_error(self, params, latents, batch, draws: Draws):
+    def token_error(self, params, latents, batch, draws: Corruption):
         """Squared error of the predicted velocity at each token, mean over channels: B L."""
         levels = flow.slot_levels(draws.levels)
         xt = flow.interpolate(latents, draws.noise, token_levels(batch, levels))
@@ -177,7 +177,7 @@ class DiffusionTask:
         captions, ids = dropped.shape[1], batch.text_segment_ids
         # Segments of their own, and not padding, whose pieces would lie all over the row.
         apart = jnp.where(cut, captions + ids, ids)
-        place = batch.text_tokens, batch.text_positions, apart
+        place = batch.text_ids, batch.text_positions, apart
         text = self.apply_text(params["text"], *place, most_segments=2 * captions + 1)
         return text, jnp.where(cut, 0, ids)
 
@@ -200,7 +200,7 @@ class DiffusionTask:
 
     def evaluate(self, params, frozen, batch, key):
         """Loss of each clip with its caption, with another clip's, and of the linear predictor."""
-        latents, draws = self.encode(frozen, batch), self.draw_levels(key, batch)
+        latents, draws = self.encode(frozen, batch), self.draw_corruption(key, batch)
         draws = draws._replace(dropped=jnp.zeros_like(batch.valid))
         per_clip = lambda error: clip_means(batch, error)
         loss = per_clip(self.token_error(params, latents, batch, draws))

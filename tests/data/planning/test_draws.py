@@ -3,14 +3,14 @@ import pytest
 from clips import made_up
 from scipy import stats
 
-from videodit.config import ConfigError, DataConfig, SamplingConfig
+from videodit.config import ConfigError, DataConfig, ViewConfig
 from videodit.data.planning.draws import Sampler, stages
 
 PATCH = (4, 8, 8)
 
 
-def sampler(catalog, seed=0, row_tokens=4096, **sampling):
-    cfg = DataConfig(row_tokens=row_tokens, sampling=SamplingConfig(**sampling))
+def sampler(catalog, seed=0, row_tokens=4096, **views):
+    cfg = DataConfig(row_tokens=row_tokens, views=ViewConfig(**views))
     return Sampler(catalog, cfg, seed, PATCH)
 
 
@@ -81,7 +81,7 @@ def test_seconds_and_rates_take_a_part_of_the_film_and_leave_frames_out():
 def test_a_part_is_never_longer_than_a_row():
     drawn = everything(sampler(films(), row_tokens=2600, seconds=((0, 1, 10),)))
     assert drawn.tokens.max() <= 2600
-    with pytest.raises(ConfigError, match=r"row_tokens=600: clip clip\d+ .* data.sampling.sides"):
+    with pytest.raises(ConfigError, match=r"row_tokens=600: clip clip\d+ .* data.views.sides"):
         sampler(films(), row_tokens=600, seconds=((0, 1, 10),))
     assert (
         everything(
@@ -120,7 +120,7 @@ def test_a_row_of_a_schedule_holds_until_the_next():
         sides=((0, 64, 64), (100, 96, 96)),
         drop=((0, 0.9, 1, 1), (50, 0, 1, 1)),
     )
-    assert stages(draw.cfg.sampling) == [0, 50, 100]
+    assert stages(draw.cfg.views) == [0, 50, 100]
     early, middle, late = (everything(draw, step) for step in (49, 99, 100))
     assert (early.keep < early.tokens).any() and (middle.keep == middle.tokens).all()
     np.testing.assert_array_equal(early.width, middle.width)

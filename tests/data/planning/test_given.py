@@ -3,18 +3,20 @@ import dataclasses
 import numpy as np
 import pytest
 
-from videodit.config import TaskWeights
+from videodit.config import ModeWeights
 from videodit.data.planning import given
 
 
 def mask_of(name, grid, seed=0):
-    task_id, mask = given.draw(list(given.TASKS).index(name), grid, np.random.default_rng(seed))
+    mode_id, mask = given.draw_mode(
+        list(given.MODES).index(name), grid, np.random.default_rng(seed)
+    )
     assert mask.shape == tuple(grid) and mask.dtype == bool
-    return list(given.TASKS)[task_id], mask
+    return list(given.MODES)[mode_id], mask
 
 
 def test_tasks_are_the_weights_of_the_config():
-    assert list(given.TASKS) == [field.name for field in dataclasses.fields(TaskWeights)]
+    assert list(given.MODES) == [field.name for field in dataclasses.fields(ModeWeights)]
 
 
 @pytest.mark.parametrize(
@@ -35,9 +37,9 @@ def test_tasks_of_time_give_whole_latent_frames(name, frames):
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 4, 8])
 def test_extend_gives_whole_chunks_nearest_to_half(chunk):
-    extend = list(given.TASKS).index("extend")
+    extend = list(given.MODES).index("extend")
     for frames in range(2, 40):
-        _, mask = given.draw(extend, (frames, 1, 1), np.random.default_rng(0), chunk)
+        _, mask = given.draw_mode(extend, (frames, 1, 1), np.random.default_rng(0), chunk)
         borders = np.arange(1, frames, chunk)  # behind the first frame, and behind every chunk
         count = mask.sum()
         assert count in borders and mask[:count].all()
@@ -69,7 +71,7 @@ def test_tasks_of_time_on_an_image_generate(name):
     assert drawn == "generate" and not mask.any()
 
 
-@pytest.mark.parametrize("name", list(given.TASKS))
+@pytest.mark.parametrize("name", list(given.MODES))
 @pytest.mark.parametrize("grid", [(1, 1, 1), (2, 1, 1), (1, 3, 2), (4, 2, 2)])
 def test_something_is_left_to_generate(name, grid):
     for seed in range(5):

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from clips import made_up
 
-from videodit.config import ConfigError, DataConfig, SamplingConfig, TaskWeights
+from videodit.config import ConfigError, DataConfig, ModeWeights, ViewConfig
 from videodit.data import patches
-from videodit.data.planning.given import TASKS
+from videodit.data.planning.given import MODES
 from videodit.data.planning.plan import Plan
 from videodit.data.sources.catalog import Part
 
 PATCH = (4, 8, 8)
-CFG = DataConfig(row_tokens=64, text_tokens=64, max_segments=8, batch_rows=4, rows_per_window=16)
+CFG = DataConfig(row_tokens=64, text_tokens=64, max_segments=8, batch_rows=4, rows_per_group=16)
 
 
 def tokens_of(clips, i):
@@ -102,10 +102,10 @@ def test_clips_of_one_size_that_fit_badly_still_all_come():
 
 
 def test_caption_and_task_depend_on_seed_and_sample_id_alone():
-    weights = TaskWeights(generate=2, animate=1, extend=0, inpaint=1)
-    cfg = dataclasses.replace(CFG, tasks=weights)
+    weights = ModeWeights(generate=2, animate=1, extend=0, inpaint=1)
+    cfg = dataclasses.replace(CFG, modes=weights)
     # Another way to pack draws the same stream of clips, captions and tasks.
-    wide = dataclasses.replace(cfg, row_tokens=96, rows_per_window=8)
+    wide = dataclasses.replace(cfg, row_tokens=96, rows_per_group=8)
     clips = made_up(2000)
     plans = [Plan(clips, c, 5, PATCH) for c in (cfg, wide)]
     first, second = (
@@ -114,7 +114,7 @@ def test_caption_and_task_depend_on_seed_and_sample_id_alone():
     )
     shared = first.keys() & second.keys()
     assert len(shared) > 1000 and all(first[i] == second[i] for i in shared)
-    tasks = collections.Counter(list(TASKS)[p.task_id] for p in first.values())
+    tasks = collections.Counter(list(MODES)[p.mode_id] for p in first.values())
     shares = {name: count / len(first) for name, count in tasks.items()}
     assert shares == pytest.approx({"generate": 0.5, "animate": 0.25, "inpaint": 0.25}, abs=0.04)
     captions = collections.Counter(
@@ -139,7 +139,7 @@ def test_validation_holds_every_clip_once_in_full_batches():
     check_capacities(clips, rows)
     placed = sorted(p for row in rows for p in row)
     assert [p.clip for p in placed] == list(range(61))
-    assert all((p.sample_id, p.caption, p.task_id) == (p.clip, 0, 0) for p in placed)
+    assert all((p.sample_id, p.caption, p.mode_id) == (p.clip, 0, 0) for p in placed)
     assert Plan(clips, CFG, 9, PATCH).validation_rows() == batches
     train = {p.clip for step in range(40) for row in plan.rows(step) for p in row}
     assert train <= set(range(61, 150))
@@ -156,20 +156,20 @@ def test_what_cannot_be_planned_is_refused_by_name():
     for empty in (clips.select([]), made_up(5, val=5)):
         with pytest.raises(ConfigError, match="for training"):
             Plan(empty, CFG, 0, PATCH)
-    for weights in (TaskWeights(generate=0), TaskWeights(animate=-1)):
+    for weights in (ModeWeights(generate=0), ModeWeights(animate=-1)):
         with pytest.raises(ConfigError, match="expected weights"):
-            Plan(clips, dataclasses.replace(CFG, tasks=weights), 0, PATCH)
+            Plan(clips, dataclasses.replace(CFG, modes=weights), 0, PATCH)
     with pytest.raises(ConfigError, match="seed=-1"):
         Plan(clips, CFG, -1, PATCH)
 
 
 def test_every_step_is_seen_by_the_schedule_of_its_window():
-    sampling = SamplingConfig(sides=((0, 16, 16), (10, 24, 24)))
-    cfg = dataclasses.replace(CFG, sampling=sampling)
+    views = ViewConfig(sides=((0, 16, 16), (10, 24, 24)))
+    cfg = dataclasses.replace(CFG, views=views)
     clips = made_up(400, width=np.full(400, 32, np.int32), height=np.full(400, 32, np.int32))
     plan = Plan(clips, cfg, 0, PATCH)
     sides = [{p.view.width for row in plan.rows(step) for p in row} for step in range(24)]
-    # Windows are of four steps: the one that begins at step 12 is the first behind step 10.
+    # Groups are of four steps: the one that begins at step 12 is the first behind step 10.
     assert sides[:12] == [{16}] * 12 and sides[12:] == [{24}] * 12
     ids = [p.sample_id for step in range(24) for row in plan.rows(step) for p in row]
     assert len(set(ids)) == len(ids)
@@ -177,8 +177,8 @@ def test_every_step_is_seen_by_the_schedule_of_its_window():
 
 def test_dropped_tokens_make_room_and_are_counted():
     clips = made_up(1000, static=np.full(1000, 0.5, np.float32))
-    sampling = SamplingConfig(drop=((0, 0.6, 2, 2),), drop_static=((0, 1.0),))
-    plan = Plan(clips, dataclasses.replace(CFG, sampling=sampling), 0, PATCH)
+    views = ViewConfig(drop=((0, 0.6, 2, 2),), drop_static=((0, 1.0),))
+    plan = Plan(clips, dataclasses.replace(CFG, views=views), 0, PATCH)
     placed = [p for step in range(40) for row in plan.rows(step) for p in row]
     check_capacities(clips, [row for step in range(40) for row in plan.rows(step)])
     whole = [tokens_of(clips, p.clip) for p in placed]
@@ -193,7 +193,7 @@ def mixture_plan(weights, sources=3, **cfg):
     sides = np.repeat([16, 24, 40], 500).astype(np.int32)
     clips = made_up(1500, width=sides, height=sides, frames=np.full(1500, 5, np.int32))
     cfg = (
-        dict(row_tokens=256, text_tokens=512, max_segments=32, batch_rows=8, rows_per_window=64)
+        dict(row_tokens=256, text_tokens=512, max_segments=32, batch_rows=8, rows_per_group=64)
         | cfg
     )
     clips = clips.select(np.arange(500 * sources))
@@ -222,8 +222,8 @@ def test_a_mixture_keeps_its_weights_over_any_thousand_rows():
 
 def test_images_get_their_share_of_the_tokens():
     clips = made_up(1000)  # half of them images
-    sampling = SamplingConfig(images=((0, 0.1), (40, 0.0)))
-    plan = Plan(clips, dataclasses.replace(CFG, sampling=sampling), 0, PATCH)
+    views = ViewConfig(images=((0, 0.1), (40, 0.0)))
+    plan = Plan(clips, dataclasses.replace(CFG, views=views), 0, PATCH)
     kept = {True: 0, False: 0}
     for step in range(40):
         for p in (p for row in plan.rows(step) for p in row):
@@ -233,9 +233,9 @@ def test_images_get_their_share_of_the_tokens():
     assert later and all(clips.frames[p.clip] > 1 for p in later)
 
 
-@pytest.mark.parametrize("rows_per_window, weight", [(8, 0.02), (4, 0.02), (64, 0.002)])
-def test_small_shares_hold_in_small_windows(rows_per_window, weight):
-    _, plan = mixture_plan((weight, 1 - weight), 2, batch_rows=4, rows_per_window=rows_per_window)
+@pytest.mark.parametrize("rows_per_group, weight", [(8, 0.02), (4, 0.02), (64, 0.002)])
+def test_small_shares_hold_in_small_windows(rows_per_group, weight):
+    _, plan = mixture_plan((weight, 1 - weight), 2, batch_rows=4, rows_per_group=rows_per_group)
     placed = [p for step in range(1000) for row in plan.rows(step) for p in row]
     shares = [sum(p.keep for p in placed if p.clip // 500 == source) for source in range(2)]
     assert shares[0] / sum(shares) == pytest.approx(weight, abs=0.005)
@@ -256,7 +256,7 @@ def test_the_digest_follows_what_the_rows_follow_from():
     ).digest()
     assert digest() == digest(made_up(100)) == digest(workers=4, threads=1, max_broken=0.5)
     others = [digest(seed=1), digest(row_tokens=96), digest(clips.select(np.arange(99)))]
-    others.append(digest(sampling=SamplingConfig(drop=((0, 0.1, 1, 1),))))
+    others.append(digest(views=ViewConfig(drop=((0, 0.1, 1, 1),))))
     assert len({digest(), *others}) == 5
 
 
@@ -296,8 +296,6 @@ def test_a_spare_fits_into_the_place_and_depends_on_the_place_alone():
 
 
 def test_hosts_get_like_shares_of_the_work():
-    plan = Plan(
-        made_up(2000), dataclasses.replace(CFG, batch_rows=32, rows_per_window=64), 0, PATCH
-    )
+    plan = Plan(made_up(2000), dataclasses.replace(CFG, batch_rows=32, rows_per_group=64), 0, PATCH)
     assert np.mean([plan.metrics(step, shares=4)["imbalance"] for step in range(20)]) < 1.05
     assert plan.metrics(0)["imbalance"] == 1

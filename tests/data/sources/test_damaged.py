@@ -191,7 +191,7 @@ def test_the_run_goes_on_good_clips_come_out_right_and_damaged_ones_are_named(
         row_tokens=256,
         text_tokens=512,
         max_segments=32,
-        rows_per_window=16,
+        rows_per_group=16,
         workers=2,
         max_broken=0.1,
     )

@@ -6,14 +6,16 @@ import pytest
 from videodit.config import ConfigError
 from videodit.data.sources import indexing
 from videodit.data.sources.catalog import FILE, Catalog
-from videodit.data.sources.indexing import Clip, Index, make_catalog, run_all
+from videodit.data.sources.indexing import Index, IndexedClip, make_catalog, run_all
 from videodit.data.sources.source import open_tokenizer
 
 TOKENIZER = open_tokenizer("synthetic")
 
 
 def clip(i):
-    return Clip(f"clip {i}", "s", i, 8 + i, 16, 1 + i, 12.5, (f"text {i}", ""), "train", 0.1, 0.25)
+    return IndexedClip(
+        f"clip {i}", "s", i, 8 + i, 16, 1 + i, 12.5, (f"text {i}", ""), "train", 0.1, 0.25
+    )
 
 
 def test_the_catalog_is_that_of_the_clips():

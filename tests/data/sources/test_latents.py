@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from odd_sources import OddSource
 
-from videodit.config import ConfigError, DataConfig, SamplingConfig, TaskWeights
+from videodit.config import ConfigError, DataConfig, ModeWeights, ViewConfig
 from videodit.data import patches
 from videodit.data.loader import train_batches
 from videodit.data.planning.plan import Plan
@@ -90,23 +90,23 @@ def test_what_float16_cannot_hold_is_refused():
 
 def batches(source, **changes):
     cfg = DataConfig(
-        row_tokens=256, text_tokens=128, max_segments=8, batch_rows=2, rows_per_window=8,
-        max_broken=1.0, tasks=TaskWeights(generate=1, animate=1, extend=1), **changes,
+        row_tokens=256, text_tokens=128, max_segments=8, batch_rows=2, rows_per_group=8,
+        max_broken=1.0, modes=ModeWeights(generate=1, animate=1, extend=1), **changes,
     )  # fmt: skip
     plan = Plan(source.catalog, cfg, 0, PATCH, chunk=2)
     with closing(train_batches(source, plan, TOKENIZER, PATCH, start_step=0)) as stream:
         return [jax.device_get(next(stream)) for _ in range(6)]
 
 
-@pytest.mark.parametrize("workers, sampling", [
-    (0, SamplingConfig()),
-    (1, SamplingConfig()),
-    (0, SamplingConfig(seconds=((0, 100, 100),), drop=((0, 0.6, 2, 2),))),
+@pytest.mark.parametrize("workers, views", [
+    (0, ViewConfig()),
+    (1, ViewConfig()),
+    (0, ViewConfig(seconds=((0, 100, 100),), drop=((0, 0.6, 2, 2),))),
 ])  # fmt: skip
-def test_batches_are_those_of_pixels_but_for_the_tokens(folder, workers, sampling):
-    pixels = batches(SOURCE, sampling=sampling)
+def test_batches_are_those_of_pixels_but_for_the_tokens(folder, workers, views):
+    pixels = batches(SOURCE, views=views)
     latents = batches(
-        LatentSource(SOURCE, folder), sampling=sampling, workers=workers, latents=str(folder)
+        LatentSource(SOURCE, folder), views=views, workers=workers, latents=str(folder)
     )
     tasks = set()
     for a, b in zip(pixels, latents):
@@ -118,7 +118,7 @@ def test_batches_are_those_of_pixels_but_for_the_tokens(folder, workers, samplin
             at = patches.cells_at(b.positions[row, here], b.grids[row, m], b.fps[row, m], PATCH)
             expected = latents_of(i).reshape(-1, CHANNELS)[at]
             np.testing.assert_array_equal(b.tokens[row, here], expected)
-            tasks.add(int(b.task_ids[row, m]))
+            tasks.add(int(b.mode_ids[row, m]))
         assert not b.tokens[b.segment_ids == 0].any()
     assert tasks == {0, 1, 2} and sum(batch.replaced.sum() for batch in latents) > 0
 
@@ -176,24 +176,24 @@ def test_another_encoder_is_refused(folder):
         source.check_encoder("d2", "there")
 
 
-@pytest.mark.parametrize("sampling, message", [
-    ({"seconds": ((0, 0.2, 100),)}, r"data\.sampling\.seconds=.*clip synthetic-0-\d+ \("),
-    ({"sides": ((0, 16, 64),)}, r"data\.sampling\.sides=.*clip synthetic-0-\d+ \("),
-    ({"rates": ((0, 24, 4),)}, r"data\.sampling\.rates=.*clip synthetic-0-\d+ \("),
+@pytest.mark.parametrize("views, message", [
+    ({"seconds": ((0, 0.2, 100),)}, r"data\.views\.seconds=.*clip synthetic-0-\d+ \("),
+    ({"sides": ((0, 16, 64),)}, r"data\.views\.sides=.*clip synthetic-0-\d+ \("),
+    ({"rates": ((0, 24, 4),)}, r"data\.views\.rates=.*clip synthetic-0-\d+ \("),
 ])  # fmt: skip
-def test_clips_that_may_not_be_seen_whole_are_refused(sampling, message):
-    cfg = DataConfig(latents="there", row_tokens=256, sampling=SamplingConfig(**sampling))
+def test_clips_that_may_not_be_seen_whole_are_refused(views, message):
+    cfg = DataConfig(latents="there", row_tokens=256, views=ViewConfig(**views))
     with pytest.raises(ConfigError, match=message):
         Plan(SOURCE.catalog, cfg, 0, PATCH)
 
 
 @pytest.mark.parametrize("changes, field", [
-    ({"tasks": TaskWeights(connect=0.1)}, r"data\.tasks\.connect=0\.1"),
-    ({"tasks": TaskWeights(prepend=0.1)}, r"data\.tasks\.prepend=0\.1"),
-    ({"tasks": TaskWeights(inpaint=0.1)}, r"data\.tasks\.inpaint=0\.1"),
-    ({"sampling": SamplingConfig(drop_static=((0, 0.5),))}, r"data\.sampling\.drop_static"),
-    ({"sampling": SamplingConfig(mirror=((0, 0.5),))}, r"data\.sampling\.mirror"),
-    ({"sampling": SamplingConfig(reverse=((0, 0.5),))}, r"data\.sampling\.reverse"),
+    ({"modes": ModeWeights(connect=0.1)}, r"data\.modes\.connect=0\.1"),
+    ({"modes": ModeWeights(prepend=0.1)}, r"data\.modes\.prepend=0\.1"),
+    ({"modes": ModeWeights(inpaint=0.1)}, r"data\.modes\.inpaint=0\.1"),
+    ({"views": ViewConfig(drop_static=((0, 0.5),))}, r"data\.views\.drop_static"),
+    ({"views": ViewConfig(mirror=((0, 0.5),))}, r"data\.views\.mirror"),
+    ({"views": ViewConfig(reverse=((0, 0.5),))}, r"data\.views\.reverse"),
 ])  # fmt: skip
 def test_what_needs_pixels_is_refused(changes, field):
     DataConfig(**changes)

@@ -18,7 +18,7 @@ from videodit.data.sources.synthetic import SyntheticSource
 from videodit.data.tokenizer import train_tokenizer
 from videodit.data.video.files import View, encode, whole
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ from videodit.forecasting.clips import typical_clips
 
 
 def test_rows_are_full_of_clips_of_the_mean_size():
-    sampling = {
-        "data__sampling__sides": ((0, 32, 32),),
-        "data__sampling__seconds": ((0, 0.5, 0.5),),
+    views = {
+        "data__views__sides": ((0, 32, 32),),
+        "data__views__seconds": ((0, 0.5, 0.5),),
     }
-    cfg = tiny_config("autoencoder", **sampling)
+    cfg = tiny_config("autoencoder", **views)
     clips = typical_clips(cfg)
     batch = made_up_batch(cfg, clips)
     assert (np.asarray(batch.segment_ids) > 0).mean() == 1  # five times 4 x 4 x 4

@@ -16,8 +16,8 @@ from videodit.curation.cuts import parse_shapes
 from videodit.data.packing import PackedBatch
 from videodit.data.video.files import View, encode, read_clip, write_video
 
-ROOT = Path(__file__).parents[2]
-DATA = DataConfig(row_tokens=512, text_tokens=128, max_segments=16, batch_rows=2, rows_per_window=4)
+ROOT = Path(__file__).parents[3]
+DATA = DataConfig(row_tokens=512, text_tokens=128, max_segments=16, batch_rows=2, rows_per_group=4)
 
 
 def config(folder, **changes):

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import betaincinv
 
-from videodit.config import ConfigError, DataConfig, SamplingConfig, Table
+from videodit.config import ConfigError, DataConfig, Table, ViewConfig
 from videodit.data import patches
 from videodit.data.patches import Size
-from videodit.data.planning.given import TASKS
+from videodit.data.planning.given import MODES
 from videodit.data.planning.hashing import uniform
 from videodit.data.sources.catalog import Catalog
 
@@ -26,7 +26,7 @@ class Draws(NamedTuple):
     sample_id: np.ndarray  # number of the draw modulo 2**32
     caption: np.ndarray  # which of the clip's captions
     text: np.ndarray  # tokens of that caption
-    task_id: np.ndarray  # index into data/planning/given.py:TASKS
+    mode_id: np.ndarray  # index into data/planning/given.py:MODES
     start: np.ndarray  # start, stride, frames, height, width: data/video/files.py:View
     stride: np.ndarray
     frames: np.ndarray
@@ -49,7 +49,7 @@ def concatenate(parts: list[Draws]) -> Draws:
 
 
 class Sampler:
-    """Draws what of a clip is seen, by the schedules of `cfg.sampling`."""
+    """Draws what of a clip is seen, by the schedules of `cfg.views`."""
 
     def __init__(self, catalog: Catalog, cfg: DataConfig, seed: int, patch: Size):
         """Raises ConfigError for a clip that no row can hold, and for bad weights of tasks.
@@ -58,7 +58,7 @@ class Sampler:
         """
         self.catalog, self.cfg, self.seed, self.patch = catalog, cfg, seed, patch
         self.captions = fitting_captions(catalog, cfg.text_tokens)
-        self._task_bounds = _task_bounds(cfg)
+        self._mode_bounds = _mode_bounds(cfg)
         self._check_sizes()
         if cfg.latents:
             self._check_whole()
@@ -66,7 +66,7 @@ class Sampler:
     def __call__(self, clips: np.ndarray, numbers: np.ndarray, step: int) -> Draws:
         """The draws of these numbers (n int64) of these clips (n int64), as seen at a step."""
         chance = lambda name: uniform(self.seed, numbers, name)
-        view = self._view(clips, at(self.cfg.sampling, step), chance)
+        view = self._view(clips, at(self.cfg.views, step), chance)
         captions, counts = self.captions, self.captions.count[clips]
         caption = captions.first[clips] + (chance("caption") * counts).astype(np.int64)
         return Draws(
@@ -74,7 +74,7 @@ class Sampler:
             sample_id=numbers % 2**32,
             caption=captions.index(caption, clips),
             text=captions.tokens[caption].astype(np.int64),
-            task_id=np.searchsorted(self._task_bounds, chance("task"), side="right"),
+            mode_id=np.searchsorted(self._mode_bounds, chance("task"), side="right"),
             **view,
         )
 
@@ -88,44 +88,44 @@ class Sampler:
         First caption that fits, nothing given, from the first frame on, the middle of what could
         be drawn, no token dropped, not mirrored or reversed; the number of the draw is the clip's.
         """
-        sampling = at(self.cfg.sampling, np.inf)._replace(**AS_IT_IS)
+        views = at(self.cfg.views, np.inf)._replace(**AS_IT_IS)
         middle = {"start": 0.0, "rate": 0.0}
-        view = self._view(clips, sampling, lambda name: np.full(len(clips), middle.get(name, 0.5)))
+        view = self._view(clips, views, lambda name: np.full(len(clips), middle.get(name, 0.5)))
         first = self.captions.first[clips]
         return Draws(
             clip=clips,
             sample_id=clips,
             caption=self.captions.index(first, clips),
             text=self.captions.tokens[first].astype(np.int64),
-            task_id=np.zeros_like(clips),
+            mode_id=np.zeros_like(clips),
             **view,
         )
 
-    def _view(self, clips: np.ndarray, sampling: "Now", chance) -> dict[str, np.ndarray]:
+    def _view(self, clips: np.ndarray, views: "Now", chance) -> dict[str, np.ndarray]:
         """The columns of `Draws` from `start` on; `chance(name)` gives n float64 in [0, 1)."""
         columns = ("width", "height", "frames", "fps")
         width, height, length, fps = (_wide(getattr(self.catalog, c)[clips]) for c in columns)
         stride = np.ones_like(length)
-        if sampling.rates:
-            wanted = np.array(sampling.rates)[(chance("rate") * len(sampling.rates)).astype(int)]
+        if views.rates:
+            wanted = np.array(views.rates)[(chance("rate") * len(views.rates)).astype(int)]
             stride = np.where(length > 1, np.maximum(1, np.rint(fps / wanted)), 1).astype(np.int64)
         frames = 1 + (length - 1) // stride
-        if sampling.sides:
-            width, height = self._resize(width, height, _between(sampling.sides, chance("side")))
+        if views.sides:
+            width, height = self._resize(width, height, _between(views.sides, chance("side")))
         _, rows, columns = patches.grid(1, height, width, self.patch)
         area = rows * columns
-        if sampling.seconds:
-            wanted = _between(sampling.seconds, chance("seconds")) * fps / stride
+        if views.seconds:
+            wanted = _between(views.seconds, chance("seconds")) * fps / stride
             frames = self._shorten(frames, wanted, area)
         start = chance("start") * (length - (frames - 1) * stride)
         tokens = patches.grid(frames, height, width, self.patch)[0] * area
         static = np.zeros_like(tokens)
-        if sampling.drop_static:
-            share = np.nan_to_num(self.catalog.static[clips]) * sampling.drop_static[0]
+        if views.drop_static:
+            share = np.nan_to_num(self.catalog.static[clips]) * views.drop_static[0]
             static = (share * (tokens - area)).astype(np.int64)
         keep = tokens - static
-        if sampling.drop:
-            most, a, b = sampling.drop
+        if views.drop:
+            most, a, b = views.drop
             keep -= np.rint(most * betaincinv(a, b, chance("drop")) * keep).astype(np.int64)
         happens = lambda name, share: (chance(name) < share).astype(np.int64)
         never = np.zeros_like(tokens)
@@ -138,8 +138,8 @@ class Sampler:
             tokens=tokens,
             keep=np.maximum(keep, 1),
             drop_static=static,
-            mirrored=happens("mirrored", *sampling.mirror) if sampling.mirror else never,
-            reversed=happens("reversed", *sampling.reverse) if sampling.reverse else never,
+            mirrored=happens("mirrored", *views.mirror) if views.mirror else never,
+            reversed=happens("reversed", *views.reverse) if views.reverse else never,
         )
 
     def _resize(self, width, height, side) -> tuple[np.ndarray, np.ndarray]:
@@ -163,12 +163,12 @@ class Sampler:
         """Raises ConfigError naming the largest clip if it does not fit into a row at any time."""
         limit, catalog = self.cfg.row_tokens, self.catalog
         largest = {"side": 1.0, "seconds": 0.0, "rate": 0.0, "start": 0.0}
-        for step in stages(self.cfg.sampling):
-            sampling = at(self.cfg.sampling, step)._replace(**AS_IT_IS)
-            if sampling.rates:
-                sampling = sampling._replace(rates=(max(sampling.rates),))
+        for step in stages(self.cfg.views):
+            views = at(self.cfg.views, step)._replace(**AS_IT_IS)
+            if views.rates:
+                views = views._replace(rates=(max(views.rates),))
             for clips in _chunks(len(catalog)):
-                view = self._view(clips, sampling, lambda name: np.float64(largest[name]))
+                view = self._view(clips, views, lambda name: np.float64(largest[name]))
                 if (view["tokens"] <= limit).all() and (view["frames"] > 0).all():
                     continue
                 tokens = patches.grid(1, view["height"], view["width"], self.patch)
@@ -178,12 +178,12 @@ class Sampler:
     def _check_whole(self) -> None:
         """Raises ConfigError naming the first clip that is not seen whole at the least draws."""
         catalog = self.catalog
-        for step in stages(self.cfg.sampling):
-            sampling = at(self.cfg.sampling, step)._replace(**AS_IT_IS)
-            if sampling.rates:
-                sampling = sampling._replace(rates=(min(sampling.rates),))
+        for step in stages(self.cfg.views):
+            views = at(self.cfg.views, step)._replace(**AS_IT_IS)
+            if views.rates:
+                views = views._replace(rates=(min(views.rates),))
             for clips in _chunks(len(catalog)):
-                view = self._view(clips, sampling, lambda name: np.float64(0))
+                view = self._view(clips, views, lambda name: np.float64(0))
                 for name in ("frames", "height", "width"):
                     whole = view[name] == getattr(catalog, name)[clips]
                     if not whole.all():
@@ -209,19 +209,19 @@ class Now(NamedTuple):
 AS_IT_IS = dict.fromkeys(("drop", "drop_static", "mirror", "reverse"), ())
 
 
-def at(sampling: SamplingConfig, step: float) -> Now:
+def at(views: ViewConfig, step: float) -> Now:
     """The rows that hold at a step."""
 
     def value(table: Table) -> tuple[float, ...]:
         rows = [row for row in table if row[0] <= step]
         return rows[-1][1:] if rows else ()
 
-    return Now(*(value(getattr(sampling, name)) for name in Now._fields))
+    return Now(*(value(getattr(views, name)) for name in Now._fields))
 
 
-def stages(sampling: SamplingConfig) -> list[int]:
+def stages(views: ViewConfig) -> list[int]:
     """The steps at which a schedule changes, 0 among them, in order."""
-    tables = (getattr(sampling, name) for name in Now._fields)
+    tables = (getattr(views, name) for name in Now._fields)
     return sorted({0, *(int(row[0]) for table in tables for row in table)})
 
 
@@ -275,22 +275,22 @@ def _too_long(catalog: Catalog, clips, tokens, limit: int, patch: Size) -> str:
     size = f"{catalog.width[i]}x{catalog.height[i]}, {catalog.frames[i]} frames"
     return (
         f"data.row_tokens={limit}: clip {catalog.ids[i]} ({size}) has {tokens.max()} tokens in "
-        f"patches of {patch}; {more} other clips are too long; data.sampling.seconds takes parts "
-        "of long clips, data.sampling.sides makes large ones smaller"
+        f"patches of {patch}; {more} other clips are too long; data.views.seconds takes parts "
+        "of long clips, data.views.sides makes large ones smaller"
     )
 
 
 def _not_whole(catalog: Catalog, i: int, cfg: DataConfig, name: str) -> str:
-    table = "sides" if name != "frames" else "rates" if cfg.sampling.rates else "seconds"
+    table = "sides" if name != "frames" else "rates" if cfg.views.rates else "seconds"
     return (
-        f"data.sampling.{table}={getattr(cfg.sampling, table)}: clip {catalog.ids[i]} "
+        f"data.views.{table}={getattr(cfg.views, table)}: clip {catalog.ids[i]} "
         f"({catalog.width[i]}x{catalog.height[i]}, {catalog.frames[i]} frames) may not be seen "
         "whole; data.latents are of whole clips at their own size: leave the table empty"
     )
 
 
-def _task_bounds(cfg: DataConfig) -> np.ndarray:
-    weights = np.array([getattr(cfg.tasks, name) for name in TASKS])
+def _mode_bounds(cfg: DataConfig) -> np.ndarray:
+    weights = np.array([getattr(cfg.modes, name) for name in MODES])
     if (weights < 0).any() or not weights.sum() > 0:
-        raise ConfigError(f"data.tasks={cfg.tasks}: expected weights of 0 or more, not all 0")
+        raise ConfigError(f"data.modes={cfg.modes}: expected weights of 0 or more, not all 0")
     return (weights / weights.sum()).cumsum()[:-1]

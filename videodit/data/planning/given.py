@@ -1,4 +1,4 @@
-"""The given-token tasks: which latent cells of a clip are given, the others being generated.
+"""Modes of given tokens: which latent cells of a clip are given, the others being generated.
 
 Text-to-video, animating an image, extending a clip, connecting two and inpainting are one model's
 work and differ only in this mask (Sora's technical report, 2024; MAGVIT, arXiv:2212.05199).
@@ -49,22 +49,22 @@ def inpaint(grid: Size, rng: np.random.Generator, chunk: int) -> np.ndarray:
     return mask
 
 
-# A task's id is its place in this table; the names are the fields of config.TaskWeights.
-TASKS = {
+# A mode's id is its place in this table; the names are the fields of config.ModeWeights.
+MODES = {
     function.__name__: function
     for function in (generate, animate, extend, prepend, connect, inpaint)
 }
 
 
-def draw(
-    task_id: int, grid: Size, rng: np.random.Generator, chunk: int = 1
+def draw_mode(
+    mode_id: int, grid: Size, rng: np.random.Generator, chunk: int = 1
 ) -> tuple[int, np.ndarray]:
-    """The task's id and its mask t h w bool of given cells. `chunk`: the autoencoder's.
+    """The mode's id and its mask t h w bool of given cells. `chunk`: the autoencoder's.
 
-    A task that would give all or nothing of this grid (any of time on an image) becomes `generate`.
+    A mode that would give all or nothing of this grid (any of time on an image) becomes `generate`.
     """
-    mask = list(TASKS.values())[task_id](grid, rng, chunk)
-    return (0, np.zeros(grid, bool)) if mask.all() or not mask.any() else (task_id, mask)
+    mask = list(MODES.values())[mode_id](grid, rng, chunk)
+    return (0, np.zeros(grid, bool)) if mask.all() or not mask.any() else (mode_id, mask)
 
 
 def _frames(grid: Size, which) -> np.ndarray:

@@ -1,14 +1,14 @@
 """The packing plan: which clips lie in which row at which step, from the catalog alone.
 
-The clips are drawn in an endless shuffled order (data/planning/streams.py). It is cut into windows
-of a fixed number of draws, each of which is packed on its own into exactly `rows_per_window` rows,
-so that a step finds its rows by division and the only state is the step. A window packs its draws
+The clips are drawn in an endless shuffled order (data/planning/streams.py). It is cut into groups
+of a fixed number of draws, each of which is packed on its own into exactly `rows_per_group` rows,
+so that a step finds its rows by division and the only state is the step. A group packs its draws
 in random order until they would fill more than a share of it (`Stage.target`, tried at
 construction).
 The few that are left over wait for the next epoch, as does what fits into no row.
 
-Every source of a mixture has an order of its own and a fixed share of a window's tokens; so have
-images, if their share is set. The schedules of data.sampling change between windows.
+Every source of a mixture has an order of its own and a fixed share of a group's tokens; so have
+images, if their share is set. The schedules of data.views change between groups.
 """
 
 import dataclasses
@@ -26,18 +26,20 @@ from videodit.data.patches import Size
 from videodit.data.planning.balance import balanced_order, imbalance
 from videodit.data.planning.draws import Draws, Sampler
 from videodit.data.planning.fitting import fit_decreasing
+from videodit.data.planning.groups import Groups, Stage, choose_text_tokens, make_stages, take
 from videodit.data.planning.hashing import hash_key, mix, uniform
 from videodit.data.planning.streams import make_streams
-from videodit.data.planning.windows import Stage, Windows, choose_text_tokens, make_stages, take
 from videodit.data.sources.catalog import Catalog, Part
 from videodit.data.video.files import View
 
 # Fields of DataConfig that rows follow from.
 PLANNED = (
-    *("row_tokens", "text_tokens", "max_segments", "batch_rows", "rows_per_window"),
-    *("tasks", "sampling"),
+    *("row_tokens", "text_tokens", "max_segments", "batch_rows", "rows_per_group"),
+    *("modes", "views"),
 )
-CACHED = 8  # windows and steps: the loader is ahead of the step whose metrics are read
+# The digest of a plan keeps the class names of the version that first wrote it.
+DIGEST_NAMES = {"ModeWeights(": "TaskWeights(", "ViewConfig(": "SamplingConfig("}
+CACHED = 8  # groups and steps: the loader is ahead of the step whose metrics are read
 SPARES = 256  # clips among which one is looked for that fits into the place of a broken one
 
 
@@ -47,7 +49,7 @@ class Placed(NamedTuple):
     clip: int  # row of the catalog
     sample_id: int  # which draw of the endless stream of clips, modulo 2**32
     caption: int  # which of the clip's captions
-    task_id: int  # index into data/planning/given.py:TASKS
+    mode_id: int  # index into data/planning/given.py:MODES
     start: int  # start, stride, frames, height, width: what of the clip is seen, at which size
     stride: int
     frames: int
@@ -67,12 +69,12 @@ class Placed(NamedTuple):
 Row = tuple[Placed, ...]
 
 
-class Window(NamedTuple):
-    """A packed window."""
+class Group(NamedTuple):
+    """A packed group."""
 
     draws: Draws  # those taken, of n
     rows: list[list[int]]  # of indices into the draws, in the order of training
-    offered: int  # draws of the window, with those that were not taken
+    offered: int  # draws of the group, with those that were not taken
 
 
 class Plan:
@@ -91,7 +93,7 @@ class Plan:
         *,
         chunk: int = 1,
     ):
-        """Tries how full the first windows can be made; no frame is read.
+        """Tries how full the first groups can be made; no frame is read.
 
         `parts`: the sources of a mixture. `chunk`: the autoencoder's, in latent frames. Raises
         ConfigError if a part has no clip for training, if a clip has more tokens than a row or no
@@ -103,17 +105,17 @@ class Plan:
         self.catalog, self.cfg, self.seed, self.patch = catalog, cfg, seed, patch
         self.chunk = chunk
         self._parts = tuple(parts) or (Part(0, len(catalog), 1.0),)
-        images_apart = any(share for _, share in cfg.sampling.images)
+        images_apart = any(share for _, share in cfg.views.images)
         streams = make_streams(catalog, self._parts, seed, images_apart=images_apart)
-        windows = Windows(tuple(streams), Sampler(catalog, cfg, seed, patch), cfg)
+        groups = Groups(tuple(streams), Sampler(catalog, cfg, seed, patch), cfg)
         if not cfg.text_tokens:
-            self.cfg = dataclasses.replace(cfg, text_tokens=choose_text_tokens(windows))
-        self._windows = dataclasses.replace(windows, cfg=self.cfg)
+            self.cfg = dataclasses.replace(cfg, text_tokens=choose_text_tokens(groups))
+        self._windows = dataclasses.replace(groups, cfg=self.cfg)
         self.stages = make_stages(self._windows)
         self._window = functools.lru_cache(maxsize=CACHED)(self._pack_window)
         self._step = functools.lru_cache(maxsize=CACHED)(self._place_step)
         self._validation = functools.cache(self._pack_validation)
-        self._lock = threading.Lock()  # or several threads would pack the same window
+        self._lock = threading.Lock()  # or several threads would pack the same group
 
     def rows(self, step: int) -> list[Row]:
         """The batch_rows rows of a step, ordered so that hosts have like shares of the work."""
@@ -140,7 +142,7 @@ class Plan:
         sampler, streams = self._windows.sampler, self._windows.streams
         streams = (s for s in streams if s.start <= placed.clip < s.stop)
         order = next(stream.order for stream in streams if stream.kind in kinds)
-        stage = self._stage(step * self.cfg.batch_rows // self.cfg.rows_per_window)
+        stage = self._stage(step * self.cfg.batch_rows // self.cfg.rows_per_group)
         key = hash_key(self.seed, "spare", str(step), str(row), str(slot))
         numbers = (mix(key + np.arange(SPARES, dtype=np.uint64)) >> np.uint64(2)).astype(np.int64)
         drawn = sampler(order(numbers), numbers, stage.step)
@@ -150,38 +152,41 @@ class Plan:
             return None
         drawn = drawn.take(fits)
         return place_rows(drawn, [[int(drawn.keep.argmax())]])[0][0]._replace(
-            sample_id=placed.sample_id, task_id=placed.task_id
+            sample_id=placed.sample_id, mode_id=placed.mode_id
         )
 
     def metrics(self, step: int, shares: int = 1) -> dict[str, float]:
         """What the plan says of a step.
 
         imbalance: attention work of the heaviest of `shares` equal parts of the batch over the
-        mean; tokens_dropped: share of the clips' vision tokens; left_over: share of the window's
+        mean; tokens_dropped: share of the clips' vision tokens; left_over: share of the group's
         draws that wait for the next epoch.
         """
-        window, rows = self._rows(step)
+        group, rows = self._rows(step)
         used = [i for row in rows for i in row]
-        costs = _sums(rows, np.square(window.draws.keep)).tolist()
-        kept, whole = window.draws.keep[used].sum(), window.draws.tokens[used].sum()
-        placed = sum(map(len, window.rows))
+        costs = _sums(rows, np.square(group.draws.keep)).tolist()
+        kept, whole = group.draws.keep[used].sum(), group.draws.tokens[used].sum()
+        placed = sum(map(len, group.rows))
         return {
             "imbalance": imbalance(costs, shares),
             "tokens_dropped": float(1 - kept / whole) if used else 0.0,
-            "left_over": 1 - placed / window.offered,
+            "left_over": 1 - placed / group.offered,
         }
 
     def lengths(self, step: int) -> list[tuple[int, int, int]]:
         """Of every clip of a step: vision tokens that stay, those before dropping, text tokens."""
-        window, rows = self._rows(step)
+        group, rows = self._rows(step)
         used = np.array([i for row in rows for i in row], np.int64)
-        columns = (window.draws.keep, window.draws.tokens, window.draws.text)
+        columns = (group.draws.keep, group.draws.tokens, group.draws.text)
         return list(zip(*(column[used].tolist() for column in columns)))
 
     def digest(self) -> str:
         """A hash of all that the rows follow from: equal digests, equal rows at every step."""
         cfg = [getattr(self.cfg, name) for name in PLANNED]
-        hashed = hashlib.blake2b(repr((cfg, self.seed, self.patch, self._parts)).encode())
+        text = repr((cfg, self.seed, self.patch, self._parts))
+        for new, old in DIGEST_NAMES.items():
+            text = text.replace(new, old)
+        hashed = hashlib.blake2b(text.encode())
         catalog = self.catalog
         texts = (catalog.text_tokens.offsets, catalog.text_tokens.values)
         sizes = (catalog.width, catalog.height, catalog.frames, catalog.fps, catalog.static)
@@ -201,22 +206,22 @@ class Plan:
         used = sum(text for clips in lengths for _, _, text in clips)
         return used / (len(lengths) * self.cfg.batch_rows * self.cfg.text_tokens)
 
-    # Windows.
+    # Groups.
 
-    def _rows(self, step: int) -> tuple[Window, list[list[int]]]:
-        number, first = divmod(step * self.cfg.batch_rows, self.cfg.rows_per_window)
+    def _rows(self, step: int) -> tuple[Group, list[list[int]]]:
+        number, first = divmod(step * self.cfg.batch_rows, self.cfg.rows_per_group)
         with self._lock:
-            window = self._window(number)
-        return window, window.rows[first : first + self.cfg.batch_rows]
+            group = self._window(number)
+        return group, group.rows[first : first + self.cfg.batch_rows]
 
     def _place_step(self, step: int) -> list[Row]:
-        window, rows = self._rows(step)
-        return place_rows(window.draws, rows)
+        group, rows = self._rows(step)
+        return place_rows(group.draws, rows)
 
-    def _stage(self, window: int) -> Stage:
-        return next(stage for stage in reversed(self.stages) if stage.window <= window)
+    def _stage(self, group: int) -> Stage:
+        return next(stage for stage in reversed(self.stages) if stage.group <= group)
 
-    def _pack_window(self, number: int) -> Window:
+    def _pack_window(self, number: int) -> Group:
         stage = self._stage(number)
         drawn = self._windows.draw(stage.starts(number), stage.counts, stage.step)
         offered = list(map(self._shuffle, drawn))
@@ -224,11 +229,11 @@ class Plan:
         cuts = self._windows.cuts(offered, stage.target, stage.shares, chance)
         taken = take(offered, cuts)
         rows = self._order(taken, self._windows.fit(taken), number)
-        return Window(taken, rows, sum(stage.counts))
+        return Group(taken, rows, sum(stage.counts))
 
     def _shuffle(self, drawn: Draws) -> Draws:
         """In random order, so that those that are left over are a fair draw."""
-        key = hash_key(self.seed, "window")
+        key = hash_key(self.seed, "window")  # the name decides the order: it stays
         return drawn.take(np.argsort(mix(key + drawn.sample_id.astype(np.uint64))))
 
     def _pack_validation(self) -> list[list[Row]]:
@@ -243,7 +248,7 @@ class Plan:
         return [rows[start : start + size] for start in range(0, len(rows), size)]
 
     def _order(self, taken: Draws, rows: list[list[int]], number: int) -> list[list[int]]:
-        """Rows dealt out to the window's steps, like ones to different steps; each step balanced.
+        """Rows dealt out to the group's steps, like ones to different steps; each step balanced.
 
         Neighbouring rows of the packer are alike, and a batch should be a fair draw.
         """

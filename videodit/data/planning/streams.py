@@ -46,7 +46,7 @@ class Order:
 
 
 class Stream(NamedTuple):
-    """Clips that are drawn in an order of their own, to a share of every window's tokens."""
+    """Clips that are drawn in an order of their own, to a share of every group's tokens."""
 
     start: int  # rows of the catalog: the source's first,
     stop: int  # and the one after its last
@@ -55,7 +55,7 @@ class Stream(NamedTuple):
     kind: str  # "images", "videos", or "" for both
 
     def share(self, images: tuple[float, ...]) -> float:
-        """Of the vision tokens, where `images` is the row of data.sampling.images that holds."""
+        """Of the vision tokens, where `images` is the row of data.views.images that holds."""
         share = images[0] if images else 0.0
         return self.weight * {"images": share, "videos": 1 - share, "": 1.0}[self.kind]
 

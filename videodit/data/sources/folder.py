@@ -17,7 +17,7 @@ import numpy as np
 
 from videodit.config import ConfigError
 from videodit.data.sources import storage
-from videodit.data.sources.indexing import Clip, Index, index_folder, run_all, split_of
+from videodit.data.sources.indexing import Index, IndexedClip, index_folder, run_all, split_of
 from videodit.data.sources.kept import KeptFile
 from videodit.data.tokenizer import Tokenizer
 from videodit.data.video.files import View, probe, read_clip
@@ -73,7 +73,7 @@ def update_index(folder: str | os.PathLike, index: Index, tokenizer: Tokenizer) 
         count = f"{len(missing)} of {len(media)} files have no captions"
         logger.info("%s: %s and are left out, such as %s", folder, count, missing[0])
 
-    def entry(name: str) -> tuple[Clip, str]:
+    def entry(name: str) -> tuple[IndexedClip, str]:
         captions = read_captions(os.path.join(folder, sidecars[name]))
         stamp = storage.stamp(os.path.join(folder, name))
         old, old_stamp = index.clips.get(name, (None, None))
@@ -116,13 +116,13 @@ def _captions_of(sidecar: object) -> list[str]:
     return captions
 
 
-def _measured(folder: str | os.PathLike, name: str) -> Clip:
+def _measured(folder: str | os.PathLike, name: str) -> IndexedClip:
     """What can be known of a file by decoding parts of it; no captions. Raises ConfigError."""
     file = storage.local(os.path.join(folder, name))
     info = probe(file)
     views = stretches(info.frames, info.height, info.width)
     measured = measure(read_clip(file, view, info.fps) for view in views)
-    return Clip(
+    return IndexedClip(
         ids=name,
         shard="",
         index=0,

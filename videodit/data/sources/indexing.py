@@ -28,7 +28,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Clip(NamedTuple):
+class IndexedClip(NamedTuple):
     """A row of a catalog before its captions are counted."""
 
     ids: str
@@ -44,14 +44,14 @@ class Clip(NamedTuple):
     static: float
 
 
-def make_catalog(clips: Sequence[Clip], tokenizer: Tokenizer) -> Catalog:
+def make_catalog(clips: Sequence[IndexedClip], tokenizer: Tokenizer) -> Catalog:
     """The catalog of these clips in this order, captions counted with `tokenizer`."""
     kinds = {
         **dict.fromkeys(("index", "width", "height", "frames"), np.int32),
         **dict.fromkeys(("fps", "motion", "static"), np.float32),
         "split": object,
     }
-    columns = dict(zip(Clip._fields, zip(*clips)))
+    columns = dict(zip(IndexedClip._fields, zip(*clips)))
     for name, kind in kinds.items():
         columns[name] = np.array(columns[name], kind)
     counts = [[len(tokenizer.encode(text)) for text in clip.captions] for clip in clips]
@@ -88,19 +88,19 @@ class Index:
     def __init__(self, folder: Path):
         """Reads what is there; an index that is missing or cannot be read is empty."""
         self.folder = folder
-        self.clips: dict[str, tuple[Clip, str]] = {}
+        self.clips: dict[str, tuple[IndexedClip, str]] = {}
         self._tokenizer = None
         try:
             table = pq.read_table(folder / FILE)
             self._tokenizer = table.schema.metadata[TOKENIZER_KEY].decode()
-            for row in table.select([*Clip._fields, "stamp"]).to_pylist():
+            for row in table.select([*IndexedClip._fields, "stamp"]).to_pylist():
                 stamp, captions = row.pop("stamp"), tuple(row.pop("captions"))
-                clip = Clip(**row, captions=captions)
+                clip = IndexedClip(**row, captions=captions)
                 self.clips[clip.ids] = clip, stamp
         except (OSError, KeyError, TypeError, ValueError):  # those of Arrow are among them
             logger.info("%s: no usable index, it is made anew", folder)
 
-    def update(self, clips: list[Clip], stamps: list[str], tokenizer: Tokenizer) -> None:
+    def update(self, clips: list[IndexedClip], stamps: list[str], tokenizer: Tokenizer) -> None:
         """Writes the catalog of these clips, if it is not what is there."""
         new = {clip.ids: (clip, stamp) for clip, stamp in zip(clips, stamps)}
         if tokenizer.digest != self._tokenizer or list(new.items()) != list(self.clips.items()):

@@ -21,7 +21,7 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from videodit.data.sources.catalog import Catalog
-from videodit.data.sources.indexing import Clip, make_catalog
+from videodit.data.sources.indexing import IndexedClip, make_catalog
 from videodit.data.tokenizer import FILE as TOKENIZER_FILE
 from videodit.data.tokenizer import Tokenizer, train_tokenizer
 from videodit.data.video.files import encode, resize
@@ -146,10 +146,10 @@ def _measured(frames: np.ndarray) -> dict[str, float]:
     return measure(resize(frames, view) for view in views)._asdict()
 
 
-def _clip(row: dict) -> Clip:
+def _clip(row: dict) -> IndexedClip:
     """A shard's row as a row of the catalog; those of old know no motion."""
     width, height, frames, _ = row["shape"]
-    return Clip(
+    return IndexedClip(
         ids=row["id"],
         shard=row["shard"],
         index=row["index"],

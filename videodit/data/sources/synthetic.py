@@ -10,7 +10,7 @@ import numpy as np
 
 from videodit.config import SYNTHETIC
 from videodit.data.sources.catalog import Part
-from videodit.data.sources.indexing import Clip, make_catalog
+from videodit.data.sources.indexing import IndexedClip, make_catalog
 from videodit.data.tokenizer import Tokenizer, train_tokenizer
 from videodit.data.video.files import View, resize
 from videodit.data.video.measure import measure, stretches
@@ -78,11 +78,11 @@ def synthetic_tokenizer() -> Tokenizer:
     return train_tokenizer(captions, VOCAB_SIZE)
 
 
-def _clip(seed: int, i: int) -> Clip:
+def _clip(seed: int, i: int) -> IndexedClip:
     scene = _scene(seed, i)
     shape = (scene.frames, scene.height, scene.width)
     measured = measure(resize(_render(scene), view) for view in stretches(*shape))
-    return Clip(
+    return IndexedClip(
         ids=f"synthetic-{seed}-{i}",
         shard=SYNTHETIC,
         index=i,

@@ -25,7 +25,7 @@ import numpy as np
 
 from videodit.config import ConfigError
 from videodit.data.sources import storage
-from videodit.data.sources.indexing import Clip, Index, index_folder, run_all, split_of
+from videodit.data.sources.indexing import Index, IndexedClip, index_folder, run_all, split_of
 from videodit.data.sources.kept import KeptFile
 from videodit.data.tokenizer import Tokenizer
 from videodit.data.video.files import VideoInfo, View, probe, read_clip, resize
@@ -82,7 +82,7 @@ class TfdsSource(KeptFile):
         examples, names, label = self._opened
         stamp = storage.stamp(self._folder / "dataset_info.json")
 
-        def entry(i: int) -> Clip:
+        def entry(i: int) -> IndexedClip:
             name = f"{label}/{self._split}/{i:08d}"
             old, old_stamp = index.clips.get(name, (None, None))
             if old_stamp == stamp:
@@ -156,7 +156,7 @@ def _choose(found: list[str], preferred: tuple[str, ...]) -> str | None:
     return found[0] if len(found) == 1 else next((n for n in preferred if n in found), None)
 
 
-def _measured(example: Mapping, names: Names, name: str, i: int, split: str) -> Clip:
+def _measured(example: Mapping, names: Names, name: str, i: int, split: str) -> IndexedClip:
     """An example's row of the catalog. Raises ConfigError if it cannot be used."""
     data, texts = example[names.clip], example[names.caption]
     texts = [texts] if isinstance(texts, (bytes, str)) else list(texts)
@@ -168,7 +168,7 @@ def _measured(example: Mapping, names: Names, name: str, i: int, split: str) -> 
     info = _info(data, fps)
     shape = (info.frames, info.height, info.width)
     measured = measure(_read(data, view, info.fps, shape) for view in stretches(*shape))
-    return Clip(
+    return IndexedClip(
         ids=name,
         shard="",
         index=i,
