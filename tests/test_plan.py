@@ -66,7 +66,7 @@ def test_a_run_is_planned_with_its_trained_autoencoder_and_stored_latents(tmp_pa
     tokenizer = open_tokenizer("synthetic")
     trained = tiny_config("autoencoder", autoencoder__channels=6, autoencoder__patch=(4, 16, 8))
     write_run(tmp_path, trained, tokenizer)
-    stored = {"data__latents": "latents", "data__tasks": vars(ModeWeights(generate=1))}
+    stored = {"data__latents": "latents", "data__modes": vars(ModeWeights(generate=1))}
     cfg = plan.settle(tiny_config(autoencoder__workdir=str(tmp_path), **stored))
     assert (cfg.autoencoder.channels, cfg.autoencoder.patch) == (6, (4, 16, 8))
     _, (_, frozen, batch) = lower_step(cfg, make_mesh(cfg.mesh), tokenizer)
