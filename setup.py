@@ -12,7 +12,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["videodit", "videodit.*"]),
-    package_data={"videodit.worlds.stage": ["*.npz"]},
+    package_data={"videodit.curation": ["*.jsonl"], "videodit.worlds.stage": ["*.npz"]},
     install_requires=[
         "absl-py",
         "array-record",

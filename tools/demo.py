@@ -76,7 +76,7 @@ def write_requests(film: Path, file: Path) -> None:
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-class Progress:
+class StageRecord:
     """Which stages are done and the seconds each took over all runs, in OUT/stages.json."""
 
     def __init__(self, file: Path):
@@ -97,9 +97,9 @@ class Progress:
         temporary.replace(self._file)
 
 
-def run_stage(name: str, command: list[str], log: Path, progress: Progress) -> int:
+def run_stage(name: str, command: list[str], log: Path, record: StageRecord) -> int:
     """Runs a stage, its output on the screen and in `log`; returns its exit status."""
-    before, start = progress.seconds(name), time.monotonic()
+    before, start = record.seconds(name), time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", *command],
         stdin=subprocess.DEVNULL,
@@ -114,37 +114,37 @@ def run_stage(name: str, command: list[str], log: Path, progress: Progress) -> i
                 sys.stdout.flush()
                 file.write(chunk)
                 seconds = before + time.monotonic() - start
-                if seconds - progress.seconds(name) > SAVE_SECONDS:
-                    progress.record(name, seconds, done=False)
+                if seconds - record.seconds(name) > SAVE_SECONDS:
+                    record.record(name, seconds, done=False)
         return process.wait()
     finally:
         if process.poll() is None:
             process.terminate()
             process.wait()
         seconds = before + time.monotonic() - start
-        progress.record(name, seconds, done=process.returncode == 0)
+        record.record(name, seconds, done=process.returncode == 0)
 
 
 def run_stages(out: Path) -> int:
     """Runs what is not done yet; returns 0, or 1 if a stage failed."""
-    progress, start = Progress(out / "stages.json"), time.monotonic()
+    record, start = StageRecord(out / "stages.json"), time.monotonic()
     for number, (name, command) in enumerate(stages(out).items(), 1):
         title = f"[{number}/{len(stages(out))} {name}]"
-        if progress.done(name):
-            print(f"{title} done before, in {format_seconds(progress.seconds(name))}", flush=True)
+        if record.done(name):
+            print(f"{title} done before, in {format_seconds(record.seconds(name))}", flush=True)
             continue
         elapsed = format_seconds(time.monotonic() - start)
         print(f"\n{title} after {elapsed}: python -m {' '.join(command)}", flush=True)
         if name == "generate":
             write_requests(out / "film", out / "requests.jsonl")
         log = out / f"{name}.log"
-        status = run_stage(name, command, log, progress)
-        took = format_seconds(progress.seconds(name))
+        status = run_stage(name, command, log, record)
+        took = format_seconds(record.seconds(name))
         if status:
             print(f"{title} failed after {took} with exit status {status}; its output: {log}")
             return 1
         print(f"{title} took {took}", flush=True)
-    total = sum(progress.seconds(name) for name in stages(out))
+    total = sum(record.seconds(name) for name in stages(out))
     print(f"\nThe demo took {format_seconds(total)}. Open {out}/report.html")
     return 0
 

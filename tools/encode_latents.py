@@ -35,13 +35,14 @@ from videodit.config import ConfigError, MeshConfig, check, refuse
 from videodit.curation.latents import AS_TRAINED, Encoder, Rows, open_reader, tokenizer_of
 from videodit.data.loader import listed_batches
 from videodit.data.packing import PackedBatch, unpack
-from videodit.data.planning.draws import Sampler
 from videodit.data.planning.fitting import fit_decreasing
+from videodit.data.planning.picks import Picker
 from videodit.data.planning.plan import CACHED, Row, place_rows
+from videodit.data.progress import Progress
 from videodit.data.reading import Reader
 from videodit.data.sources.catalog import Catalog
 from videodit.data.sources.latents import DESCRIPTION, DTYPES, Description, encode
-from videodit.data.sources.shards import Progress, is_finished, read_rows, replacing, write_records
+from videodit.data.sources.shards import is_finished, read_rows, replacing, write_records
 from videodit.sharding import join_processes, local_mesh
 
 SHARD_BATCHES = 16  # batches that a shard fills, about: the last of them is seldom full
@@ -97,8 +98,8 @@ class Work:
         """Says which clips go into which shard and row. Raises ConfigError."""
         self.out, self.dtype, self.encoder, self.reader = out, dtype, encoder, reader
         self.catalog = reader.source.catalog
-        sampler = Sampler(self.catalog, reader.cfg, 0, reader.patch)
-        self._draws = sampler.held_out(np.arange(len(self.catalog)))
+        picker = Picker(self.catalog, reader.cfg, 0, reader.patch)
+        self._picks = picker.held_out(np.arange(len(self.catalog)))
         self._counted = np.asarray(self.catalog.split) == "train"  # in the statistics
         if not self._counted.any():
             self._counted[:] = True
@@ -115,7 +116,7 @@ class Work:
 
         @functools.lru_cache(CACHED)
         def rows_of(number: int) -> list[Row]:
-            return place_rows(self._draws, batches[number])
+            return place_rows(self._picks, batches[number])
 
         with closing(listed_batches(self.reader, rows_of, len(batches))) as loaded:
             encoded = self._encoded(loaded)
@@ -160,7 +161,7 @@ class Work:
         """Shards of about equally many tokens, whatever the hosts."""
         data = self.encoder.cfg.data
         size = SHARD_BATCHES * data.batch_rows * self.reader.cfg.row_tokens
-        before = self._draws.tokens.cumsum() - self._draws.tokens
+        before = self._picks.tokens.cumsum() - self._picks.tokens
         starts = np.flatnonzero(np.diff(before // size, prepend=-1)).tolist()
         for start, stop in itertools.pairwise([*starts, len(self.catalog)]):
             clips = self.catalog.select(np.arange(start, stop))
@@ -172,7 +173,7 @@ class Work:
 
     def _pack(self, shard: Shard) -> list[list[list[int]]]:
         """The batches of a shard: rows of indices of clips."""
-        cfg, lengths = self.reader.cfg, self._draws.tokens[shard.start : shard.stop].tolist()
+        cfg, lengths = self.reader.cfg, self._picks.tokens[shard.start : shard.stop].tolist()
         packed = fit_decreasing(
             lengths,
             [0] * len(lengths),

@@ -25,9 +25,9 @@ from absl import app, flags
 import videodit.worlds
 from videodit.config import ConfigError, check, refuse
 from videodit.curation.processes import in_processes
+from videodit.data.progress import Progress
 from videodit.data.sources.catalog import SPLITS, Catalog
 from videodit.data.sources.shards import (
-    Progress,
     is_finished,
     pick_tokenizer,
     read_rows,

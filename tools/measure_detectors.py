@@ -25,7 +25,7 @@ from absl import app, flags
 
 from videodit.config import ConfigError, check, refuse
 from videodit.curation.processes import in_processes
-from videodit.data.sources.shards import Progress
+from videodit.data.progress import Progress
 from videodit.data.video.files import encode, read_frames
 from videodit.worlds.clip_shapes import Shapes, clip_seed, define_flags, shapes_from_flags
 from videodit.worlds.matching import match

@@ -1,94 +1,28 @@
-"""A demo in one picture: `python -m tools.picture --run=runs/demo --out=docs/demo.png`.
+"""A demo in one picture: film, reconstructions and generated clips.
 
-Three rows of clips, each shown by its first, middle and last frame: validation clips of the
-film, the autoencoder's reconstructions of them, and clips generated from text.
+python -m tools.picture --run=runs/demo --out=docs/demo.png
 """
 
-import itertools
-import json
-import sys
-import textwrap
-from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 from absl import app, flags
-from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from videodit.config import ConfigError
-from videodit.data.video.files import read_frames
-from videodit.eval.training import Training
-
-CLIPS = 3  # in a row, three frames of each
-FRAME = (144, 84)  # width, height in pixels of a frame in the picture
-GAP, TITLE, CAPTION = 12, 22, 34  # pixels: between clips, of a row's title, of two caption lines
-
-TitledClip = tuple[np.ndarray, str]  # T H W 3, caption
+from videodit.config import ConfigError, refuse
+from videodit.eval.demo_picture import draw, rows
 
 
-def rows(run: Path) -> dict[str, list[TitledClip]]:
-    """Clips of each row by its title. Raises ConfigError naming what the run lacks."""
-    draws = Training.read(run / "autoencoder").draws
-    if not draws:
-        raise ConfigError(f"{run}/autoencoder/draws: expected the drawings of a trained model")
-    if not (run / "requests.jsonl").exists():
-        raise ConfigError(f"{run}/requests.jsonl: expected the requests of a finished demo")
-    items = sorted(draws[max(draws)], key=lambda item: item["clip"])
-    originals = [(i["file"], i["caption"]) for i in items if i["role"] == "original"]
-    rebuilt = [(i["file"], "") for i in items if i["role"] == "reconstruction"]
-    requests = map(json.loads, (run / "requests.jsonl").open())
-    generated = {}  # the first video of each prompt
-    for request in requests:
-        generated.setdefault(request["prompt"], run / "samples" / request["out"])
-    return {
-        "film (validation clips)": moving_clips(originals),
-        "reconstructed by the autoencoder": moving_clips(rebuilt),
-        "generated from text": moving_clips((file, text) for text, file in generated.items()),
-    }
-
-
-def moving_clips(files: Iterable[tuple[Path, str]]) -> list[TitledClip]:
-    """The first CLIPS videos that have several frames."""
-    clips = ((read_frames(file), caption) for file, caption in files)
-    return list(itertools.islice(((x, caption) for x, caption in clips if len(x) > 1), CLIPS))
-
-
-def draw(rows: dict[str, list[TitledClip]]) -> Image.Image:
-    """The picture of the rows, by title."""
-    heights = [
-        TITLE + FRAME[1] + GAP + CAPTION * any(caption for _, caption in clips)
-        for clips in rows.values()
-    ]
-    size = CLIPS * (3 * FRAME[0] + GAP) + GAP, sum(heights) + GAP
-    picture = Image.new("RGB", size, "white")
-    pen, large, small = ImageDraw.Draw(picture), *map(ImageFont.load_default, (15, 12))
-    for row, (title, clips) in enumerate(rows.items()):
-        top = GAP + sum(heights[:row])
-        pen.text((GAP, top), title, fill="black", font=large)
-        for column, (frames, caption) in enumerate(clips):
-            left = GAP + column * (3 * FRAME[0] + GAP)
-            for i, frame in enumerate((frames[0], frames[len(frames) // 2], frames[-1])):
-                image = ImageOps.pad(Image.fromarray(frame), FRAME, color="white")
-                picture.paste(image, (left + i * FRAME[0], top + TITLE))
-            place = (left, top + TITLE + FRAME[1] + 3)
-            pen.text(place, textwrap.fill(caption, 68), fill="#475569", font=small)
-    return picture
-
-
-def main(argv: list[str]) -> int:
-    """Exit status 0, or 2 if the run lacks what is drawn."""
+def main(argv: list[str]) -> None:
+    """Runs the command line. A ConfigError is printed as one line, with exit status 2."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     try:
         picture = draw(rows(Path(flags.FLAGS.run)))
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        refuse(error)
     out = Path(flags.FLAGS.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     picture.save(out)
     print(f"Wrote {out}, {picture.width} x {picture.height}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from absl import app, flags
 
 from videodit.config import ConfigError, check, refuse
 from videodit.curation.processes import in_processes
-from videodit.data.sources.shards import Progress
+from videodit.data.progress import Progress
 from videodit.worlds.stage import detector
 from videodit.worlds.world import COMBINATIONS, Shape, Slots, open_world
 

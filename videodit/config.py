@@ -62,7 +62,7 @@ Table = tuple[tuple[float, ...], ...]  # rows (from step, values): each holds un
 
 @dataclass(frozen=True)
 class ViewConfig:
-    """What of a clip is seen, at which size: schedules over training (data/planning/draws.py).
+    """What of a clip is seen, at which size: schedules over training (data/planning/picks.py).
 
     An empty table leaves clips as they are. Clips are never enlarged and keep their aspect.
     """

@@ -10,8 +10,8 @@ from videodit.curation.cuts import (
     Shot,
     clip_frames,
     image_frames,
+    list_cuts,
     parse_shapes,
-    plan,
     read_film,
     refusal,
     spans,
@@ -64,7 +64,7 @@ def test_the_end_of_a_long_shot_is_for_validation():
 def test_no_moment_of_validation_is_in_training():
     shots = [Shot(0, 333, ("a",)), Shot(333, 700, ("b",)), Shot(710, 990, ("c",))]
     shapes = parse_shapes("96x56x17@12,64x64x9@7,40x72x17@8,96x56x1,16x16x4")
-    cuts = plan(Film(None, "film", INFO, shots), shapes, 0.2)
+    cuts = list_cuts(Film(None, "film", INFO, shots), shapes, 0.2)
     moments = {"train": set(), "val": set()}
     for cut in cuts:
         moments[cut.split] |= set(range(cut.frames[0], cut.frames[-1] + 1))
@@ -81,7 +81,7 @@ def test_nothing_is_enlarged_or_doubled():
     assert "larger than the film, 128x72" in refusal(Shape(74, 74, 9, 24.0), INFO)
     assert "more frames per second" in refusal(Shape(64, 64, 9, 30.0), INFO)
     assert refusal(Shape(64, 64, 9, 24.0), INFO._replace(fps=23.976)) is None
-    assert plan(Film(None, "", INFO, [Shot(0, 99, ())]), [Shape(256, 144, 1, None)], 0.1) == []
+    assert list_cuts(Film(None, "", INFO, [Shot(0, 99, ())]), [Shape(256, 144, 1, None)], 0.1) == []
 
 
 @pytest.fixture

@@ -21,9 +21,9 @@ def codec():
 
 
 def test_a_size_is_width_times_height():
-    assert tool.parse_size("96x64", "--size") == (64, 96)
+    assert tool.parse_frame_size("96x64", "--size") == (64, 96)
     with pytest.raises(ConfigError, match=r"^--stream_size='64': expected WIDTHxHEIGHT"):
-        tool.parse_size("64", "--stream_size")
+        tool.parse_frame_size("64", "--stream_size")
 
 
 def test_frames_are_made_when_they_are_asked_for_and_move():

@@ -7,7 +7,7 @@ from packs import PATCH, clip, pack, perturb, tiny_config
 from videodit.config import ConfigError
 from videodit.data import patches
 from videodit.data.packing import segment
-from videodit.data.planning.given import MODES, draw_mode
+from videodit.data.planning.given import MODES, choose_mode
 from videodit.data.sources.source import open_tokenizer
 from videodit.inference.sampling import (
     Request,
@@ -87,7 +87,7 @@ def encoded(model, segments):
     ("animate", 2), ("extend", 2), ("extend", 1), ("prepend", 2), ("connect", 2), ("inpaint", 2)
 ])  # fmt: skip
 def test_nothing_of_what_is_to_be_generated_reaches_the_given_latents(model, name, chunk):
-    _, given = draw_mode(list(MODES).index(name), (5, 3, 2), np.random.default_rng(1), chunk)
+    _, given = choose_mode(list(MODES).index(name), (5, 3, 2), np.random.default_rng(1), chunk)
     known = long_clip(given)
     cells = patches.patchify(known.frames, PATCH)
     cells[~given.ravel()] = 0  # black, as when sampling

@@ -1,11 +1,9 @@
 import json
-from pathlib import Path
 
 import pytest
 
 from tools import demo
-
-CAPTIONS = Path(demo.__file__).parent / "data" / "big_buck_bunny_captions.jsonl"
+from videodit.curation.film import CAPTIONS
 
 
 @pytest.fixture
@@ -32,12 +30,12 @@ def test_a_failing_stage_is_named_and_run_again(two_stages, tmp_path, capfd):
 
 
 def test_seconds_of_earlier_runs_count(tmp_path):
-    progress = demo.Progress(tmp_path / "stages.json")
-    progress.record("slow", 100.0, done=False)
-    progress = demo.Progress(tmp_path / "stages.json")
+    record = demo.StageRecord(tmp_path / "stages.json")
+    record.record("slow", 100.0, done=False)
+    record = demo.StageRecord(tmp_path / "stages.json")
     sleep = ["timeit", "--number=1", "--repeat=2", "import time; time.sleep(0.2)"]
-    assert demo.run_stage("slow", sleep, tmp_path / "slow.log", progress) == 0
-    assert 100.4 <= progress.seconds("slow") < 110 and progress.done("slow")
+    assert demo.run_stage("slow", sleep, tmp_path / "slow.log", record) == 0
+    assert 100.4 <= record.seconds("slow") < 110 and record.done("slow")
 
 
 def test_requests_ask_for_captions_of_the_film_in_every_shape(tmp_path):

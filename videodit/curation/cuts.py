@@ -161,20 +161,20 @@ def check_shapes(shapes: list[Shape], films: list[Film]) -> None:
             print(f"shape {shape}: not from {len(refusals)} of {len(films)} videos, {refusals[0]}")
 
 
-def plan_all(
+def list_all_cuts(
     films: list[Film], shapes: list[Shape], val_fraction: float, max_clips: int
 ) -> list[tuple[Film, list[Cut]]]:
     """Films and the clips to cut from each, `max_clips` (if not 0) in all."""
     jobs, left = [], max_clips or sys.maxsize
     for film in films:
-        cuts = plan(film, shapes, val_fraction)[:left]
+        cuts = list_cuts(film, shapes, val_fraction)[:left]
         left -= len(cuts)
         if cuts:
             jobs.append((film, cuts))
     return jobs
 
 
-def plan(film: Film, shapes: list[Shape], val_fraction: float) -> list[Cut]:
+def list_cuts(film: Film, shapes: list[Shape], val_fraction: float) -> list[Cut]:
     """The clips that a film gives, in the order of their first frame."""
     cuts = []
     for shape in shapes:

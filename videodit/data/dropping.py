@@ -1,7 +1,8 @@
-"""Which tokens of a clip stay when the plan lets fewer than all of them into a row.
+"""Chooses the tokens of a clip that stay when the plan gives it fewer than all of them.
 
-Random dropping is that of NaViT (arXiv:2307.06304). Dropping patches that repeat the previous ones
-is that of run-length tokenization (arXiv:2411.05222), but of a planned number, not by a threshold.
+Tokens are dropped at random as in NaViT (arXiv:2307.06304). Patches that repeat the previous ones
+are dropped as in run-length tokenization (arXiv:2411.05222), but a planned number of them instead
+of all below a threshold.
 """
 
 import math
@@ -21,14 +22,15 @@ def choose(
     given: np.ndarray,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Which `keep` of the n tokens of frames T H W C uint8 stay: n bool, ordered (t, h, w).
+    """A mask n bool, ordered (t, h, w), of the `keep` tokens that stay.
 
-    At most `drop_static` tokens go because they have the least `change`, ties broken at random;
-    those of the first latent frame never do. The others go at random. One of those that are not
-    `given` (t h w bool) stays, so that there is something to generate. Raises ValueError for a
-    `keep` that is not 1 .. n.
+    frames: T H W C uint8, in n patches. given: n bool or t h w bool, the tokens given to the model.
+    At most `drop_static` tokens are dropped because they have the least `change` (ties are broken
+    at random); tokens of the first latent frame are never among these. All others are dropped at
+    random. At least one token that is not given stays, so that there is something to generate.
+    Raises ValueError if `keep` is not in 1 .. n.
     """
-    size = patches.grid(*frames.shape[:3], patch)
+    size = patches.grid_of(frames, patch)
     n, per_frame = math.prod(size), math.prod(size[1:])
     if not 1 <= keep <= n:
         raise ValueError(f"keep={keep} of {n} tokens")
@@ -49,9 +51,10 @@ def choose(
 def change(frames: np.ndarray, patch: Size) -> np.ndarray:
     """Mean absolute difference of each patch to the same cell one latent frame before.
 
-    Of frames T H W C uint8: t-1 h w float64, in levels of 0 .. 255, over the pixels that exist.
+    frames: T H W C uint8. Returns t-1 h w float64 in levels of 0 .. 255; the mean is over the
+    pixels that exist.
     """
-    (t, h, w), pt = patches.grid(*frames.shape[:3], patch), patch[0]
+    (t, h, w), pt = patches.grid_of(frames, patch), patch[0]
     sums = np.zeros((t - 1, h, w))
     for j in range(t - 1):  # small enough to stay in the processor's cache
         later = frames[1 + j * pt :][:pt]
@@ -64,7 +67,7 @@ def change(frames: np.ndarray, patch: Size) -> np.ndarray:
 
 
 def _cell_sums(values: np.ndarray, ph: int, pw: int) -> np.ndarray:
-    """Sums h w over cells of ph x pw pixels, all frames and channels, of values T H W C."""
+    """h w: sums of values T H W C over all frames and channels and cells of ph x pw pixels."""
     depth, height, width, channels = values.shape
     values = np.pad(values, ((0, 0), (0, -height % ph), (0, -width % pw), (0, 0)))
     bands = values.reshape(depth, -(-height // ph), ph, -1).sum(2, dtype=np.uint32).sum(0)
@@ -72,5 +75,5 @@ def _cell_sums(values: np.ndarray, ph: int, pw: int) -> np.ndarray:
 
 
 def _lengths(total: int, step: int) -> np.ndarray:
-    """Lengths of the parts of 0 .. total cut at every multiple of `step`."""
+    """Lengths of the parts when 0 .. total is cut at every multiple of `step`."""
     return np.minimum(step, total - np.arange(0, total, step))

@@ -6,28 +6,38 @@ image is a clip of one frame (MAGVIT-v2, arXiv:2310.05737; Sora's technical repo
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
-Size = tuple[int, int, int]  # frames, height, width: of a patch, of a grid in cells or of a clip
+# Frames, height and width: pixels of a clip or a patch, or cells of a grid.
+Size = tuple[int, int, int]
+Counts = int | np.ndarray  # of one clip, or of each of many: n int
 
 
-def grid(frames, height, width, patch: Size) -> Size:
+def grid(frames: Counts, height: Counts, width: Counts, patch: Size) -> tuple[Any, Any, Any]:
     """Cells (t, h, w) of a clip: t = 1 + (frames - 1) / pt, every size rounded up to whole patches.
 
-    Sizes may be ints or integer arrays of many clips.
+    Sizes are ints, which give a Size, or integer arrays of many clips, which give arrays.
     """
     pt, ph, pw = patch
     return 1 + -((1 - frames) // pt), -(-height // ph), -(-width // pw)
 
 
+def grid_of(frames: np.ndarray, patch: Size) -> Size:
+    """Cells (t, h, w) of a clip of frames T H W C."""
+    count, height, width, _ = frames.shape
+    return grid(count, height, width, patch)
+
+
 def patchify(frames: np.ndarray, patch: Size, out: np.ndarray | None = None) -> np.ndarray:
     """Frames T H W C to tokens n P of the same dtype, ordered (t, h, w); P is (pt, ph, pw, C).
 
-    The first frame is repeated in time to fill its patch; rows, columns and frames that are short
-    of a whole patch are filled by repeating the last one. Written to `out`, contiguous, if given.
+    The first frame is repeated in time to fill its patch; where rows, columns or frames fall short
+    of a whole patch, the last one is repeated. The tokens are written to `out`, contiguous, if it
+    is given.
     """
-    (t, h, w), (pt, ph, pw) = grid(*frames.shape[:3], patch), patch
+    (t, h, w), (pt, ph, pw) = grid_of(frames, patch), patch
     height, width, channels = frames.shape[1:]
     if out is None:
         out = np.empty((t * h * w, pt * ph * pw * channels), frames.dtype)
@@ -51,7 +61,7 @@ def unpatchify(tokens: np.ndarray, grid: Size, patch: Size, size: Size) -> np.nd
 
 
 def full_size(grid: Size, patch: Size) -> Size:
-    """Frames, height and width in pixels of the largest clip with this grid."""
+    """Frames, height and width in pixels of the largest clip that has this grid."""
     (t, h, w), (pt, ph, pw) = grid, patch
     return 1 + (t - 1) * pt, h * ph, w * pw
 
@@ -62,17 +72,20 @@ def positions(grid: Size, fps: float, patch: Size) -> np.ndarray:
     A cell's time is that of its last pixel frame: pt j / fps for latent frame j.
     """
     cells = np.indices(grid, dtype=np.float32).reshape(3, math.prod(grid)).T
-    return np.ascontiguousarray(cells) * np.float32([patch[0] / fps, 1, 1])
+    return np.ascontiguousarray(cells) * np.array([patch[0] / fps, 1, 1], np.float32)
 
 
 def cells_at(positions: np.ndarray, grid: Size, fps: float, patch: Size) -> np.ndarray:
-    """Index int64 of each token n in the order of the grid, from its position: n 3 float32."""
-    cells = np.rint(positions * np.float32([fps / patch[0], 1, 1])).astype(int)
+    """The inverse of `positions`: n int64, the place of each token in the grid's order t h w.
+
+    positions: n 3 float32.
+    """
+    cells = np.rint(positions * np.array([fps / patch[0], 1, 1], np.float32)).astype(int)
     return np.ravel_multi_index(tuple(cells.T), grid)
 
 
 def _fill(cells: np.ndarray, frames: np.ndarray) -> None:
-    """Writes frames T H W C of whole patches in space to cells t h w pt ph pw C."""
+    """Writes frames T H W C, of whole patches in height and width, to cells t h w pt ph pw C."""
     _, h, w, pt, ph, pw, channels = cells.shape
     target = _runs(cells).transpose(0, 3, 1, 2, 4)
     source = _runs(frames.reshape(len(frames), h, ph, w, pw, channels)).transpose(0, 1, 3, 2)
@@ -85,10 +98,10 @@ def _fill(cells: np.ndarray, frames: np.ndarray) -> None:
 
 
 def _runs(values: np.ndarray) -> np.ndarray:
-    """The last two axes, a row of a patch, as one item: copied twice as fast."""
+    """The last two axes (a row of a patch) as one item, which numpy copies twice as fast."""
     *axes, pixels, channels = values.shape
     runs = values.reshape(*axes, pixels * channels)
-    if runs.strides[-1] != runs.itemsize:  # frames that are turned
+    if runs.strides[-1] != runs.itemsize:  # mirrored or turned frames
         runs = np.ascontiguousarray(runs)
     return runs.view(f"V{runs.shape[-1] * runs.itemsize}")[..., 0]
 

@@ -94,7 +94,7 @@ class Reader:
         """The clip with its caption, and which of its tokens are given and which stay."""
         rng = np.random.default_rng([self.seed, placed.sample_id])
         grid = patches.grid(*frames.shape[:3], self._cell)
-        mode_id, mask = given.draw_mode(placed.mode_id, grid, rng, self.chunk)
+        mode_id, mask = given.choose_mode(placed.mode_id, grid, rng, self.chunk)
         kept = None
         if placed.keep < mask.size:
             counts = dict(keep=placed.keep, drop_static=placed.drop_static)

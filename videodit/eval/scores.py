@@ -9,8 +9,8 @@ import numpy as np
 
 from videodit.config import MULTISCALE, ConfigError
 from videodit.data import patches
+from videodit.data.progress import Progress
 from videodit.data.sources.catalog import Catalog
-from videodit.data.sources.shards import Progress
 from videodit.data.sources.source import Source
 from videodit.data.video.files import whole
 from videodit.eval import quality

@@ -27,7 +27,7 @@ COST_FRAMES = (17, 33, 65, 129, 257, 513)
 REPEATS = 3
 
 
-def parse_size(text: str, flag: str) -> tuple[int, int]:
+def parse_frame_size(text: str, flag: str) -> tuple[int, int]:
     """Height and width of "WIDTHxHEIGHT". Raises ConfigError naming the flag."""
     match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
     check(bool(match), flag, text, "WIDTHxHEIGHT, such as 256x256")
@@ -108,7 +108,7 @@ def main(_) -> None:
     absl_logging.set_verbosity(absl_logging.WARNING)
     args = flags.FLAGS
     try:
-        size = parse_size(args.size, "--size")
+        size = parse_frame_size(args.size, "--size")
         stream(Codec.read(args.workdir, "--workdir"), args.frames, size)
     except ConfigError as error:
         refuse(error)

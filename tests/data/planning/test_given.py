@@ -8,7 +8,7 @@ from videodit.data.planning import given
 
 
 def mask_of(name, grid, seed=0):
-    mode_id, mask = given.draw_mode(
+    mode_id, mask = given.choose_mode(
         list(given.MODES).index(name), grid, np.random.default_rng(seed)
     )
     assert mask.shape == tuple(grid) and mask.dtype == bool
@@ -39,7 +39,7 @@ def test_tasks_of_time_give_whole_latent_frames(name, frames):
 def test_extend_gives_whole_chunks_nearest_to_half(chunk):
     extend = list(given.MODES).index("extend")
     for frames in range(2, 40):
-        _, mask = given.draw_mode(extend, (frames, 1, 1), np.random.default_rng(0), chunk)
+        _, mask = given.choose_mode(extend, (frames, 1, 1), np.random.default_rng(0), chunk)
         borders = np.arange(1, frames, chunk)  # behind the first frame, and behind every chunk
         count = mask.sum()
         assert count in borders and mask[:count].all()

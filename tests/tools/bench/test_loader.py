@@ -10,9 +10,9 @@ from odd_sources import StoredSource
 
 from tools.bench import loader as bench_loader
 from tools.bench.loader import Bench, digest, shares, throughput, versus_decode, waits
-from tools.curate import curate
 from videodit.config import Config, DataConfig, TextConfig
 from videodit.curation.cuts import parse_shapes
+from videodit.curation.dataset import curate
 from videodit.data.packing import PackedBatch
 from videodit.data.video.files import View, encode, read_clip, write_video
 

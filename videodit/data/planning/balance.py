@@ -1,16 +1,16 @@
-"""The order of a batch's rows: contiguous shares of any power-of-two number of hosts cost alike."""
+"""The order of a batch's rows, in which equal shares of 2, 4, 8, ... hosts cost about the same."""
 
 import heapq
 from collections.abc import Sequence
 
-GROUP = 8  # rows: shares of at least as many are balanced as well as scheduling allows
+GROUP = 8  # rows: shares of at least this many are balanced as well as scheduling allows
 
 
 def balanced_order(costs: Sequence[float]) -> list[int]:
-    """Indices of rows in an order whose 2, 4, 8, ... equal contiguous parts have like costs.
+    """Indices of rows in an order whose 2, 4, 8, ... equal contiguous parts cost about the same.
 
     Rows are scheduled longest processing time first (Graham, 1969) into groups of GROUP; groups of
-    like size are then joined heaviest to lightest, and a group is halved by the largest
+    equal size are then joined, heaviest with lightest. A group is halved by the largest
     differencing method for equal counts (Yakir, 1996).
     """
     groups = _schedule(costs, _group_size(len(costs)))
@@ -24,7 +24,7 @@ def balanced_order(costs: Sequence[float]) -> list[int]:
 
 
 def imbalance(costs: Sequence[float], shares: int) -> float:
-    """The heaviest of `shares` contiguous equal parts over the mean one; 1 is perfect."""
+    """Cost of the heaviest of `shares` equal contiguous parts over the mean cost; 1 is perfect."""
     size = len(costs) // shares
     sums = [sum(costs[start : start + size]) for start in range(0, len(costs), size)]
     return max(sums) * shares / sum(sums) if sum(sums) else 1.0
@@ -40,8 +40,8 @@ def _group_size(rows: int) -> int:
 
 
 def _schedule(costs: Sequence[float], size: int) -> list[list[int]]:
-    """Groups of exactly `size` rows: each row goes to the lightest group that has a place."""
-    groups = [[] for _ in range(len(costs) // size)]
+    """Groups of exactly `size` rows: each row goes to the lightest group that is not full."""
+    groups: list[list[int]] = [[] for _ in range(len(costs) // size)]
     open_groups = [(0.0, number) for number in range(len(groups))]
     for i in sorted(range(len(costs)), key=costs.__getitem__, reverse=True):
         load, number = heapq.heappop(open_groups)
@@ -52,7 +52,7 @@ def _schedule(costs: Sequence[float], size: int) -> list[list[int]]:
 
 
 def _halve(rows: list[int], costs: Sequence[float]) -> list[int]:
-    """The rows with like halves, quarters and so on, as long as they can be halved."""
+    """The rows in an order of equal halves, quarters and so on, as long as they can be halved."""
     if len(rows) % 2:
         return rows
     rows = sorted(rows, key=costs.__getitem__, reverse=True)

@@ -1,15 +1,27 @@
-"""How clips are fitted into rows: bin packing under three capacities, in plain Python lists."""
+"""Fits clips into rows: bin packing under three capacities, in plain Python lists."""
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from heapq import heappop, heapreplace
 from itertools import accumulate
+from typing import TypedDict
 
 SPREADS = (0.95, 0.8, 0.5, 0.0)  # shares of the tokens that are spread, tried in this order
-# Share of the clips that have found a place: no other spread is tried. To spread many otherwise
-# takes time and changes little, unless max_segments binds, which keeps more of them out.
+# No further spread is tried once this share of the clips has a place. With many clips another
+# spread takes time and changes little, unless max_segments binds, which keeps more clips out.
 ENOUGH, ENOUGH_OF_MANY, MANY = 0.998, 0.99, 2000
 PROBES = 64  # rows that are asked whether they have room for a clip's text
+
+Sizes = tuple[int, int, int]  # vision tokens, text tokens and clips that a row holds
+Rows = list[list[int]]  # indices of clips
+
+
+class Capacity(TypedDict):
+    """What a row holds at most, by the names of the config and of `fit_decreasing`'s arguments."""
+
+    row_tokens: int
+    text_tokens: int
+    max_segments: int
 
 
 def fit_decreasing(
@@ -20,16 +32,18 @@ def fit_decreasing(
     text_tokens: int,
     max_segments: int,
     rows: int | None = None,
-) -> list[list[int]]:
-    """Rows of indices of clips: `rows` rows with as many clips as fit, or every clip if None.
+) -> Rows:
+    """Rows of indices of clips: `rows` rows with as many clips as fit, or all clips if it is None.
 
-    Clips are taken longest first. Each goes to the emptiest row until a share of all tokens is
-    placed (worst fit), the rest to the fullest row that takes them (best fit). Spread like this,
-    every row gets its part of the short clips; best fit alone heaps them into the last rows, where
-    max_segments keeps up to a sixth of all clips out. If clips stay out, less is spread. No row
-    stays empty while another has several clips: a step may have one row only.
+    Clips are taken longest first. Until a share of all tokens is placed, each clip goes to the
+    emptiest row (worst fit); every later clip goes to the fullest row that has room (best fit).
+    This spreads the short clips over all rows. Best fit alone would heap them into the last rows,
+    where max_segments keeps up to a sixth of all clips out. If clips find no place, a smaller share
+    is spread. No row stays empty while another has several clips, because a step may have only
+    one row.
 
-    Raises ValueError for a clip that is too long for an empty row.
+    `lengths` and `text_lengths` are the tokens of each clip and of its caption. Raises ValueError
+    for a clip that is too long for an empty row.
     """
     capacity = (row_tokens, text_tokens, max_segments)
     longest = (max(lengths, default=0), max(text_lengths, default=0))
@@ -44,9 +58,10 @@ def fit_decreasing(
     return packed
 
 
-def _fit(lengths, text_lengths, capacity, rows: int) -> list[list[int]]:
+def _fit(lengths: Sequence[int], text_lengths: Sequence[int], capacity: Sizes, rows: int) -> Rows:
     order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
-    best, most = [], -1
+    best: Rows = []
+    most = -1
     enough = ENOUGH if len(lengths) < MANY else ENOUGH_OF_MANY
     for spread in SPREADS:
         packed = _fit_in_order(order, lengths, text_lengths, capacity, rows, spread)
@@ -58,8 +73,16 @@ def _fit(lengths, text_lengths, capacity, rows: int) -> list[list[int]]:
     return best
 
 
-def _fit_in_order(order, lengths, text_lengths, capacity, rows, spread) -> list[list[int]]:
-    packed, used = [[] for _ in range(rows)], [(0, 0)] * rows
+def _fit_in_order(
+    order: list[int],
+    lengths: Sequence[int],
+    text_lengths: Sequence[int],
+    capacity: Sizes,
+    rows: int,
+    spread: float,
+) -> Rows:
+    packed: Rows = [[] for _ in range(rows)]
+    used = [(0, 0)] * rows
     share = spread * sum(lengths)
     spread_clips = bisect_right(list(accumulate(map(lengths.__getitem__, order))), share)
     late = _spread(order[:spread_clips], lengths, text_lengths, capacity, packed, used)
@@ -67,11 +90,18 @@ def _fit_in_order(order, lengths, text_lengths, capacity, rows, spread) -> list[
     return packed
 
 
-def _spread(clips, lengths, text_lengths, capacity, packed, used) -> list[int]:
-    """Each clip to the emptiest row; returns those that did not fit there.
+def _spread(
+    clips: Sequence[int],
+    lengths: Sequence[int],
+    text_lengths: Sequence[int],
+    capacity: Sizes,
+    packed: Rows,
+    used: list[tuple[int, int]],
+) -> list[int]:
+    """Puts each clip into the emptiest row; returns the clips that did not fit there.
 
-    A row without room for a clip's text or for another segment takes part no more. `packed` and
-    `used` (tokens, text tokens) of the rows are updated.
+    A row without room for a clip's text or for another segment is passed over from then on.
+    Updates `packed` and `used` (tokens, text tokens) of the rows.
     """
     row_tokens, text_tokens, max_segments = capacity
     rows, text_room = len(packed), [text_tokens] * len(packed)
@@ -95,8 +125,15 @@ def _spread(clips, lengths, text_lengths, capacity, packed, used) -> list[int]:
     return late
 
 
-def _fill(clips, lengths, text_lengths, capacity, packed, used) -> None:
-    """Each clip to the fullest row that takes it; what fits into none of PROBES is left out."""
+def _fill(
+    clips: Sequence[int],
+    lengths: Sequence[int],
+    text_lengths: Sequence[int],
+    capacity: Sizes,
+    packed: Rows,
+    used: list[tuple[int, int]],
+) -> None:
+    """Puts each clip into the fullest row with room; leaves out what fits into none of PROBES."""
     row_tokens, text_tokens, max_segments = capacity
     rows, text_room = len(packed), [text_tokens - text for _, text in used]
     least = min(map(lengths.__getitem__, clips), default=0)
@@ -124,8 +161,8 @@ def _fill(clips, lengths, text_lengths, capacity, packed, used) -> None:
             break
 
 
-def _share_out(packed: list[list[int]]) -> None:
-    """Each empty row gets the shortest clip of the row with most clips, if that has several."""
+def _share_out(packed: Rows) -> None:
+    """Gives each empty row the shortest clip of the row with most clips, if that has several."""
     for row in packed:
         if not row:
             most = max(packed, key=len)
@@ -134,5 +171,5 @@ def _share_out(packed: list[list[int]]) -> None:
             row.append(most.pop())
 
 
-def _count(packed: list[list[int]]) -> int:
+def _count(packed: Rows) -> int:
     return sum(map(len, packed))

@@ -1,12 +1,17 @@
-"""Modes of given tokens: which latent cells of a clip are given, the others being generated.
+"""Modes: which latent cells of a clip are given to the model; it generates the others.
 
-Text-to-video, animating an image, extending a clip, connecting two and inpainting are one model's
-work and differ only in this mask (Sora's technical report, 2024; MAGVIT, arXiv:2212.05199).
+One model does text-to-video, animates an image, extends a clip, connects two clips and inpaints:
+these differ only in this mask (Sora's technical report, 2024; MAGVIT, arXiv:2212.05199).
 """
+
+from collections.abc import Callable
 
 import numpy as np
 
 from videodit.data.patches import Size
+
+# (grid t h w, source of random numbers, the autoencoder's chunk in latent frames) -> mask t h w
+Mode = Callable[[Size, np.random.Generator, int], np.ndarray]
 
 
 def generate(grid: Size, rng: np.random.Generator, chunk: int) -> np.ndarray:
@@ -22,8 +27,9 @@ def animate(grid: Size, rng: np.random.Generator, chunk: int) -> np.ndarray:
 def extend(grid: Size, rng: np.random.Generator, chunk: int) -> np.ndarray:
     """About the first half of the latent frames is given, in whole chunks: bool mask t h w.
 
-    A causal autoencoder's latents of whole chunks know nothing of what comes later. The first frame
-    is a chunk, as is every `chunk` frames after it; chunks of one frame give the half rounded down.
+    A causal autoencoder's latents of a whole chunk do not depend on later frames. The first latent
+    frame is a chunk of its own, and every `chunk` frames after it are one. With chunks of one frame
+    the first half, rounded down, is given.
     """
     half = grid[0] // 2
     chunks = (half - 1 + chunk // 2) // chunk  # behind the first frame
@@ -31,7 +37,7 @@ def extend(grid: Size, rng: np.random.Generator, chunk: int) -> np.ndarray:
 
 
 def prepend(grid: Size, rng: np.random.Generator, chunk: int) -> np.ndarray:
-    """The last half of the latent frames is given (rounded down): bool mask t h w."""
+    """The last half of the latent frames, rounded down, is given: bool mask t h w."""
     return _frames(grid, slice(grid[0] - grid[0] // 2, grid[0]))
 
 
@@ -50,24 +56,25 @@ def inpaint(grid: Size, rng: np.random.Generator, chunk: int) -> np.ndarray:
 
 
 # A mode's id is its place in this table; the names are the fields of config.ModeWeights.
-MODES = {
+MODES: dict[str, Mode] = {
     function.__name__: function
     for function in (generate, animate, extend, prepend, connect, inpaint)
 }
 
 
-def draw_mode(
+def choose_mode(
     mode_id: int, grid: Size, rng: np.random.Generator, chunk: int = 1
 ) -> tuple[int, np.ndarray]:
-    """The mode's id and its mask t h w bool of given cells. `chunk`: the autoencoder's.
+    """The id of the mode that is used, and its mask t h w bool of given cells.
 
-    A mode that would give all or nothing of this grid (any of time on an image) becomes `generate`.
+    A mode that would give all or nothing of this grid becomes `generate`: on an image, every mode
+    that is about time. `chunk` is the autoencoder's, in latent frames.
     """
     mask = list(MODES.values())[mode_id](grid, rng, chunk)
     return (0, np.zeros(grid, bool)) if mask.all() or not mask.any() else (mode_id, mask)
 
 
-def _frames(grid: Size, which) -> np.ndarray:
+def _frames(grid: Size, which: slice | list[int]) -> np.ndarray:
     mask = np.zeros(grid, bool)
     mask[which] = True
     return mask

@@ -12,7 +12,7 @@ FEISTEL_ROUNDS = 6
 
 
 def hash_key(seed: int, *names: str) -> np.uint64:
-    """A key for a purpose."""
+    """A key for the purpose that `names` tell."""
     words = itertools.chain.from_iterable(f"{name}\0".encode() for name in names)
     return np.random.SeedSequence([seed, *words]).generate_state(1, np.uint64)[0]
 
@@ -26,17 +26,16 @@ def mix(x: np.ndarray) -> np.ndarray:
 
 
 def uniform(seed: int, numbers: np.ndarray, name: str) -> np.ndarray:
-    """A float64 in [0, 1) for each number, another one for each name."""
+    """A float64 in [0, 1) for each number n; another `name` gives other values."""
     return (mix(hash_key(seed, name) + numbers.astype(np.uint64)) >> np.uint64(11)) * 2.0**-53
 
 
 def permute(index: np.ndarray, size: np.ndarray, key: np.ndarray, most: int) -> np.ndarray:
     """Where a permutation of range(size) takes each index: n int64 from n ints, sizes and keys.
 
-    `most`: the largest size there is, which is a part of the key.
-
-    A Feistel network on the smallest even number of bits that holds `most`, repeated until the
-    value is in range (cycle walking; Black and Rogaway, CT-RSA 2002).
+    Each key is a permutation. `most` is the largest size, and another `most` gives other
+    permutations: they are Feistel networks on the smallest even number of bits that holds `most`,
+    repeated until the value is in range (cycle walking; Black and Rogaway, CT-RSA 2002).
     """
     half = np.uint64(-(-max((most - 1).bit_length(), 2) // 2))
     mask = (np.uint64(1) << half) - np.uint64(1)

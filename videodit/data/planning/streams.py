@@ -1,6 +1,6 @@
-"""In which order clips are drawn: an endless shuffled stream of each source.
+"""The order in which clips are picked: an endless shuffled stream for each source.
 
-The order is a permutation that is computed where it is asked for: no table, no state.
+The order is a permutation whose values are computed when they are asked for: no table, no state.
 """
 
 import functools
@@ -13,18 +13,21 @@ from videodit.config import ConfigError
 from videodit.data.planning.hashing import hash_key, mix, permute
 from videodit.data.sources.catalog import Catalog, Part
 
-STRATA = 64  # of sizes, taken in turn, so that any stretch of draws holds about as many tokens
+# Clips are sorted by size into strata, and the strata are taken in turn: then any stretch of picks
+# holds about the same number of tokens.
+STRATA = 64
 LEAST_STRATUM = 16  # clips
 
 
 class Order:
     """An endless shuffled order of clips: every epoch holds each of them once.
 
-    Clips of like size form a stratum, and the strata are taken in turn, small and large ones mixed.
+    Clips of about the same size form a stratum, and the strata are taken in turn, small and large
+    ones mixed.
     """
 
-    def __init__(self, clips: np.ndarray, sizes: np.ndarray, seed: int, name: str):
-        """`clips` and `sizes`: n int, rows of the catalog and what they are sorted by."""
+    def __init__(self, clips: np.ndarray, sizes: np.ndarray, seed: int, name: str) -> None:
+        """`clips` (n int) are rows of the catalog, `sizes` (n int) what they are sorted by."""
         self.clips = clips[np.argsort(sizes, kind="stable")].astype(np.int32)
         self.key = hash_key(seed, "order", name)
         strata = max(1, min(STRATA, len(clips) // LEAST_STRATUM))
@@ -36,7 +39,7 @@ class Order:
         self.starts = self.sizes.cumsum() - self.sizes
 
     def __call__(self, numbers: np.ndarray) -> np.ndarray:
-        """The clips of draws (n int64): n int64 rows of the catalog."""
+        """The clips of the picks with these numbers (n int64): n int64 rows of the catalog."""
         epoch, at = np.divmod(numbers, len(self.clips))
         within, turn = np.divmod(at, len(self.turns))
         stratum = self.turns[turn]
@@ -46,16 +49,16 @@ class Order:
 
 
 class Stream(NamedTuple):
-    """Clips that are drawn in an order of their own, to a share of every group's tokens."""
+    """Clips with an order of their own, which get a fixed share of every group's tokens."""
 
-    start: int  # rows of the catalog: the source's first,
-    stop: int  # and the one after its last
+    start: int  # first row of the source in the catalog
+    stop: int  # the row after its last
     order: Order
-    weight: float  # of the source, all adding up to 1
+    weight: float  # share of the source; the weights of all sources add up to 1
     kind: str  # "images", "videos", or "" for both
 
     def share(self, images: tuple[float, ...]) -> float:
-        """Of the vision tokens, where `images` is the row of data.views.images that holds."""
+        """The share of the vision tokens; `images` is the row of data.views.images that holds."""
         share = images[0] if images else 0.0
         return self.weight * {"images": share, "videos": 1 - share, "": 1.0}[self.kind]
 
@@ -63,9 +66,10 @@ class Stream(NamedTuple):
 def make_streams(
     catalog: Catalog, parts: Sequence[Part], seed: int, *, images_apart: bool
 ) -> Iterator[Stream]:
-    """One stream of training clips for each source, or one of its images and one of its videos.
+    """Yields a stream of training clips for each source.
 
-    A source without clips for training has none. Raises ConfigError if no source has any.
+    With `images_apart` a source has a stream of its images and one of its videos. A source without
+    training clips has no stream. Raises ConfigError if no source has any.
     """
     train = np.flatnonzero(np.asarray(catalog.split) == "train")
     if not len(train):

@@ -11,8 +11,6 @@ Every file is renamed into place once it is complete: what a killed run leaves o
 import contextlib
 import glob
 import json
-import sys
-import time
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -31,31 +29,6 @@ PARTS = "parts"
 SUFFIX = ".array_record"
 # Compressed video does not get smaller by compressing it again.
 WRITER_OPTIONS = "group_size:1,uncompressed"
-
-
-class Progress:
-    """A line on how much is done and how long the rest takes, now and then."""
-
-    def __init__(self, total: int, what: str):
-        self.total, self.what, self.done, self.skipped = total, what, 0, 0
-        self.start = self.shown = time.perf_counter()
-        self.every, self.end = (0.5, "\r") if sys.stdout.isatty() else (10.0, "\n")  # seconds
-
-    def skip(self, count: int) -> None:
-        """Counts what needs no work."""
-        self.skipped += count
-
-    def advance(self, count: int = 1) -> None:
-        """Counts what was done, and shows the line if it is due."""
-        self.done += count
-        now = time.perf_counter()
-        if now - self.shown >= self.every:
-            self.shown = now
-            left = (self.total - self.skipped - self.done) * (now - self.start) / self.done
-            share = (self.done + self.skipped) / self.total
-            print(
-                f"{share:4.0%} of the {self.what}, {left:.0f} s left   ", end=self.end, flush=True
-            )
 
 
 def is_finished(out: Path, name: str) -> bool:

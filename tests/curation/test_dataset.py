@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools.curate import curate
 from videodit.config import ConfigError
 from videodit.curation.cuts import parse_shapes
+from videodit.curation.dataset import curate
 from videodit.data.sources.catalog import Catalog
 from videodit.data.sources.source import ArrayRecordSource, check_tokenizer, open_tokenizer
 from videodit.data.video.files import whole, write_video

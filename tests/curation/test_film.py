@@ -5,8 +5,8 @@ import zipfile
 
 import pytest
 
-from tools.film import CAPTIONS, FILM_IN_ZIP, ZIP_END, extract, sha256
 from videodit.config import ConfigError
+from videodit.curation.film import CAPTIONS, FILM_IN_ZIP, ZIP_END, extract, sha256
 
 FRAMES = 14315  # of the film
 

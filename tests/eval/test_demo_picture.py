@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from tools import picture
 from videodit.config import ConfigError
 from videodit.data.video.files import write_video
+from videodit.eval import demo_picture as picture
 
 
 def test_the_rows_show_clips_in_order(tmp_path):

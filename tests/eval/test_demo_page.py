@@ -6,9 +6,8 @@ import av
 import numpy as np
 import pytest
 
-from tools import report
 from videodit.config import ConfigError
-from videodit.eval import charts
+from videodit.eval import charts, demo_page
 
 
 class Page(HTMLParser):
@@ -97,7 +96,7 @@ def run(tmp_path):
 
 
 def test_figures_on_the_page_come_from_the_run(run):
-    page = Page(report.page(run))
+    page = Page(demo_page.page(run))
     for figure in (
         "28.75 dB",
         "PCA 24.25 dB",
@@ -121,7 +120,7 @@ def test_figures_on_the_page_come_from_the_run(run):
 
 
 def test_the_page_holds_its_videos_and_needs_nothing_else(run):
-    page = Page(report.page(run))
+    page = Page(demo_page.page(run))
     files = [
         run / "samples" / "x.mp4",
         run / "autoencoder" / "draws" / "000100" / "a.mp4",
@@ -132,7 +131,7 @@ def test_the_page_holds_its_videos_and_needs_nothing_else(run):
 
 
 def test_charts_have_a_dot_for_each_evaluation(run):
-    page = Page(report.page(run))
+    page = Page(demo_page.page(run))
     # autoencoder psnr and loss (2 evaluations each), DiT loss and caption gain (1 each)
     assert len(page.dots) == 2 + 2 + 1 + 1
     assert page.dots[1][1] < page.dots[0][1]  # the PSNR rose
@@ -140,14 +139,14 @@ def test_charts_have_a_dot_for_each_evaluation(run):
 
 
 def test_what_an_unfinished_run_lacks_is_named(tmp_path):
-    text = Page(report.page(tmp_path)).text
+    text = Page(demo_page.page(tmp_path)).text
     for name in ("autoencoder/metrics.jsonl", "dit/draws", "requests.jsonl", "stages.json"):
         assert name in text
 
 
 def test_a_missing_run_is_refused_by_name(tmp_path):
     with pytest.raises(ConfigError, match="nowhere"):
-        report.page(tmp_path / "nowhere")
+        demo_page.page(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(
