@@ -24,7 +24,6 @@ BESIDE = {  # allowed on one floor
     ("command_line", "config"),
     ("compiler_flags", "sharding"),
     ("tasks/", "checkpoint"),
-    ("tasks/", "inference/"),
     ("eval/reconstruction", "nn/"),
     ("flops", "nn/"),
     ("goodput", "metrics"),

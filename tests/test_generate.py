@@ -7,9 +7,10 @@ from packs import tiny_config
 
 from videodit.checkpoint import restore_ema
 from videodit.config import ConfigError, MeshConfig
-from videodit.data.video.files import probe, read_frames
-from videodit.generate import generate, read_requests, sampling_mesh
-from videodit.inference.sampling import Request
+from videodit.data.video.files import probe, read_frames, write_video
+from videodit.generate import Progress, check_output, generate, read_requests
+from videodit.inference.pipeline import sampling_mesh
+from videodit.inference.request import Request
 from videodit.train import train
 
 
@@ -40,7 +41,7 @@ def test_all_devices_share_out_the_weights(workdir, tmp_path, monkeypatch):
         restored.append(restore_ema(*arguments))
         return restored[0]
 
-    monkeypatch.setattr("videodit.generate.restore_ema", restore)
+    monkeypatch.setattr("videodit.inference.pipeline.restore_ema", restore)
     generate(workdir, {tmp_path / "a.mp4": Request("a red square", 16, 16, 1)}, steps=1)
     largest = max(jax.tree.leaves(restored[0]), key=lambda x: x.size)
     assert largest.addressable_shards[0].data.size == largest.size / 8
@@ -57,6 +58,68 @@ def test_what_is_not_a_diffusion_run_is_named(tmp_path):
         generate(tmp_path, {})
 
 
+def test_requests_are_refused_before_weights_are_read(workdir, tmp_path, monkeypatch):
+    def read(*_):
+        raise AssertionError("weights were read")
+
+    monkeypatch.setattr("videodit.inference.pipeline.restore_ema", read)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.mp4").mkdir()
+    good = Request("a red square", 16, 16, 1)
+    for out, request, message in (
+        ("a.avi", good, r"a.avi': expected a file that ends in .mp4"),
+        ("folder.mp4", good, "folder.mp4': a folder has this name"),
+        ("file/a.mp4", good, "file/a.mp4': "),
+        ("a.mp4", Request("a", 64, 64, 33), "this model's rows have data.row_tokens=320"),
+        ("a.mp4", Request("word " * 400), "this model takes at most data.text_tokens=128"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            generate(workdir, {tmp_path / "b.mp4": good, tmp_path / out: request})
+    assert not list(tmp_path.glob("?.*"))
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("videodit.generate.tempfile.TemporaryFile", refuse)
+    with pytest.raises(ConfigError, match=r"a.mp4': .*: Permission denied"):
+        check_output(tmp_path / "a.mp4")
+
+
+def test_a_run_that_stops_leaves_whole_files_of_the_finished_clips(
+    workdir, tmp_path, monkeypatch, capsys
+):
+    written = []
+
+    def write(path, *args):
+        write_video(path, *args)
+        written.append(path)
+        if len(written) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("videodit.generate.write_video", write)
+    requests = {tmp_path / f"{i}.mp4": Request("a", 16, 16, 1, seed=i) for i in range(4)}
+    with pytest.raises(KeyboardInterrupt):
+        generate(workdir, requests, steps=1)
+    finished = list(tmp_path.glob("[0-9].mp4"))
+    assert len(finished) == 2
+    assert all(read_frames(path).shape == (1, 16, 16, 3) for path in finished)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("[1/4, ") and second.startswith("[2/4, ")
+    assert any(str(path) in second for path in finished)
+
+
+def test_progress_leaves_the_first_group_out(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("videodit.generate.time.monotonic", lambda: now[0])
+    progress, lines = Progress([2, 1, 1]), []
+    for seconds in (100, 0, 10, 10):
+        now[0] += seconds
+        lines.append(progress.next())
+    assert lines == ["[1/4, 3:20 left]", "[2/4, 3:20 left]", "[3/4, 10 s left]", "[4/4, 0 s left]"]
+
+
 def test_a_bad_line_of_requests_is_named(tmp_path):
     file = tmp_path / "r.jsonl"
     good = {"prompt": "a", "size": "96x64", "frames": 17, "fps": 12, "seed": 0, "out": "a.mp4"}
@@ -65,8 +128,13 @@ def test_a_bad_line_of_requests_is_named(tmp_path):
     assert path == tmp_path / "a.mp4" and (request.width, request.height) == (96, 64)
     for bad, message in (
         ({**good, "size": "96"}, "WIDTHxHEIGHT"),
-        ({"prompt": "a"}, "out"),
-        ({**good, "frame": 3}, "frame"),
+        ({"prompt": "a", "size": "8x8"}, "out is missing"),
+        ({**good, "frame": 3}, "unknown field frame: did you mean 'frames'"),
+        ({**good, "out": "a.avi"}, "ends in .mp4"),
+        ({**good, "fps": float("nan")}, "fps=nan"),
+        ({**good, "prompt": 3}, "prompt=3"),
+        (good, "asked for twice"),
+        ([3], "an object of fields"),
     ):
         file.write_text(json.dumps(good) + "\n" + json.dumps(bad))
         with pytest.raises(ConfigError, match=f"line 2: .*{message}"):

@@ -1,33 +1,29 @@
 """python -m videodit.generate --workdir=runs/demo/dit --prompt="..." --size=96x64 --out=a.mp4
 
 Many clips at a time: --requests=FILE.jsonl --out=FOLDER, each line {"prompt", "size", "frames",
-"fps", "seed", "out"}; all are packed into rows and sampled together.
+"fps", "seed", "out"}. Each clip is written as soon as it is finished, in no particular order.
 """
 
-import dataclasses
 import json
-import math
+import tempfile
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
+import numpy as np
 from absl import app, flags
 from absl import logging as absl_logging
 
-from videodit.checkpoint import check_autoencoder, read_config, restore_ema
-from videodit.config import Config, ConfigError, MeshConfig, SampleConfig, nearest, refuse
-from videodit.data.tokenizer import Tokenizer
+from videodit.config import ConfigError, MeshConfig, nearest, refuse
 from videodit.data.video.files import write_video
-from videodit.inference.sampling import (
-    Request,
-    make_sampler,
-    pack_requests,
-    parse_size,
-    sample_requests,
-)
-from videodit.models import autoencoder, dit, text
-from videodit.nn.kernel_check import resolve_attention_anew
-from videodit.sharding import abstract, join_processes, make_mesh
-from videodit.tasks.diffusion import DiffusionTask
+from videodit.inference.pipeline import Pipeline
+from videodit.inference.request import Request, parse_size
+from videodit.metrics import format_seconds
+from videodit.sharding import join_processes
+
+LINE_FIELDS = ("prompt", "size", "frames", "fps", "seed", "out")  # of a line of --requests
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", None, "Folder of a trained diffusion run.")
@@ -43,39 +39,75 @@ flags.DEFINE_float("guidance", None, "Guidance scale (default: the run's sample.
 flags.DEFINE_string("solver", None, "euler or heun (default: the run's sample.solver).")
 
 
-def generate(workdir: str, requests: dict[Path, Request], **changes) -> None:
+def generate(workdir: str, requests: dict[Path, Request], **sample: Any) -> None:
     """Samples every request with the run's averaged weights and writes it to its path.
 
-    `changes` replace fields of the run's SampleConfig. Raises ConfigError for what cannot be made.
+    `sample` replaces fields of the run's SampleConfig. Raises ConfigError, before any weights are
+    read, for a path that cannot be written and for a clip that cannot be made.
     """
-    cfg = read_config(workdir, "--workdir")
-    if cfg.task != "diffusion":
-        raise ConfigError(f"--workdir={workdir!r}: expected a diffusion run, this is {cfg.task!r}")
-    sample: SampleConfig = dataclasses.replace(cfg.sample, **changes)
-    with jax.set_mesh(make_mesh(sampling_mesh(cfg, len(jax.devices())))):
-        tokenizer = Tokenizer.read(workdir)
-        pack_requests(list(requests.values()), tokenizer, cfg)  # refuse before anything is loaded
-        compute = dataclasses.replace(resolve_attention_anew(cfg.compute), gather="layer")
-        cfg = dataclasses.replace(cfg, compute=compute)
-        task = DiffusionTask(cfg, tokenizer)
-        frozen = task.make_frozen(())
-        check_autoencoder(workdir, task.digest(frozen), cfg)
-        target = abstract(task.init, jax.random.key(0), frozen)
-        params = restore_ema(workdir, target, "--workdir")
-        clips = sample_requests(
-            make_sampler(task, sample), params, frozen, list(requests.values()), tokenizer, cfg
-        )
-    for (path, request), clip in zip(requests.items(), clips):
+    for path in requests:
+        check_output(path)
+    paths, asked = list(requests), list(requests.values())
+    pipeline = Pipeline.read(workdir, "--workdir", requests=asked, **sample)
+    progress = Progress([len(group) for group in pipeline.groups(asked)])
+    for index, clip in pipeline(asked):
+        if jax.process_index() == 0:
+            write_whole(paths[index], clip, asked[index].fps)
+            size = f"{clip.shape[2]}x{clip.shape[1]}, {len(clip)} frames"
+            print(f"{progress.next()} {paths[index]}: {size}, {asked[index].prompt}", flush=True)
+
+
+class Progress:
+    """Counts finished clips and estimates the time left, by group of clips that finish together.
+
+    The first group waits for compilation; once there are others, they alone are the measure.
+    """
+
+    def __init__(self, groups: Sequence[int]):
+        """groups: how many clips each group has."""
+        self._ends, self._done, self._finished = np.cumsum(groups), 0, [time.monotonic()]
+
+    def next(self) -> str:
+        """Counts a clip: "[3/128, 1:40 left]"."""
+        self._done += 1
+        group = int(np.searchsorted(self._ends, self._done)) + 1  # 1 is the first
+        if group == len(self._finished):
+            self._finished.append(time.monotonic())
+        first = min(group - 1, 1)
+        each = (self._finished[group] - self._finished[first]) / (group - first)
+        left = format_seconds(each * (len(self._ends) - group))
+        return f"[{self._done}/{self._ends[-1]}, {left} left]"
+
+
+def check_output(path: Path) -> None:
+    """Makes the folder of `path`; raises ConfigError if an .mp4 file cannot be written there."""
+    _check_name(path)
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_video(path, clip, request.fps)
-        print(f"{path}: {clip.shape[2]}x{clip.shape[1]}, {len(clip)} frames, {request.prompt}")
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ConfigError(f"out {str(path)!r}: {path.parent}: {error.strerror}") from None
+    if path.is_dir():
+        raise ConfigError(f"out {str(path)!r}: a folder has this name")
 
 
-def sampling_mesh(cfg: Config, devices: int) -> MeshConfig:
-    """All devices share out the rows, and as many of them as divide the widths the weights."""
-    shapes = dit.SIZES[cfg.dit.size], autoencoder.SIZES[cfg.autoencoder.size]
-    widths = [x.width for x in (*shapes, text.SIZES[cfg.text.size])]
-    return MeshConfig(fsdp=math.gcd(devices, *widths))
+def _check_name(path: str | Path) -> None:
+    if Path(path).suffix != ".mp4":
+        raise ConfigError(f"out {str(path)!r}: expected a file that ends in .mp4")
+
+
+def write_whole(path: Path, clip: np.ndarray, fps: float) -> None:
+    """Writes T H W 3 uint8 under another name first: the file at `path` is whole or not there.
+
+    Raises ConfigError if the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        write_video(temporary, clip, fps)
+        temporary.replace(path)
+    except OSError as error:
+        raise ConfigError(f"out {str(path)!r}: {error.strerror}") from None
 
 
 def read_requests(file: str, folder: str) -> dict[Path, Request]:
@@ -87,27 +119,27 @@ def read_requests(file: str, folder: str) -> dict[Path, Request]:
         try:
             path, request = _parse_request(json.loads(line))
             if Path(folder) / path in requests:
-                raise ConfigError(f"out {path!r} stands there twice")
+                raise ConfigError(f"out {path!r} is asked for twice")
             requests[Path(folder) / path] = request
-        except (ConfigError, ValueError, KeyError, TypeError) as error:
+        except (ConfigError, ValueError) as error:
             raise ConfigError(f"{file}, line {number}: {error}") from None
     if not requests:
         raise ConfigError(f"--requests={file!r}: the file is empty")
     return requests
 
 
-def _parse_request(values: dict) -> tuple[str, Request]:
+def _parse_request(values: Any) -> tuple[str, Request]:
     if not isinstance(values, dict):
         raise ConfigError(f"expected an object of fields, not {values!r}")
-    out, (width, height) = values.pop("out"), parse_size(values.pop("size"))
-    if not str(out).endswith(".mp4"):
-        raise ConfigError(f"out {out!r}: expected a name that ends in .mp4")
-    request = Request(width=width, height=height, **values)
-    for name in ("frames", "seed"):
-        value = getattr(request, name)
-        if not (isinstance(value, int) and 0 <= value < 2**32):
-            raise ConfigError(f"{name} {value!r}: expected a whole number, not negative")
-    return out, request._replace(prompt=str(request.prompt), fps=float(request.fps))
+    for name in ("prompt", "size", "out"):
+        if name not in values:
+            raise ConfigError(f"{name} is missing")
+    for name in values:
+        if name not in LINE_FIELDS:
+            raise ConfigError(f"unknown field {name}: {nearest(name, LINE_FIELDS)}")
+    out, (width, height) = str(values.pop("out")), parse_size(str(values.pop("size")))
+    _check_name(out)
+    return out, Request(width=width, height=height, **values)
 
 
 def _requests_of_flags() -> dict[Path, Request]:
@@ -118,8 +150,6 @@ def _requests_of_flags() -> dict[Path, Request]:
         raise ConfigError("expected either --prompt or --requests")
     if FLAGS.requests is not None:
         return read_requests(FLAGS.requests, FLAGS.out)
-    if Path(FLAGS.out).suffix != ".mp4":
-        raise ConfigError(f"--out={FLAGS.out!r}: expected a file that ends in .mp4")
     width, height = parse_size(FLAGS.size)
     request = Request(FLAGS.prompt, width, height, FLAGS.frames, FLAGS.fps, FLAGS.seed)
     return {Path(FLAGS.out): request}

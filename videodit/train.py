@@ -35,6 +35,7 @@ from videodit.data.sources.source import open_source, open_tokenizer
 from videodit.data.tokenizer import Tokenizer
 from videodit.flops import Clips, Flops
 from videodit.goodput import Goodput, begin_life, device_metrics, total_goodput
+from videodit.inference.pipeline import Pipeline
 from videodit.metrics import MetricWriter, StepTimer, format_count, has_line
 from videodit.nn.kernel_check import resolve_attention
 from videodit.optim import make_optimizer, make_schedule
@@ -45,7 +46,7 @@ from videodit.step import make_eval_step, make_init, make_train_step, merge, sum
 from videodit.tasks.autoencoder import AutoencoderTask
 from videodit.tasks.diffusion import DiffusionTask
 from videodit.tasks.drawing import write_drawings
-from videodit.tasks.task import Task
+from videodit.tasks.task import Generative, Task
 
 PADDING_STEPS = 256  # over which the padding of summary.json is the mean
 logger = logging.getLogger(__name__)
@@ -110,6 +111,7 @@ def _train(cfg: Config, workdir: Path, data: Data, preemption: Preemption, goodp
     plan, tokenizer = data.plan, data.tokenizer
     cfg = dataclasses.replace(cfg, data=plan.cfg)
     task = make_task(dataclasses.replace(cfg, compute=resolve_attention(cfg.compute)), tokenizer)
+    pipeline = Pipeline(task, cfg, tokenizer) if isinstance(task, Generative) else None
     schedule = make_schedule(cfg.optim, cfg.steps)
     optimizer = make_optimizer(cfg.optim, schedule)
     frozen = task.make_frozen(data.from_the_start())
@@ -138,7 +140,8 @@ def _train(cfg: Config, workdir: Path, data: Data, preemption: Preemption, goodp
         with closing(data.validation_batches()) as batches:
             for n, batch in enumerate(batches):
                 if n == 0 and step > 0:
-                    drawn = task.draw(state["ema"], frozen, batch)
+                    sampler = pipeline and pipeline.with_params(state["ema"], frozen)
+                    drawn = task.draw(state["ema"], frozen, batch, sampler)
                 result = eval_step(state["ema"], frozen, batch, key)
                 total = merge(total, result) if total else result
                 if n + 1 == cfg.eval_batches:

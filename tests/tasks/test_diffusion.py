@@ -9,13 +9,6 @@ from videodit.data import patches
 from videodit.data.packing import segment
 from videodit.data.planning.given import MODES, choose_mode
 from videodit.data.sources.source import open_tokenizer
-from videodit.inference.sampling import (
-    Request,
-    make_sampler,
-    pack_requests,
-    sample_latents,
-    sample_requests,
-)
 from videodit.nn.cudnn import segment_table
 from videodit.tasks.diffusion import DiffusionTask
 from videodit.tasks.views import clip_means, shuffle_captions
@@ -132,56 +125,6 @@ def test_untrained_it_is_the_linear_predictor_of_white_latents():
     measures = task.evaluate(params, frozen, batch, jax.random.key(1))
     np.testing.assert_allclose(measures["loss"][0, :2], measures["loss_linear"][0, :2], rtol=1e-4)
     assert (measures["caption_gain"] == 0).all()
-
-
-def test_a_request_gives_the_same_clip_alone_and_among_others(model):
-    task, params, frozen = model
-    tokenizer, sampler = task.tokenizer, make_sampler(task, CFG.sample)
-    requests = [
-        Request("a red square", 40, 24, 5, 8.0, 3),
-        Request("blue", 33, 17, 2, 8.0, 4),
-        Request("a circle moves", 16, 16, 1, 8.0, 5),
-    ]
-    together = sample_requests(sampler, params, frozen, requests, tokenizer, CFG)
-    assert [c.shape for c in together] == [(5, 24, 40, 3), (2, 17, 33, 3), (1, 16, 16, 3)]
-    for request, expected in zip(requests, together):
-        (alone,) = sample_requests(sampler, params, frozen, [request], tokenizer, CFG)
-        difference = np.abs(alone.astype(int) - expected.astype(int))
-        assert difference.max() <= 1  # rounding to bytes
-    (other,) = sample_requests(
-        sampler, params, frozen, [requests[0]._replace(seed=9)], tokenizer, CFG
-    )
-    assert (other != together[0]).mean() > 0.5
-
-
-def test_given_tokens_come_out_of_the_sampler_unchanged_to_the_bit(model):
-    task, params, frozen = model
-    first_frame = np.zeros((3, 3, 2), bool)
-    first_frame[0] = True
-    batch = pack([[clip(0, given=first_frame), clip(2)]])
-
-    @jax.jit
-    def run(params, frozen, batch):
-        return task.encode(frozen, batch), sample_latents(task, CFG.sample, params, frozen, batch)
-
-    latents, drawn = run(params, frozen, batch)
-    given = np.asarray(batch.given)
-    assert given.sum() == 6
-    np.testing.assert_array_equal(drawn[given], latents[given])
-    assert (drawn != latents)[~given & (batch.segment_ids > 0)].all()
-
-
-@pytest.mark.parametrize("request_, message", [
-    (Request("  ", 16, 16), "prompt is empty"),
-    (Request("word " * 400, 16, 16), "text tokens; this model takes at most data.text_tokens=64"),
-    (Request("a", 7, 64), "at least one patch, 8x8"),
-    (Request("a", 64, 64, 0), "one frame"),
-    (Request("a", 512, 512), "needs 20480 tokens; this model's rows have data.row_tokens=96"),
-    (Request("a", 16, 16, fps=0), "fps 0: expected more than 0"),
-])  # fmt: skip
-def test_requests_that_cannot_be_are_named(request_, message):
-    with pytest.raises(ConfigError, match=message):
-        pack_requests([request_], open_tokenizer("synthetic"), CFG)
 
 
 def test_an_autoencoder_that_is_not_there_is_named(tmp_path):

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 
 from videodit.config import ConfigError, nearest
 
+Velocity = Callable[[jax.Array, jax.Array], jax.Array]
+
 
 def schedule(steps: int, shift: Callable):
     """Levels from 1 to 0 in `steps` steps, each mapped by `shift(level) -> B K`: steps+1 B K."""

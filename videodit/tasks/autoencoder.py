@@ -135,7 +135,7 @@ class AutoencoderTask:
         }
         return {name: clip_psnr(pixels, output, mask, one_hot) for name, output in outputs.items()}
 
-    def draw(self, params, frozen, batch):
+    def draw(self, params, frozen, batch, sampler):
         output = to_bytes(self._draw_step(params, batch))
         rows = min(DRAWN_ROWS, len(batch.tokens))
         fetch = lambda tree: jax.device_get(jax.tree.map(lambda x: first_rows(x, rows), tree))

@@ -12,15 +12,9 @@ from videodit.checkpoint import restore_ema
 from videodit.config import RANDOM, Config, ConfigError, check
 from videodit.data.tokenizer import Tokenizer
 from videodit.diffusion import flow
+from videodit.diffusion.samplers import Velocity
 from videodit.eval.linear import best_linear_velocity
 from videodit.flops import all_pairs, coder_flops, stack_flops
-from videodit.inference.sampling import (
-    Request,
-    make_sampler,
-    pack_requests,
-    parse_size,
-    sample_requests,
-)
 from videodit.models import autoencoder, dit
 from videodit.models import text as text_encoder
 from videodit.models.autoencoder import encoder_digest, make_autoencoder, to_pixels
@@ -29,7 +23,7 @@ from videodit.models.text import make_text_encoder, text_width
 from videodit.nn.layers import to_tokens
 from videodit.sharding import abstract, replicate
 from videodit.tasks.autoencoder import STATISTICS_FILE
-from videodit.tasks.task import Drawing
+from videodit.tasks.task import Sampler
 from videodit.tasks.views import (
     cells,
     clip_means,
@@ -63,8 +57,6 @@ class DiffusionTask:
         self.init_dit, self.apply_dit = make_dit(
             cfg.dit, self.channels, text_width(cfg.text), cfg.compute
         )
-        self._sampler = make_sampler(self, cfg.sample)
-        self._requests = self._configured_requests()
 
     def make_frozen(self, batches):
         """The trained autoencoder's averaged weights, and mean, deviation, correlation of latents.
@@ -198,6 +190,11 @@ class DiffusionTask:
         )
         return flow.linear_velocity(xt, token_levels(batch, levels)) + learned
 
+    def velocity(self, params, batch, dropped) -> Velocity:
+        """The velocity that a solver integrates; clips in `dropped` (B M bool) have no caption."""
+        text, text_segment_ids = self.read_captions(params, batch, dropped)
+        return lambda x, levels: self.predict(params, batch, x, levels, text, text_segment_ids)
+
     def evaluate(self, params, frozen, batch, key):
         """Loss of each clip with its caption, with another clip's, and of the linear predictor."""
         latents, draws = self.encode(frozen, batch), self.draw_corruption(key, batch)
@@ -218,30 +215,12 @@ class DiffusionTask:
             "caption_gain": shuffled - loss,
         }
 
-    def draw(self, params, frozen, batch):
+    def draw(self, params, frozen, batch, sampler: Sampler | None):
         """Samples of the configured prompts, seeded 0, 1, ..."""
-        requests = self._requests
-        if not requests:
-            return []
-        clips = sample_requests(self._sampler, params, frozen, requests, self.tokenizer, self.cfg)
-        return [
-            Drawing(f"sample_{r.seed}", clip, r.fps, r.prompt, "sample", str(r.seed))
-            for r, clip in zip(requests, clips)
-        ]
+        return sampler.drawings() if sampler else []
 
     def finish(self, params, frozen, batches, workdir):
         """Nothing follows."""
-
-    def _configured_requests(self) -> list[Request]:
-        """What `draw` draws; ConfigError now, not hours later, if the model cannot make it."""
-        cfg = self.cfg.sample
-        width, height = parse_size(cfg.size)
-        requests = [
-            Request(prompt, width, height, cfg.frames, cfg.fps, seed)
-            for seed, prompt in enumerate(cfg.prompts)
-        ]
-        pack_requests(requests, self.tokenizer, self.cfg)
-        return requests
 
 
 def _read_statistics(workdir: str):

@@ -1,11 +1,13 @@
 """What the training loop asks of a task, and what a task hands back to be looked at."""
 
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import jax
 import numpy as np
 
 from videodit.data.packing import PackedBatch
+from videodit.diffusion.samplers import Velocity
 from videodit.flops import Clips, Flops
 
 
@@ -18,6 +20,33 @@ class Drawing(NamedTuple):
     caption: str
     role: str  # "original", "reconstruction" or "sample"
     clip: str  # pairs an original with its reconstruction
+
+
+class Sampler(Protocol):
+    """What draws the configured samples with the weights of the moment: an inference Pipeline."""
+
+    def drawings(self) -> list[Drawing]:
+        """A sample of each configured prompt."""
+        ...
+
+
+@runtime_checkable
+class Generative(Protocol):
+    """A task whose model makes clips: noise is integrated along a velocity and decoded."""
+
+    channels: int  # of a latent
+
+    def velocity(self, params: Any, batch: PackedBatch, dropped: jax.Array) -> Velocity:
+        """The velocity of the clips of a batch, of those in `dropped` (B M) without caption."""
+        ...
+
+    def encode(self, frozen: Any, batch: PackedBatch) -> jax.Array:
+        """Latents B L C float32 of a batch's tokens; those of given tokens depend on no others."""
+        ...
+
+    def decode(self, frozen: Any, latents: jax.Array, batch: PackedBatch) -> jax.Array:
+        """Pixels B L P float32 in about [-1, 1] of latents B L C."""
+        ...
 
 
 class Task(Protocol):
@@ -51,8 +80,8 @@ class Task(Protocol):
     def evaluate(self, params, frozen, batch: PackedBatch, key):
         """Measures of each clip, B M float32 by name; averaged over held-out clips."""
 
-    def draw(self, params, frozen, batch: PackedBatch) -> list[Drawing]:
-        """Clips to look at."""
+    def draw(self, params, frozen, batch: PackedBatch, sampler: Sampler | None) -> list[Drawing]:
+        """Clips to look at; `sampler` is there if the task is `Generative`."""
 
     def finish(self, params, frozen, batches: Iterable[PackedBatch], workdir) -> None:
         """Writes what later stages need of the trained model."""

@@ -1,0 +1,150 @@
+"""Packed equals alone, given tokens are kept, and nothing is compiled twice."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from packs import perturb, tiny_config
+
+from videodit.config import ConfigError
+from videodit.data.loader import place
+from videodit.data.packing import unpack
+from videodit.data.sources.source import open_tokenizer
+from videodit.goodput import compilation
+from videodit.inference.pipeline import Pipeline
+from videodit.inference.request import Request
+from videodit.inference.sampling import sample_latents
+from videodit.tasks.diffusion import DiffusionTask
+
+CFG = tiny_config(
+    data__row_tokens=96, data__text_tokens=64, data__max_segments=6, sample__prompts=()
+)
+CLIP = np.random.default_rng(0).integers(0, 256, (9, 24, 16, 3), np.uint8)
+BOX = np.ones(CLIP.shape[:3], bool)
+BOX[:, 8:] = False
+MODES = {
+    "animate": Request.animate("a red square", CLIP[0], 9, seed=1),
+    "extend": Request.extend("a red square", CLIP[:5], 9, seed=2),
+    "prepend": Request.prepend("a red square", CLIP[:4], 9, seed=3),
+    "connect": Request.connect("a red square", CLIP[:1], CLIP[1:5], 9, seed=4),
+    "inpaint": Request.inpaint("a red square", CLIP, BOX, seed=5),
+}
+REQUESTS = [
+    Request("a red square", 40, 24, 5, 8.0, 3),
+    Request("blue", 33, 17, 2, 8.0, 4),
+    *MODES.values(),
+]
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    tokenizer = open_tokenizer("synthetic")
+    task = DiffusionTask(CFG, tokenizer)
+    frozen = task.make_frozen(())
+    params = perturb(task.init(jax.random.key(0), frozen))
+    return Pipeline(task, CFG, tokenizer, params, frozen)
+
+
+@pytest.fixture(scope="module")
+def latents(pipeline):
+    """`latents(requests)`: index of a request to its drawn and its encoded latents t h w C."""
+    task, params, frozen = pipeline._task, pipeline._params, pipeline._frozen
+
+    @jax.jit
+    def run(batch):
+        drawn = sample_latents(task, CFG.sample, CFG.flow, params, frozen, batch)
+        return drawn, task.encode(frozen, batch)
+
+    def draw(requests):
+        found = {}
+        for group in pipeline._packer.groups(requests):
+            batch = pipeline._packer.batch(group, requests)
+            pairs = (unpack(x, batch, (1, 1, 1)) for x in run(place(batch)))
+            found |= dict(zip(group.order(), zip(*pairs)))
+        return found
+
+    return draw
+
+
+def test_latents_are_those_of_a_request_alone(latents):
+    together = latents(REQUESTS)
+    for i, request in enumerate(REQUESTS):
+        alone = latents([request])[0][0]
+        np.testing.assert_allclose(together[i][0], alone, rtol=0, atol=1e-4)
+
+
+def test_clips_have_the_shapes_that_were_asked_for(pipeline):
+    clips = dict(pipeline(REQUESTS))
+    shapes = [(r.frames, r.height, r.width, 3) for r in REQUESTS]
+    assert [clips[i].shape for i in range(len(REQUESTS))] == shapes
+    assert all(clip.dtype == np.uint8 for clip in clips.values())
+
+
+def test_the_seed_changes_the_clip(pipeline):
+    asked = [REQUESTS[0], dataclasses.replace(REQUESTS[0], seed=9)]
+    (_, clip), (_, other) = pipeline(asked)
+    assert (other != clip).mean() > 0.5
+
+
+@pytest.mark.parametrize("mode, given", [
+    ("animate", [6, 0, 0]), ("extend", [6, 6, 0]), ("prepend", [0, 0, 6]), ("connect", [6, 0, 6]),
+    ("inpaint", [2, 2, 2]),
+])  # fmt: skip
+def test_given_latents_are_kept_to_the_bit_and_the_others_drawn(latents, mode, given):
+    (drawn, encoded) = latents([MODES[mode]])[0]
+    kept = (drawn == encoded).all(-1)
+    assert kept.sum((1, 2)).tolist() == given
+    assert (drawn != encoded)[~kept].all()
+
+
+def test_a_given_frame_is_seen_in_what_is_drawn(latents):
+    (a, _), (b, _) = (
+        latents([Request.animate("a red square", image, 9, seed=1)])[0] for image in CLIP[:2]
+    )
+    assert (a[1:] != b[1:]).mean() > 0.9
+
+
+def test_groups_come_out_one_by_one_and_nothing_is_compiled_again(pipeline):
+    asked = [Request("a red square", 40, 24, 5, 8.0, seed) for seed in range(9)]
+    groups = pipeline.groups(asked)
+    assert [len(group) for group in groups] == [3, 3, 3]
+    clips, found = pipeline(asked), []
+    found += [next(clips)[0] for _ in groups[0]]
+    before = compilation()["count"]
+    found += [index for index, _ in clips]
+    assert found == [i for group in groups for i in group]
+    assert dict(pipeline(asked[1:])).keys() == set(range(8))
+    assert compilation()["count"] == before
+
+
+def test_other_weights_take_the_same_programs(pipeline):
+    clips = dict(pipeline(REQUESTS))
+    zeros = jax.tree.map(lambda x: 0 * x, pipeline._params)
+    before = compilation()["count"]
+    others = dict(pipeline.with_params(zeros, pipeline._frozen)(REQUESTS))
+    assert (clips[0] != others[0]).any() and compilation()["count"] == before
+    np.testing.assert_array_equal(dict(pipeline(REQUESTS))[0], clips[0])
+
+
+def test_bad_requests_are_refused_before_the_iterator_is_used(pipeline):
+    with pytest.raises(ConfigError, match=r"data\.row_tokens=96"):
+        pipeline([REQUESTS[0], Request("a", 512, 512)])
+
+
+def test_configured_samples_are_drawn_in_order_and_checked_at_once(pipeline):
+    sample = dataclasses.replace(CFG.sample, prompts=("a", "b", "c"), size="40x24", frames=5)
+    made = Pipeline(
+        pipeline._task,
+        dataclasses.replace(CFG, sample=sample),
+        open_tokenizer("synthetic"),
+        pipeline._params,
+        pipeline._frozen,
+    )
+    drawings = made.drawings()
+    names = [(d.name, d.caption, d.role) for d in drawings]
+    assert names == [(f"sample_{i}", prompt, "sample") for i, prompt in enumerate("abc")]
+    assert all(d.frames.shape == (5, 24, 40, 3) for d in drawings)
+    sample = dataclasses.replace(sample, size="512x512")
+    with pytest.raises(ConfigError, match=r"data\.row_tokens=96"):
+        Pipeline(pipeline._task, dataclasses.replace(CFG, sample=sample), made._packer._tokenizer)

@@ -1,0 +1,163 @@
+"""A trained diffusion run as a library: requests in, clips out.
+
+  pipeline = Pipeline.read("runs/demo/dit")
+  for index, clip in pipeline(requests): ...
+
+Weights are loaded once, and a program is compiled once for each shape of a group of requests
+(inference/packing.py). Memory does not grow with the number of requests.
+"""
+
+import copy
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from videodit.checkpoint import check_autoencoder, read_config, restore_ema
+from videodit.config import Config, MeshConfig, check
+from videodit.data.loader import place
+from videodit.data.packing import PackedBatch, unpack
+from videodit.data.tokenizer import Tokenizer
+from videodit.inference.packing import Group, Packer
+from videodit.inference.request import Request, configured_requests
+from videodit.inference.sampling import sample_latents
+from videodit.models import autoencoder, dit, text
+from videodit.models.autoencoder import to_bytes
+from videodit.nn.kernel_check import resolve_attention_anew
+from videodit.sharding import abstract, first_rows, make_mesh, target_device
+from videodit.tasks.diffusion import DiffusionTask
+from videodit.tasks.task import Drawing, Generative
+
+GROUP_TOKENS = 16384  # a device's, which keep an accelerator busy; a CPU is busy with one row
+
+
+class Pipeline:
+    """Clips of a task's model, on the mesh that is current when the pipeline is made.
+
+    `cfg` is the task's config, with data.text_tokens known. `group_tokens`: what a device takes at
+    a time, one row at least; by default one row on a CPU, and GROUP_TOKENS elsewhere.
+    Raises ConfigError if the model cannot make the configured samples (cfg.sample).
+    """
+
+    def __init__(
+        self,
+        task: Generative,
+        cfg: Config,
+        tokenizer: Tokenizer,
+        params: Any = None,
+        frozen: Any = None,
+        *,
+        group_tokens: int | None = None,
+    ):
+        self.cfg, self._task, self._params, self._frozen = cfg, task, params, frozen
+        self._mesh = jax.sharding.get_mesh()
+        self._packer = make_packer(cfg, tokenizer, group_tokens)
+        self._samples = configured_requests(cfg.sample)
+        self._packer.groups(self._samples)
+        self._run = jax.jit(self._sample)
+
+    @classmethod
+    def read(
+        cls,
+        workdir: str | Path,
+        field: str = "workdir",
+        *,
+        requests: Sequence[Request] = (),
+        group_tokens: int | None = None,
+        **sample: Any,
+    ) -> "Pipeline":
+        """The averaged weights of a diffusion run, shared out over all devices.
+
+        `sample` replaces fields of the run's SampleConfig (steps, guidance, solver). Raises
+        ConfigError for what is not such a run, which is called `field`, and for `requests` that its
+        model cannot make, before any weights are read.
+        """
+        cfg = read_config(workdir, field)
+        check(cfg.task == "diffusion", field, str(workdir), f"a diffusion run, not {cfg.task!r}")
+        changes = {"sample": dataclasses.replace(cfg.sample, **sample)}
+        with jax.set_mesh(make_mesh(sampling_mesh(cfg, len(jax.devices())))):
+            tokenizer = Tokenizer.read(workdir)
+            make_packer(cfg, tokenizer, group_tokens).groups(requests)
+            changes["compute"] = dataclasses.replace(
+                resolve_attention_anew(cfg.compute), gather="layer"
+            )
+            cfg = dataclasses.replace(cfg, **changes)
+            task = DiffusionTask(cfg, tokenizer)
+            frozen = task.make_frozen(())
+            check_autoencoder(workdir, task.digest(frozen), cfg)
+            target = abstract(task.init, jax.random.key(0), frozen)
+            params = restore_ema(workdir, target, field)
+            return cls(task, cfg, tokenizer, params, frozen, group_tokens=group_tokens)
+
+    def with_params(self, params: Any, frozen: Any) -> "Pipeline":
+        """The same pipeline, and its compiled programs, with other weights."""
+        other = copy.copy(self)
+        other._params, other._frozen = params, frozen
+        return other
+
+    def __call__(self, requests: Sequence[Request]) -> Iterator[tuple[int, np.ndarray]]:
+        """Index of a request and its clip T H W 3 uint8, as soon as the clip's group is done.
+
+        Raises ConfigError at once, not when the iterator is used, for a request that the model
+        cannot make.
+        """
+        requests = list(requests)
+        return self._clips(requests, self._packer.groups(requests))
+
+    def groups(self, requests: Sequence[Request]) -> list[list[int]]:
+        """Indices of the requests by group, in the order in which `pipeline(requests)` makes them.
+
+        Raises ConfigError as `pipeline(requests)` does.
+        """
+        return [group.order() for group in self._packer.groups(requests)]
+
+    def drawings(self) -> list[Drawing]:
+        """The configured samples, in the order of their prompts."""
+        requests, clips = self._samples, dict(self(self._samples))
+        return [
+            Drawing(f"sample_{r.seed}", clips[i], r.fps, r.prompt, "sample", str(r.seed))
+            for i, r in enumerate(requests)
+        ]
+
+    def _clips(
+        self, requests: list[Request], groups: list[Group]
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        for group in groups:
+            yield from zip(group.order(), self._sample_group(requests, group))
+
+    def _sample_group(self, requests: list[Request], group: Group) -> list[np.ndarray]:
+        batch = self._packer.batch(group, requests)
+        with self._on_mesh():
+            pixels = self._run(self._params, self._frozen, place(batch))
+            pixels = jax.device_get(first_rows(pixels, len(batch.valid)))
+        asked = [requests[i] for i in group.order()]
+        sizes = [(r.frames, r.height, r.width) for r in asked]
+        return unpack(pixels, batch, self.cfg.autoencoder.patch, sizes)
+
+    def _sample(self, params: Any, frozen: Any, batch: PackedBatch) -> jax.Array:
+        """Pixels B L P uint8 of all clips of a batch."""
+        cfg = self.cfg
+        latents = sample_latents(self._task, cfg.sample, cfg.flow, params, frozen, batch)
+        return to_bytes(self._task.decode(frozen, latents, batch))
+
+    def _on_mesh(self) -> AbstractContextManager:
+        return nullcontext() if self._mesh.empty else jax.set_mesh(self._mesh)
+
+
+def make_packer(cfg: Config, tokenizer: Tokenizer, group_tokens: int | None = None) -> Packer:
+    """The packer of a model's requests on the current mesh; group_tokens as in `Pipeline`."""
+    if group_tokens is None:
+        group_tokens = 0 if target_device().platform == "cpu" else GROUP_TOKENS
+    return Packer(cfg, tokenizer, group_tokens)
+
+
+def sampling_mesh(cfg: Config, devices: int) -> MeshConfig:
+    """All devices share out the rows, and as many of them as divide the widths the weights."""
+    shapes = dit.SIZES[cfg.dit.size], autoencoder.SIZES[cfg.autoencoder.size]
+    widths = [x.width for x in (*shapes, text.SIZES[cfg.text.size])]
+    return MeshConfig(fsdp=math.gcd(devices, *widths))
