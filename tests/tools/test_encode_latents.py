@@ -83,7 +83,7 @@ def diffusion_config(made, **changes):
         data__catalog=data,
         text__workdir=data,
         data__max_broken=1.0,
-        data__tasks=vars(ModeWeights(generate=1, animate=1, extend=1)),
+        data__modes=vars(ModeWeights(generate=1, animate=1, extend=1)),
         **changes,
     )
 

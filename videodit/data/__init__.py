@@ -1,1 +1,1 @@
-"""From raw video to packed batches; numpy and grain, only loader.py knows jax."""
+"""From stored clips to packed batches, in numpy and grain; only loader.py imports jax."""

@@ -1,4 +1,4 @@
-"""The clips that could not be read: each is named once, and too many of them stop the run."""
+"""Keeps account of clips that cannot be read: each is logged once, and too many stop the run."""
 
 import functools
 import logging
@@ -8,32 +8,32 @@ from collections.abc import Sequence
 
 from videodit.config import ConfigError
 
-JUDGED_FROM = 100  # reads: fewer say nothing of the share
-NAMED = 20  # at most, when the run stops
+JUDGED_FROM = 100  # reads; from fewer the share of broken ones cannot be judged
+NAMED = 20  # clips that are listed, at most, when the run stops
 
 logger = logging.getLogger(__name__)
 
 
 class Broken:
-    """Counts what one stream of batches reads and what of it is broken. Safe with threads."""
+    """Counts the reads of one stream of batches, and the broken ones. Safe with threads."""
 
-    def __init__(self, ids: Sequence[str], most: float):
-        """`ids` of the catalog's rows; `most`: the share of all reads that may be broken."""
+    def __init__(self, ids: Sequence[str], most: float) -> None:
+        """`ids` are the catalog's; `most` is the share of reads that may be broken."""
         self._ids, self._most = ids, most
         self._lock = threading.Lock()
         self._reads = self._broken = 0
-        self._reasons = {}  # of each broken clip
+        self._reasons: dict[int, str] = {}  # why each broken clip is broken, by row
 
     def count(self, reads: int) -> None:
-        """Says that this many clips are being read; a clip that is read again counts again."""
+        """Counts so many clips as read; a clip that is read again counts again."""
         with self._lock:
             self._reads += reads
 
     def add(self, clip: int, reason: str) -> None:
-        """Says that a read found the clip in row `clip` of the catalog broken, and logs it.
+        """Counts and logs a read that found the clip in row `clip` of the catalog broken.
 
-        Raises ConfigError with a list if the share of broken reads is over the bound by more than
-        three standard deviations of chance, judged from JUDGED_FROM reads on.
+        From JUDGED_FROM reads on, raises ConfigError with a list of broken clips if their share
+        exceeds the bound by more than three standard deviations of chance.
         """
         with self._lock:
             self._broken += 1

@@ -1,25 +1,25 @@
 """Batches of the plan as global jax.Arrays, read in threads or processes, one batch ahead.
 
-The state is the step: the batch of step N is a function of the plan and N alone, whatever the
-processes, threads or restarts. A process decodes only the rows that its devices hold.
+The loader's only state is the step: the batch of step N depends on the plan and N alone, not on
+the number of processes, threads or restarts. A process decodes only the rows that its devices hold.
 """
 
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grain
 import jax
 import numpy as np
 from grain.experimental import ThreadPrefetchIterDataset
-from jax.sharding import NamedSharding
+from jax.sharding import NamedSharding, PartitionSpec
 
 from videodit.config import DataConfig, check
 from videodit.data import packing
 from videodit.data.broken import Broken
-from videodit.data.packing import PackedBatch
+from videodit.data.packing import HostBatch, PackedBatch
 from videodit.data.patches import Size
 from videodit.data.planning.plan import Placed, Plan, Row
 from videodit.data.reading import Reader
@@ -29,7 +29,8 @@ from videodit.data.tokenizer import Tokenizer
 from videodit.data.workers import Pool
 from videodit.sharding import axis_size, spec
 
-AXES = PackedBatch(
+# Logical axes of each array (videodit/sharding.py).
+AXES: PackedBatch[tuple[str | None, ...]] = PackedBatch(
     tokens=("batch", "length", None),
     positions=("batch", "length", None),
     segment_ids=("batch", "length"),
@@ -46,7 +47,9 @@ AXES = PackedBatch(
     valid=("batch", None),
     replaced=("batch", None),
 )
-STEPS = 2**40  # of an endless stream: grain wants a length
+STEPS = 2**40  # steps of an endless stream, because grain wants a length
+
+DeviceBatch = PackedBatch[jax.Array]
 
 
 def train_batches(
@@ -57,15 +60,14 @@ def train_batches(
     *,
     start_step: int,
     pool: Pool | None = None,
-) -> Iterator[PackedBatch]:
-    """An endless iterator of the PackedBatch of step `start_step`, start_step + 1, ...
+) -> Generator[DeviceBatch, None, None]:
+    """An endless iterator of the batches of step `start_step`, start_step + 1, ...
 
-    Its arrays are global, sharded over the current mesh (rows by "batch", L and S by "length"); on
-    one device if there is no mesh. `close()` ends its threads and processes; `pool`: running
-    workers (`make_pool`) to use, which it leaves running. A clip that is broken
-    is replaced by a spare of the plan or left out (`PackedBatch.replaced`). Raises ConfigError for
-    a batch that the mesh does not divide, for the wrong tokenizer and, from `next`, for too many
-    broken clips.
+    Arrays are global and sharded over the current mesh (rows by "batch", L and S by "length"), or
+    on one device if there is no mesh. `close()` ends the iterator's threads and processes. `pool`
+    holds running workers (`make_pool`), which stay running. A broken clip is replaced by a spare of
+    the plan or left out (`PackedBatch.replaced`). Raises ConfigError for a batch that the mesh does
+    not divide, for the wrong tokenizer and, from `next`, for too many broken clips.
     """
     rows, put = _placement(plan.cfg)
     work = _Work(plan.rows, range(start_step, STEPS), rows, plan.spare)
@@ -74,10 +76,10 @@ def train_batches(
 
 def validation_batches(
     source: Source, plan: Plan, tokenizer: Tokenizer, patch: Size, *, pool: Pool | None = None
-) -> Iterator[PackedBatch]:
-    """An iterator like that of `train_batches` over every validation clip once, then it ends.
+) -> Generator[DeviceBatch, None, None]:
+    """An iterator as of `train_batches` that holds every validation clip once, and then ends.
 
-    A clip that is broken is left out.
+    Broken clips are left out.
     """
     batches, reader = plan.validation_rows(), make_reader(source, plan, tokenizer, patch)
     return listed_batches(reader, batches.__getitem__, len(batches), pool=pool)
@@ -85,10 +87,10 @@ def validation_batches(
 
 def listed_batches(
     reader: Reader, rows_of: Callable[[int], list[Row]], count: int, *, pool: Pool | None = None
-) -> Iterator[PackedBatch]:
-    """An iterator like that of `train_batches` over batches 0 .. count - 1, whose rows are given.
+) -> Generator[DeviceBatch, None, None]:
+    """An iterator as of `train_batches` over batches 0 .. count - 1 with the rows `rows_of(batch)`.
 
-    A clip that is broken is left out.
+    Broken clips are left out.
     """
     rows, put = _placement(reader.cfg)
     return _batches(reader, _Work(rows_of, range(count), rows, lambda *_: None), put, pool)
@@ -104,10 +106,10 @@ def host_batches(
     start_step: int,
     stop_step: int = STEPS,
     pool: Pool | None = None,
-) -> Iterator[PackedBatch]:
-    """What `train_batches` puts on the devices of a process that holds these rows: numpy arrays.
+) -> Generator[HostBatch, None, None]:
+    """The batches of `train_batches` as numpy arrays, with these rows of the global batch only.
 
-    It ends before `stop_step`. `pool`: running workers to use, which it leaves running.
+    The iterator ends before `stop_step`. `pool` holds running workers, which stay running.
     """
     reader = make_reader(source, plan, tokenizer, patch)
     work = _Work(plan.rows, range(start_step, stop_step), rows, plan.spare)
@@ -115,22 +117,25 @@ def host_batches(
 
 
 def make_pool(source: Source, plan: Plan, tokenizer: Tokenizer, patch: Size) -> Pool | None:
-    """The decoding processes of a run, for all its iterators; None if the config wants none."""
+    """The decoding processes that all iterators of a run share; None if the config wants none."""
     return Pool(make_reader(source, plan, tokenizer, patch)) if plan.cfg.workers else None
 
 
 def make_reader(source: Source, plan: Plan, tokenizer: Tokenizer, patch: Size) -> Reader:
-    """What fills the plan's rows. Raises ConfigError for the wrong tokenizer and for bad texts."""
+    """Makes the reader that fills the plan's rows.
+
+    Raises ConfigError for the wrong tokenizer and for texts that cannot be read.
+    """
     check_tokenizer(source.catalog, tokenizer)
-    source.catalog.open_texts()  # copied once a machine, which may take a minute for millions
+    source.catalog.open_texts()  # the first time on a machine, a minute for millions of clips
     channels = source.channels if isinstance(source, LatentSource) else 0
     return Reader(source, tokenizer, plan.cfg, patch, plan.seed, plan.chunk, channels)
 
 
-def place(batch: PackedBatch) -> PackedBatch:
-    """A batch that every process holds whole as global arrays on the current mesh.
+def place(batch: HostBatch) -> DeviceBatch:
+    """Global arrays on the current mesh, from a batch that every process holds whole.
 
-    Empty rows follow until the mesh divides them; they are made a device's share at a time.
+    Empty rows are added until the mesh divides the batch; a device's share is made at a time.
     """
     mesh = jax.sharding.get_mesh()
     if mesh.empty:
@@ -147,7 +152,7 @@ def place(batch: PackedBatch) -> PackedBatch:
     rows += -rows % axis_size("batch")
 
     def leaf(x: np.ndarray, nothing: np.ndarray, sharding: NamedSharding) -> jax.Array:
-        def share(index):
+        def share(index: Any) -> np.ndarray:
             asked = len(range(rows)[index[0]])
             there, fill = x[index], nothing[:, *index[1:]]
             return np.concatenate([there, np.repeat(fill, asked - len(there), axis=0)])
@@ -157,8 +162,10 @@ def place(batch: PackedBatch) -> PackedBatch:
     return PackedBatch(*map(leaf, batch, empty, _shardings(mesh)))
 
 
-def abstract_batch(cfg: DataConfig, values: int, dtype: type = np.uint8) -> PackedBatch:
-    """Shapes, dtypes and shardings of a global batch of tokens of `values` numbers."""
+def abstract_batch(
+    cfg: DataConfig, values: int, dtype: Any = np.uint8
+) -> PackedBatch[jax.ShapeDtypeStruct]:
+    """Shapes, dtypes and shardings of a global batch; a token is `values` numbers of `dtype`."""
     row = packing.empty_batch(
         1,
         values,
@@ -168,31 +175,31 @@ def abstract_batch(cfg: DataConfig, values: int, dtype: type = np.uint8) -> Pack
         dtype=dtype,
     )
 
-    def leaf(x, sharding):
+    def leaf(x: np.ndarray, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((cfg.batch_rows, *x.shape[1:]), x.dtype, sharding=sharding)
 
     return PackedBatch(*map(leaf, row, _shardings(jax.sharding.get_mesh())))
 
 
-def _shardings(mesh: jax.sharding.Mesh) -> PackedBatch:
-    return PackedBatch(*(NamedSharding(mesh, spec(*axes)) for axes in AXES))
+def _shardings(mesh: jax.sharding.Mesh) -> PackedBatch[NamedSharding]:
+    return PackedBatch(*(NamedSharding(mesh, spec(*axes) or PartitionSpec()) for axes in AXES))
 
 
 class _Work(NamedTuple):
     """What is to be read: some rows of the global batch of each step."""
 
-    rows_of: Callable[[int], list[Row]]  # a step's
+    rows_of: Callable[[int], list[Row]]  # step -> rows of the global batch
     steps: range
-    rows: Sequence[int]
-    spare: Callable[[Placed, int, int, int], Placed | None]  # of (placed, step, row, slot)
+    rows: Sequence[int]  # those to read
+    spare: Callable[[Placed, int, int, int], Placed | None]  # (placed, step, row, slot) -> spare
 
 
 def _batches(
     reader: Reader,
     work: _Work,
-    put: Callable[[PackedBatch], PackedBatch],
+    put: Callable[[HostBatch], PackedBatch],
     pool: Pool | None = None,
-) -> Iterator[PackedBatch]:
+) -> Generator[PackedBatch, None, None]:
     cfg, count = reader.cfg, len(work.rows)
     own_pool = Pool(reader) if cfg.workers and pool is None else None
     pool = pool or own_pool
@@ -207,15 +214,15 @@ def _batches(
 
         def replace(slot: int, placed: Placed, reason: str) -> Placed | None:
             broken.add(placed.clip, reason)
-            if placed != row[slot]:  # it was the spare
+            if placed != row[slot]:  # the broken clip is a spare itself
                 return None
             return work.spare(placed, step, work.rows[at], slot)
 
         fill(row, packing.row_of(batches.get(step), at), replace)
         return step
 
-    # Rows, not batches, are the unit of work: every thread has some from the first batch on.
-    # More threads than processes: some copy rows while the processes fill others.
+    # A unit of work is a row, so that every thread has work from the first batch on. There are more
+    # threads than processes: some copy rows while the processes fill others.
     threads = cfg.workers + cfg.workers // 4 + 1 if cfg.workers else cfg.threads
     ahead = grain.ReadOptions(threads, prefetch_buffer_size=max(2 * count, threads))
     dataset = (
@@ -229,7 +236,9 @@ def _batches(
     return _until_closed(iterator, own_pool)
 
 
-def _until_closed(iterator: grain.DatasetIterator, pool: Pool | None) -> Iterator[PackedBatch]:
+def _until_closed(
+    iterator: grain.DatasetIterator, pool: Pool | None
+) -> Generator[PackedBatch, None, None]:
     try:
         yield from iterator
     finally:
@@ -241,25 +250,31 @@ def _until_closed(iterator: grain.DatasetIterator, pool: Pool | None) -> Iterato
 class _Unfinished:
     """The batches of steps whose rows are being filled.
 
-    Each is new memory: jax on a CPU may use the memory of a numpy array that it was given.
+    Each batch is new memory, because jax on a CPU may keep using a numpy array that it was given.
     """
 
-    def __init__(self, make: Callable[[], PackedBatch]):
-        self._make, self._batches, self._lock = make, {}, threading.Lock()
+    def __init__(self, make: Callable[[], HostBatch]) -> None:
+        self._make, self._lock = make, threading.Lock()
+        self._batches: dict[int, HostBatch] = {}
 
-    def get(self, step: int) -> PackedBatch:
+    def get(self, step: int) -> HostBatch:
+        """The batch of a step, made when it is first asked for."""
         with self._lock:
             if step not in self._batches:
                 self._batches[step] = self._make()
             return self._batches[step]
 
-    def pop(self, step: int) -> PackedBatch:
+    def pop(self, step: int) -> HostBatch:
+        """The batch of a step, which is then forgotten."""
         with self._lock:
             return self._batches.pop(step)
 
 
-def _placement(cfg: DataConfig) -> tuple[list[int], Callable[[PackedBatch], PackedBatch]]:
-    """The rows of a global batch that this process's devices hold, and how to put them there."""
+def _placement(cfg: DataConfig) -> tuple[list[int], Callable[[HostBatch], DeviceBatch]]:
+    """The rows of a batch that this process's devices hold, and a function that puts them there.
+
+    Raises ConfigError if the mesh does not divide the batch.
+    """
     mesh = jax.sharding.get_mesh()
     if mesh.empty:
         return list(range(cfg.batch_rows)), jax.device_put
@@ -271,18 +286,23 @@ def _placement(cfg: DataConfig) -> tuple[list[int], Callable[[PackedBatch], Pack
         value, ways = getattr(cfg, name), axis_size(axis)
         check(value % ways == 0, f"data.{name}", value, f"a multiple of {ways}, as the mesh has it")
     shardings = _shardings(mesh)
-    held = shardings.valid.addressable_devices_indices_map((cfg.batch_rows, cfg.max_segments))
-    local = sorted({row for rows, _ in held.values() for row in range(cfg.batch_rows)[rows]})
+    held = _indices(shardings.valid, (cfg.batch_rows, cfg.max_segments))
+    local = sorted({row for _, index in held for row in range(cfg.batch_rows)[index[0]]})
 
-    def put(batch: PackedBatch) -> PackedBatch:
+    def put(batch: HostBatch) -> DeviceBatch:
         return jax.tree.map(put_one, batch, shardings)
 
     def put_one(x: np.ndarray, sharding: NamedSharding) -> jax.Array:
         shape, shards = (cfg.batch_rows, *x.shape[1:]), []
-        for device, index in sharding.addressable_devices_indices_map(shape).items():
+        for device, index in _indices(sharding, shape):
             rows = range(cfg.batch_rows)[index[0]]
             first = bisect_left(local, rows.start)
             shards.append(jax.device_put(x[first : first + len(rows), *index[1:]], device))
         return jax.make_array_from_single_device_arrays(shape, sharding, shards)
 
     return local, put
+
+
+def _indices(sharding: NamedSharding, shape: tuple[int, ...]) -> list[tuple[jax.Device, Any]]:
+    """(device, index of its share) for each device of this process."""
+    return list(sharding.addressable_devices_indices_map(shape).items())

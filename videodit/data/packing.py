@@ -1,11 +1,11 @@
-"""PackedBatch, the one form in which visual data reaches a model, and how a row is filled.
+"""PackedBatch, the one form in which visual data reaches a model, and the filling of its rows.
 
 Clips of different sizes share a row of fixed length (NaViT's Patch n' Pack, arXiv:2307.06304).
 """
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -13,45 +13,51 @@ from videodit.config import ConfigError
 from videodit.data import patches
 from videodit.data.patches import Size
 
+# numpy arrays on the host, jax arrays on devices, or what describes them, such as shardings.
+Leaf = TypeVar("Leaf")
 
-class PackedBatch(NamedTuple):
+
+class PackedBatch(NamedTuple, Generic[Leaf]):
     """B rows of L vision tokens and S text tokens, holding up to M clips each; K = 2 M.
 
-    Tokens of one clip are contiguous and ordered (t, h, w); clips follow one another from the
-    start of the row and padding ends it. A clip may lack tokens that were dropped: the others keep
+    The tokens of a clip are contiguous and ordered (t, h, w). Clips follow one another from the
+    start of the row, and padding ends it. A clip may lack tokens that were dropped: the others keep
     their positions, and `grids` is that of the whole clip. The caption of segment m lies in the
-    text row under text segment id m. Without the leading B the same tuple is one row.
+    text row under text segment id m. The same tuple without the leading B is one row.
     """
 
-    tokens: np.ndarray  # B L P uint8 pixels of a patch (or float32 latents)
-    positions: np.ndarray  # B L 3 float32: t in seconds, h and w in patches
-    segment_ids: np.ndarray  # B L int32: 1..M, non-decreasing; 0 is padding
-    given: np.ndarray  # B L bool: tokens that the task gives (noise level 0)
-    noise_slot_ids: np.ndarray  # B L int32: 2 (segment - 1) + given; -1 is padding
-    text_ids: np.ndarray  # B S int32: token ids of the captions
-    text_segment_ids: np.ndarray  # B S int32: segment of the caption; 0 is padding
-    text_positions: np.ndarray  # B S int32: index within the caption
-    sample_ids: np.ndarray  # B M uint32: which draw of the stream of clips; seeds level and noise
-    clip_ids: np.ndarray  # B M int32: row of the catalog; -1 where there is no clip
-    grids: np.ndarray  # B M 3 int32: latent frames, height, width in patches; 0 where no clip
-    fps: np.ndarray  # B M float32: frames per second of the pixels
-    mode_ids: np.ndarray  # B M int32: index into data/planning/given.py:MODES
-    valid: np.ndarray  # B M bool: the segment holds a clip
-    replaced: np.ndarray  # B M bool: it stands for a broken clip, or is left empty for want of one
+    tokens: Leaf  # B L P uint8 pixels of a patch (or float32 latents)
+    positions: Leaf  # B L 3 float32: t in seconds, h and w in patches
+    segment_ids: Leaf  # B L int32: 1..M, non-decreasing; 0 is padding
+    given: Leaf  # B L bool: the token is given to the model (noise level 0)
+    noise_slot_ids: Leaf  # B L int32: 2 (segment - 1) + given; -1 is padding
+    text_ids: Leaf  # B S int32: token ids of the captions
+    text_segment_ids: Leaf  # B S int32: segment of the caption; 0 is padding
+    text_positions: Leaf  # B S int32: index within the caption
+    sample_ids: Leaf  # B M uint32: number of the pick in the stream of clips; seeds level and noise
+    clip_ids: Leaf  # B M int32: row of the catalog; -1 where there is no clip
+    grids: Leaf  # B M 3 int32: latent frames, height, width in patches; 0 where no clip
+    fps: Leaf  # B M float32: frames per second of the pixels
+    mode_ids: Leaf  # B M int32: index into data/planning/given.py:MODES
+    valid: Leaf  # B M bool: the segment holds a clip
+    replaced: Leaf  # B M bool: a spare replaces a broken clip here, or there was no spare
+
+
+HostBatch = PackedBatch[np.ndarray]
 
 
 class Segment(NamedTuple):
-    """One clip, ready to be put into a row: n tokens."""
+    """A clip of n tokens, ready to be put into a row."""
 
     frames: np.ndarray  # T H W C uint8 pixels (or float32 latents)
-    kept: np.ndarray | None  # flat t h w bool: the n tokens not dropped; None: all
+    kept: np.ndarray | None  # flat t h w bool: the n tokens that were not dropped; None: all
     positions: np.ndarray  # n 3 float32, ordered (t, h, w)
     given: np.ndarray  # n bool
-    grid: Size  # latent frames, height, width in patches, of the whole clip
+    grid: Size  # of the whole clip: latent frames, height and width in patches
     fps: float  # frames per second of the pixels
     text_ids: Sequence[int]  # token ids of the caption, with BOS and EOS
     mode_id: int  # index into data/planning/given.py:MODES
-    sample_id: int  # which draw of the stream of clips
+    sample_id: int  # number of the pick in the stream of clips
     clip_id: int  # row of the catalog
 
 
@@ -68,14 +74,14 @@ def segment(
     sample_id: int = 0,
     clip_id: int = 0,
 ) -> Segment:
-    """The segment of a clip of frames T H W C; `fps` is theirs.
+    """Makes the segment of a clip of frames T H W C at `fps` frames per second.
 
-    Of latents t h w C, `grid` is (t, h, w), `patch` and `fps` are those of the pixels, and the row
-    is packed with a patch of (1, 1, 1). `given` and `kept` are masks bool over the grid t h w (flat
-    or not); by default nothing is given and no token dropped. A clip that is yet to be generated is
-    one of black frames.
+    For latents t h w C, pass `grid` = (t, h, w) with the `patch` and `fps` of the pixels, and pack
+    the row with a patch of (1, 1, 1). `given` and `kept` are masks bool over the grid t h w (flat
+    or not); by default nothing is given and no token is dropped. A clip that is to be generated is
+    made of black frames.
     """
-    grid = grid or patches.grid(*frames.shape[:3], patch)
+    grid = grid or patches.grid_of(frames, patch)
     positions = patches.positions(grid, fps, patch)
     given = np.zeros(len(positions), bool) if given is None else given.reshape(-1)
     if kept is not None:
@@ -102,9 +108,9 @@ def empty_batch(
     row_tokens: int,
     text_tokens: int,
     max_segments: int,
-    dtype: type = np.uint8,
-) -> PackedBatch:
-    """A batch of rows without clips, for tokens of P = `values` numbers of `dtype`."""
+    dtype: Any = np.uint8,
+) -> HostBatch:
+    """A batch of rows without clips; a token is P = `values` numbers of `dtype`."""
     B, L, S, M = rows, row_tokens, text_tokens, max_segments
     return PackedBatch(
         tokens=np.zeros((B, L, values), dtype),
@@ -125,22 +131,23 @@ def empty_batch(
     )
 
 
-def row_of(batch: PackedBatch, b: int) -> PackedBatch:
-    """Row b of a batch, as views."""
+def row_of(batch: HostBatch, b: int) -> HostBatch:
+    """Row b of a batch: views of its arrays."""
     return PackedBatch(*(x[b] for x in batch))
 
 
 def pack_row(
     segments: Sequence[Segment | None],
-    out: PackedBatch,
+    out: HostBatch,
     *,
     patch: Size,
     replaced: Sequence[bool] = (),
 ) -> None:
     """Fills an empty row (`row_of` an `empty_batch`) with the segments in their order.
 
-    None leaves a slot empty: no tokens, not valid. `replaced` says which slots stand for a broken
-    clip. Raises ConfigError if segments exceed a capacity, ValueError if floats are not finite.
+    None leaves a slot empty: it has no tokens and is not valid. `replaced` says in which slots a
+    clip was broken. Raises ConfigError if the segments exceed a capacity of the row, ValueError if
+    floats are not finite.
     """
     clips = [s for s in segments if s is not None]
     _check_capacity("row_tokens", [len(s.positions) for s in clips], len(out.tokens))
@@ -163,14 +170,15 @@ def unpack(
     *,
     fill: float = 0,
 ) -> list[np.ndarray]:
-    """Clips T H W C of every valid segment in (row, segment) order, from tokens B L P (any dtype).
+    """The clips T H W C of all valid segments in (row, segment) order, from tokens B L P.
 
-    Each is as large as its grid, or cropped to its (frames, height, width) of `sizes`; cells whose
-    token was dropped are `fill`. `patch` is that of the batch; latents of a batch without dropped
-    tokens are patches of (1, 1, 1), which gives t h w P.
+    A clip is as large as its grid, or cropped to its (frames, height, width) in `sizes`. Cells
+    whose token was dropped get the value `fill`. `patch` is the batch's; for latents of a batch
+    without dropped tokens pass (1, 1, 1), which gives clips t h w P. Clips have the dtype of
+    `tokens`.
     """
     tokens, batch = np.asarray(tokens), PackedBatch(*map(np.asarray, batch))
-    clips = []
+    clips: list[np.ndarray] = []
     for b, m in np.argwhere(batch.valid):
         grid, here = tuple(batch.grids[b, m].tolist()), batch.segment_ids[b] == m + 1
         cells = tokens[b, here]
@@ -183,7 +191,7 @@ def unpack(
     return clips
 
 
-def _put(row: PackedBatch, m: int, s: Segment, start: int, text_start: int, patch: Size) -> None:
+def _put(row: HostBatch, m: int, s: Segment, start: int, text_start: int, patch: Size) -> None:
     cells = slice(start, start + len(s.positions))
     if s.kept is None:
         patches.patchify(s.frames, patch, out=row.tokens[cells])

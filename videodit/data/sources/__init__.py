@@ -1,1 +1,1 @@
-"""Where clips come from (shards, folders, tensorflow-datasets, stored latents), and catalogs."""
+"""Sources of clips (shards, folders, tensorflow-datasets, stored latents), and their catalogs."""

@@ -1,11 +1,12 @@
 """A plain folder of videos and images, with captions in files beside them.
 
-NAME.txt (one caption a line) or NAME.json ({"caption": TEXT} or {"captions": [TEXT, ...]}) beside
-NAME.mp4, NAME.png and so on describes it. What has no captions is left out.
+A video or image NAME.mp4, NAME.png and so on is described by NAME.txt (one caption a line) or
+NAME.json ({"caption": TEXT} or {"captions": [TEXT, ...]}) beside it. A file without captions is
+left out.
 
-The folder is indexed when it is first used, into FOLDER/.videodit/catalog.parquet (in the cache if
-the folder cannot be written), and later on only what is new or changed. One file in twenty, by a
-hash of its name, is held out for validation.
+The folder is indexed when it is first used, into FOLDER/.videodit/catalog.parquet, or in the cache
+if the folder cannot be written. Later only new and changed files are indexed. One file in twenty,
+chosen by a hash of its name, is held out for validation.
 """
 
 import json
@@ -32,11 +33,11 @@ SUFFIXES = (
 
 
 class FolderSource(KeptFile):
-    """Clips of a folder, whose ids are the names of their files relative to it."""
+    """Clips of a folder. Their ids are the names of their files relative to it."""
 
-    def __init__(self, folder: str | os.PathLike, tokenizer: Tokenizer, where: str = ""):
-        """Indexes what is new. Raises ConfigError if no file can be used."""
-        self._folder = folder
+    def __init__(self, folder: str | os.PathLike, tokenizer: Tokenizer, where: str = "") -> None:
+        """Indexes new and changed files. Raises ConfigError if no file can be used."""
+        self._folder = os.fspath(folder)
         kept = index_folder(folder)
         with storage.locked(f"index {kept}"):  # the processes of a machine index it once
             update_index(folder, Index(kept), tokenizer)
@@ -45,7 +46,7 @@ class FolderSource(KeptFile):
     def read(self, i: int, view: View) -> np.ndarray:
         """The frames of `view` of the clip in row i: uint8 T H W 3, RGB.
 
-        Raises ConfigError naming the clip if it cannot be decoded or is not what was indexed.
+        Raises ConfigError naming the clip if it cannot be decoded or has changed since then.
         """
         row, name = self.catalog, self.catalog.ids[i]
         expected = (int(row.frames[i]), int(row.height[i]), int(row.width[i]))
@@ -77,11 +78,11 @@ def update_index(folder: str | os.PathLike, index: Index, tokenizer: Tokenizer) 
         captions = read_captions(os.path.join(folder, sidecars[name]))
         stamp = storage.stamp(os.path.join(folder, name))
         old, old_stamp = index.clips.get(name, (None, None))
-        clip = old if stamp == old_stamp else _measured(folder, name)
+        clip = old if old and stamp == old_stamp else _measured(folder, name)
         return clip._replace(captions=captions), stamp
 
-    entries = run_all(entry, sidecars, len(sidecars), f"indexing {folder}")
-    entries = [found for found in entries if found]
+    results = run_all(entry, sidecars, len(sidecars), f"indexing {folder}")
+    entries = [result for result in results if result]
     if not entries:
         raise ConfigError(f"{folder}: none of its {len(sidecars)} captioned files can be read")
     clips, stamps = zip(*entries)
@@ -97,17 +98,17 @@ def read_captions(path: str) -> tuple[str, ...]:
     """The captions in a .txt or .json file. Raises ConfigError naming it if there are none."""
     try:
         text = storage.local(path).read_text(encoding="utf-8")
-        captions = text.splitlines() if path.endswith(".txt") else _captions_of(json.loads(text))
+        lines = text.splitlines() if path.endswith(".txt") else _captions_of(json.loads(text))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: expected UTF-8 text, or JSON: {error}") from error
-    captions = tuple(caption.strip() for caption in captions if caption.strip())
+    captions = tuple(line.strip() for line in lines if line.strip())
     if not captions:
         raise ConfigError(f"{path}: holds no caption")
     return captions
 
 
 def _captions_of(sidecar: object) -> list[str]:
-    """The captions of a .json file. Raises ValueError."""
+    """The captions of a .json file. Raises ValueError if it has none of the known forms."""
     captions = None
     if isinstance(sidecar, dict):
         captions = sidecar.get("captions", [sidecar.get("caption")])
@@ -117,7 +118,7 @@ def _captions_of(sidecar: object) -> list[str]:
 
 
 def _measured(folder: str | os.PathLike, name: str) -> IndexedClip:
-    """What can be known of a file by decoding parts of it; no captions. Raises ConfigError."""
+    """The index entry of a file without captions, from decoded parts. Raises ConfigError."""
     file = storage.local(os.path.join(folder, name))
     info = probe(file)
     views = stretches(info.frames, info.height, info.width)

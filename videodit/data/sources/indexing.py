@@ -1,4 +1,4 @@
-"""From files to a catalog: what an index holds of each clip, and how it is gathered."""
+"""Indexes: catalogs that are gathered from files of other formats when they are first used."""
 
 import contextlib
 import hashlib
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -20,9 +20,9 @@ from videodit.data.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
 
-FOLDER = ".videodit"  # of an index, in the folder that it is of
-VAL_PERCENT = 5  # of the clips whose source knows no splits
-PROGRESS_SECONDS = 10.0
+FOLDER = ".videodit"  # holds the index, inside the folder that is indexed
+VAL_PERCENT = 5  # share of the clips that is held out if the source knows no splits
+PROGRESS_SECONDS = 10.0  # between two lines of the log
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -33,7 +33,7 @@ class IndexedClip(NamedTuple):
 
     ids: str
     shard: str
-    index: int
+    index: int  # type: ignore[assignment]  # the catalog's name hides tuple.index
     width: int  # pixels
     height: int
     frames: int
@@ -45,13 +45,13 @@ class IndexedClip(NamedTuple):
 
 
 def make_catalog(clips: Sequence[IndexedClip], tokenizer: Tokenizer) -> Catalog:
-    """The catalog of these clips in this order, captions counted with `tokenizer`."""
+    """The catalog of these clips in this order, with captions counted by `tokenizer`."""
     kinds = {
         **dict.fromkeys(("index", "width", "height", "frames"), np.int32),
         **dict.fromkeys(("fps", "motion", "static"), np.float32),
         "split": object,
     }
-    columns = dict(zip(IndexedClip._fields, zip(*clips)))
+    columns: dict[str, Any] = dict(zip(IndexedClip._fields, zip(*clips)))
     for name, kind in kinds.items():
         columns[name] = np.array(columns[name], kind)
     counts = [[len(tokenizer.encode(text)) for text in clip.captions] for clip in clips]
@@ -59,13 +59,13 @@ def make_catalog(clips: Sequence[IndexedClip], tokenizer: Tokenizer) -> Catalog:
 
 
 def split_of(name: str) -> str:
-    """The split of a clip whose source knows none: by a hash of its name, which never changes."""
+    """The split of a clip whose source knows no splits: a hash of its name decides."""
     digest = hashlib.sha256(name.encode()).digest()
     return "val" if int.from_bytes(digest[:8], "big") % 100 < VAL_PERCENT else "train"
 
 
 def index_folder(folder: str | os.PathLike, name: str = "") -> Path:
-    """Where the index of a folder is kept: inside it, else (remote, read-only) in the cache.
+    """Where the index of a folder is kept: inside it, or in the cache if it cannot be written.
 
     Raises ConfigError if there is no such folder.
     """
@@ -83,13 +83,13 @@ def index_folder(folder: str | os.PathLike, name: str = "") -> Path:
 
 
 class Index:
-    """The catalog of an index folder as plain clips, and the stamp that each was made at."""
+    """The clips of an index folder, each with the stamp of its file when it was indexed."""
 
-    def __init__(self, folder: Path):
-        """Reads what is there; an index that is missing or cannot be read is empty."""
+    def __init__(self, folder: Path) -> None:
+        """Reads the index; one that is missing or cannot be read is empty."""
         self.folder = folder
         self.clips: dict[str, tuple[IndexedClip, str]] = {}
-        self._tokenizer = None
+        self._tokenizer: str | None = None
         try:
             table = pq.read_table(folder / FILE)
             self._tokenizer = table.schema.metadata[TOKENIZER_KEY].decode()
@@ -97,11 +97,11 @@ class Index:
                 stamp, captions = row.pop("stamp"), tuple(row.pop("captions"))
                 clip = IndexedClip(**row, captions=captions)
                 self.clips[clip.ids] = clip, stamp
-        except (OSError, KeyError, TypeError, ValueError):  # those of Arrow are among them
+        except (OSError, KeyError, TypeError, ValueError):  # Arrow's errors are among these
             logger.info("%s: no usable index, it is made anew", folder)
 
     def update(self, clips: list[IndexedClip], stamps: list[str], tokenizer: Tokenizer) -> None:
-        """Writes the catalog of these clips, if it is not what is there."""
+        """Writes the catalog of these clips, unless the index holds just these already."""
         new = {clip.ids: (clip, stamp) for clip, stamp in zip(clips, stamps)}
         if tokenizer.digest != self._tokenizer or list(new.items()) != list(self.clips.items()):
             make_catalog(clips, tokenizer).write(self.folder, {"stamp": stamps})
@@ -110,9 +110,10 @@ class Index:
 def run_all(
     function: Callable[[Item], Result], items: Iterable[Item], count: int, what: str
 ) -> list[Result | None]:
-    """`function` of every item, in order, by a thread a core; says how far it is now and then.
+    """Results of `function` for all items, in order, with a thread for each core.
 
-    None where it raises ConfigError, which is logged.
+    Logs, now and then, how many of the `count` items are done. Where `function` raises ConfigError,
+    the error is logged and the result is None.
     """
     start = shown = time.monotonic()
     results: list[Result | None] = []

@@ -1,6 +1,6 @@
-"""The catalog of a source as files in the cache.
+"""Catalogs kept as files in the cache.
 
-They are mapped into memory, so the processes of a machine share them and start at once, and a
+The files are mapped into memory, so the processes of a machine share them and start at once, and a
 source is pickled without its catalog.
 """
 
@@ -10,6 +10,7 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,12 +24,12 @@ OFFSETS, VALUES, REST = "offsets", "values", "rest.pickle"
 
 
 class Kept(abc.ABC):
-    """A source whose catalog is kept; it is made again should the cache have lost it.
+    """A source whose catalog is kept in the cache; it is made again if the cache has lost it.
 
-    Pickling leaves out what is in a functools.cached_property.
+    Pickling leaves out every functools.cached_property.
     """
 
-    key: str  # what the catalog is a function of
+    key: str  # equal keys mean equal catalogs
 
     @abc.abstractmethod
     def make_catalog(self) -> Catalog:
@@ -41,10 +42,10 @@ class Kept(abc.ABC):
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """One part: this is no mixture."""
+        """One part, because this is no mixture."""
         return (Part(0, len(self.catalog), 1.0),)
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         def is_cached(name: str) -> bool:
             return isinstance(getattr(type(self), name, None), functools.cached_property)
 
@@ -54,14 +55,14 @@ class Kept(abc.ABC):
 class KeptFile(Kept):
     """A source whose catalog is that of a folder, or a part of it."""
 
-    def __init__(self, folder: str | os.PathLike, where: str):
+    def __init__(self, folder: str | os.PathLike, where: str) -> None:
         """Reads the catalog as Catalog.read does, but no texts yet. Raises ConfigError."""
         if not storage.is_remote(folder):
             folder = os.path.abspath(folder)
         self._catalog_folder, self._where = os.fspath(folder), where
         self._stamp = self._stamp_now()
         self.key = repr((self._catalog_folder, self._stamp, where))
-        _ = self.catalog  # so that what is wrong with it is said now
+        _ = self.catalog  # so that an error in it is raised now
 
     def make_catalog(self) -> Catalog:
         """The catalog in memory. Raises ConfigError, also if its file has changed."""
@@ -74,7 +75,7 @@ class KeptFile(Kept):
 
 
 def keep(key: str, make: Callable[[], Catalog]) -> Catalog:
-    """The catalog that the cache has for `key`, else that of `make()`, mapped from files."""
+    """The catalog that the cache has for `key`, mapped from files; `make()` makes a missing one."""
     folder = storage.cached(f"{SCHEMA.names} {key}", "catalog", lambda path: _write(make(), path))
     arrays = {path.stem: np.asarray(np.load(path, mmap_mode="r")) for path in folder.glob("*.npy")}
     text_tokens = Ragged(arrays.pop(OFFSETS), arrays.pop(VALUES))

@@ -3,25 +3,26 @@
 import functools
 import os
 from collections.abc import Callable
+from typing import Any
 
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from videodit.data.sources import storage
 
-OPEN_SHARDS = 128  # a process has open at once
+OPEN_SHARDS = 128  # shards that a process has open at once
 
 
 class Records:
-    """Shards are opened when first needed, and may then be read by several threads.
+    """Opens shards when they are first needed; several threads may read them.
 
-    It can be pickled, without what is open.
+    Pickling leaves out the open shards.
     """
 
-    def __init__(self, folder: str | os.PathLike):
+    def __init__(self, folder: str | os.PathLike) -> None:
         self._folder = folder
 
     def read(self, shard: str, index: int) -> bytes:
-        """The record of a shard. Raises ConfigError, RuntimeError, ValueError or IndexError."""
+        """A record of a shard. Raises ConfigError, RuntimeError, ValueError or IndexError."""
         return self._open(shard)[index]
 
     @functools.cached_property
@@ -30,5 +31,5 @@ class Records:
             lambda shard: ArrayRecordDataSource(storage.local(os.path.join(self._folder, shard)))
         )
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {"_folder": self._folder}

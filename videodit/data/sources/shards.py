@@ -1,11 +1,12 @@
-"""How the tools write a dataset: shards of encoded clips, what was made of them, the catalog.
+"""Writes datasets. A dataset is a folder:
 
-    OUT/NAME.array_record    encoded clips (of tools/encode_latents.py: their latents)
-    OUT/parts/NAME.json      their rows of the catalog; a shard is done when this is there
-    OUT/catalog.parquet      the rows of all shards, captions counted with
-    OUT/tokenizer.model
+    OUT/NAME.array_record    a shard: a record for each clip, its H.264 mp4 (or its latents)
+    OUT/parts/NAME.json      the catalog rows of that shard; the shard is done when this exists
+    OUT/catalog.parquet      the rows of all shards (data/sources/catalog.py)
+    OUT/tokenizer.model      the tokenizer that counted the catalog's captions
 
-Every file is renamed into place once it is complete: what a killed run leaves of it is a *.tmp.
+ArrayRecordSource (data/sources/source.py) reads it, without the parts. Every file is renamed into
+place once it is complete: a run that is killed leaves a *.tmp.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ import json
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
@@ -27,39 +29,44 @@ from videodit.data.video.measure import measure, stretches
 
 PARTS = "parts"
 SUFFIX = ".array_record"
-# Compressed video does not get smaller by compressing it again.
+# Compressing compressed video again makes it no smaller.
 WRITER_OPTIONS = "group_size:1,uncompressed"
 
 
 def is_finished(out: Path, name: str) -> bool:
-    """Whether a shard and its rows are there."""
+    """Whether a shard and its rows exist."""
     return _part(out, name).exists() and (out / f"{name}{SUFFIX}").exists()
 
 
-def read_rows(out: Path, name: str) -> list[dict]:
+def read_rows(out: Path, name: str) -> list[dict[str, Any]]:
     """The catalog rows of a finished shard."""
     return json.loads(_part(out, name).read_text())
 
 
-def write_shard(out: Path, name: str, clips: Iterable[tuple[np.ndarray, dict]]) -> list[dict]:
+def write_shard(
+    out: Path, name: str, clips: Iterable[tuple[np.ndarray, dict[str, Any]]]
+) -> list[dict[str, Any]]:
     """Encodes clips, each (frames uint8 T H W 3, row), into a shard; returns its catalog rows.
 
-    A row has id, shape (width, height, frames, fps or None), fps, captions and split; what is
-    measured, the place in the shard and the bytes are added to it.
+    A row has id, shape (width, height, frames, fps or None), fps, captions and split. The result
+    adds motion and static (data/video/measure.py), the place in the shard and the bytes.
     """
     records = ((encode(frames, row["fps"]), row | _measured(frames)) for frames, row in clips)
     return write_records(out, name, records)
 
 
-def write_records(out: Path, name: str, records: Iterable[tuple[bytes, dict]]) -> list[dict]:
+def write_records(
+    out: Path, name: str, records: Iterable[tuple[bytes, dict[str, Any]]]
+) -> list[dict[str, Any]]:
     """Writes records, each with its row, into a shard; returns the rows.
 
-    The place in the shard and the bytes are added to a row. No other process may write it.
+    The result adds the place in the shard and the bytes. No other process may write this shard at
+    the same time.
     """
     _part(out, name).parent.mkdir(parents=True, exist_ok=True)
-    for left in out.glob(f"{glob.escape(name + SUFFIX)}.*.tmp"):  # by a run that was killed
+    for left in out.glob(f"{glob.escape(name + SUFFIX)}.*.tmp"):  # of a run that was killed
         left.unlink(missing_ok=True)
-    rows = []
+    rows: list[dict[str, Any]] = []
     with replacing(out / f"{name}{SUFFIX}") as temporary:
         writer = ArrayRecordWriter(str(temporary), WRITER_OPTIONS)
         try:
@@ -76,9 +83,9 @@ def write_records(out: Path, name: str, records: Iterable[tuple[bytes, dict]]) -
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file to write, which becomes `path` if the block ends well and is deleted if it does not.
+    """Yields a temporary file, which becomes `path` if the block succeeds and is deleted otherwise.
 
-    Processes may do so at the same time: each has a file of its own, and the last to end stays.
+    Several processes may do so at the same time: each has its own file, and the last one stays.
     """
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -88,8 +95,13 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def pick_tokenizer(folder: str, out: Path, rows: list[dict], vocab_size: int) -> Tokenizer:
-    """The tokenizer in `folder`, else the one that `out` has, else a new one; written to `out`."""
+def pick_tokenizer(
+    folder: str, out: Path, rows: list[dict[str, Any]], vocab_size: int
+) -> Tokenizer:
+    """The tokenizer in `folder`, else the one in `out`, else a newly trained one.
+
+    It is written to `out`. Raises ConfigError if `folder` is given and has none.
+    """
     if folder:
         tokenizer = Tokenizer.read(folder)
     elif (out / TOKENIZER_FILE).exists():
@@ -103,8 +115,8 @@ def pick_tokenizer(folder: str, out: Path, rows: list[dict], vocab_size: int) ->
     return tokenizer
 
 
-def write_catalog(out: Path, rows: list[dict], tokenizer: Tokenizer) -> Catalog:
-    """The catalog of these rows, in this order."""
+def write_catalog(out: Path, rows: list[dict[str, Any]], tokenizer: Tokenizer) -> Catalog:
+    """Writes and returns the catalog of these rows, in this order."""
     catalog = make_catalog([_clip(row) for row in rows], tokenizer)
     catalog.write(out)
     return catalog
@@ -119,8 +131,8 @@ def _measured(frames: np.ndarray) -> dict[str, float]:
     return measure(resize(frames, view) for view in views)._asdict()
 
 
-def _clip(row: dict) -> IndexedClip:
-    """A shard's row as a row of the catalog; those of old know no motion."""
+def _clip(row: dict[str, Any]) -> IndexedClip:
+    """A shard's row as a row of the catalog; rows of old shards lack motion and static."""
     width, height, frames, _ = row["shape"]
     return IndexedClip(
         ids=row["id"],

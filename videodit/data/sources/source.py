@@ -1,4 +1,4 @@
-"""Where clips come from: shards, a folder of videos, tensorflow-datasets, or a mixture of these."""
+"""Sources of clips: shards, a folder of videos, tensorflow-datasets, or a mixture of these."""
 
 import bisect
 import os
@@ -20,25 +20,36 @@ from videodit.data.tokenizer import Tokenizer
 from videodit.data.video.files import View, read_clip
 
 
-class Source(Protocol):
-    """Clips that can be read in any order, from several threads, and pickled."""
+class Clips(Protocol):
+    """Clips that can be read in any order and from several threads."""
 
-    key: str  # what the catalog is a function of
-    catalog: Catalog
-    parts: tuple[Part, ...]  # of the catalog, one after the other; one, if it is no mixture
+    @property
+    def catalog(self) -> Catalog:
+        """What is known of the clips."""
 
     def read(self, i: int, view: View) -> np.ndarray:
         """The frames of `view` of the clip in row i of the catalog: uint8 T H W 3, RGB.
 
-        Raises ConfigError naming the clip and the reason.
+        A LatentSource gives the whole clip's latents instead: float32 t h w C. Raises ConfigError
+        naming the clip and the reason.
         """
 
 
-def open_source(cfg: DataConfig, tokenizer: Tokenizer) -> Source | LatentSource:
-    """The source that data.catalog, or the mixture that data.mixture names.
+class Source(Clips, Protocol):
+    """Clips with what a plan needs. A source can be pickled."""
 
-    Only clips for which data.where is true; captions counted with `tokenizer`. Of data.latents, if
-    that is set, what is read are the clips' latents. Raises ConfigError.
+    key: str  # equal keys mean equal catalogs
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts of the catalog, one after the other; a source that is no mixture has one."""
+
+
+def open_source(cfg: DataConfig, tokenizer: Tokenizer) -> Source:
+    """Opens the source that data.catalog names, or the mixture that data.mixture names.
+
+    It holds only clips for which data.where is true, with captions counted by `tokenizer`. If
+    data.latents is set, the clips' latents are read instead of pixels. Raises ConfigError.
     """
     source = _open_pixels(cfg, tokenizer)
     return LatentSource(source, cfg.latents) if cfg.latents else source
@@ -64,7 +75,7 @@ def _open_one(name: str, tokenizer: Tokenizer, where: str) -> Source:
     if name == SYNTHETIC:
         if where:
             raise ConfigError(f"data.where={where!r}: expected '' for '{SYNTHETIC}' clips")
-        source = SyntheticSource()
+        source: Source = SyntheticSource()
     elif storage.is_file(os.path.join(name, DESCRIPTION)):
         raise ConfigError(f"data.catalog={name!r}: holds latents; expected it in data.latents")
     elif storage.is_file(os.path.join(name, FILE)):
@@ -78,7 +89,10 @@ def _open_one(name: str, tokenizer: Tokenizer, where: str) -> Source:
 
 
 def open_tokenizer(workdir: str) -> Tokenizer:
-    """The tokenizer that the config's text.workdir names: "synthetic", or a folder with one."""
+    """The tokenizer that text.workdir names: "synthetic", or a folder with a tokenizer.model.
+
+    Raises ConfigError if there is none.
+    """
     if not workdir:
         raise ConfigError(
             f"text.workdir='': expected a folder with tokenizer.model, or '{SYNTHETIC}'"
@@ -99,7 +113,7 @@ def check_tokenizer(catalog: Catalog, tokenizer: Tokenizer) -> None:
 class ArrayRecordSource(KeptFile):
     """Encoded clips in ArrayRecord shards beside their catalog, as tools.curate writes them."""
 
-    def __init__(self, folder: str | os.PathLike, where: str = ""):
+    def __init__(self, folder: str | os.PathLike, where: str = "") -> None:
         """Reads the catalog; shards are opened when first needed. Raises ConfigError."""
         super().__init__(folder, where)
         self._records = Records(folder)
@@ -107,8 +121,8 @@ class ArrayRecordSource(KeptFile):
     def read(self, i: int, view: View) -> np.ndarray:
         """The frames of `view` of the clip in row i of the catalog: uint8 T H W 3, RGB.
 
-        Raises ConfigError naming the clip and its shard if the shard is missing or lacks it, if it
-        cannot be decoded, or if it has not the size and the frame count that the catalog says.
+        Raises ConfigError naming the clip and its shard if the shard is missing or lacks the clip,
+        if it cannot be decoded, or if its size or frame count is not what the catalog says.
         """
         row, shard, record = self.catalog, self.catalog.shard[i], int(self.catalog.index[i])
         expected = (int(row.frames[i]), int(row.height[i]), int(row.width[i]))
@@ -123,19 +137,19 @@ class ArrayRecordSource(KeptFile):
 class MixtureSource(Kept):
     """The clips of several sources, one source after the other."""
 
-    def __init__(self, sources: Sequence[Source], weights: Sequence[float]):
-        """`weights`: shares of the vision tokens. One tokenizer has counted all captions."""
+    def __init__(self, sources: Sequence[Source], weights: Sequence[float]) -> None:
+        """`weights` are shares of the vision tokens. One tokenizer has counted all captions."""
         self._sources, self._weights = tuple(sources), tuple(weights)
         self._stops = np.cumsum([len(source.catalog) for source in sources]).tolist()
         self.key = repr([source.key for source in sources])
 
     def make_catalog(self) -> Catalog:
-        """All clips of the first source, then those of the next."""
+        """The clips of the first source, then those of the next."""
         return Catalog.concatenate([source.catalog for source in self._sources])
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """A part a source."""
+        """A part for each source."""
         return tuple(map(Part, [0, *self._stops], self._stops, self._weights))
 
     def read(self, i: int, view: View) -> np.ndarray:

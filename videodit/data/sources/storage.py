@@ -1,8 +1,8 @@
-"""Files on local disk or behind a URL such as gs://BUCKET/NAME: always opened as local files.
+"""Files on local disk or behind a URL such as gs://BUCKET/NAME, always opened as local files.
 
-A remote file is copied once into a cache folder, which also keeps what was made from files. The
-folder is the environment's VIDEODIT_CACHE (~/.cache/videodit); above VIDEODIT_CACHE_GB (100) the
-files that were not used for longest are deleted.
+A remote file is copied once into a cache folder, which also keeps files made from other files. The
+environment's VIDEODIT_CACHE names the folder (~/.cache/videodit). When it holds more than
+VIDEODIT_CACHE_GB (100), the files that were not used for longest are deleted.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from videodit.config import ConfigError, check
 
 FOLDER = "VIDEODIT_CACHE"
 BOUND = "VIDEODIT_CACHE_GB"
-LOCKS = "locks"  # folder of empty files in the cache
+LOCKS = "locks"  # a folder in the cache, of empty files
 
 
 def is_remote(path: str | os.PathLike) -> bool:
@@ -45,11 +45,11 @@ def is_file(path: str | os.PathLike) -> bool:
 
 
 def files(folder: str | os.PathLike) -> list[str]:
-    """Names, relative to a folder, of all files in it and in folders of it; sorted.
+    """Sorted names, relative to a folder, of all files in it and its folders.
 
-    What begins with a dot is left out. Raises ConfigError if the folder cannot be read.
+    Names that begin with a dot are left out. Raises ConfigError if the folder cannot be read.
     """
-    found = []
+    found: list[str] = []
     with _named(folder):
         for path in epath.Path(folder).iterdir():
             if path.name.startswith("."):
@@ -60,7 +60,7 @@ def files(folder: str | os.PathLike) -> list[str]:
 
 
 def stamp(path: str | os.PathLike) -> str:
-    """Size and time of change of a file: another stamp, another content. Raises ConfigError."""
+    """Size and time of change of a file: another stamp means other content. Raises ConfigError."""
     with _named(path):
         if is_remote(path):
             stat = epath.Path(path).stat()
@@ -72,8 +72,8 @@ def stamp(path: str | os.PathLike) -> str:
 def local(path: str | os.PathLike) -> Path:
     """The file as a local one: itself, or a copy in the cache.
 
-    Raises ConfigError if a remote file does not exist or cannot be fetched; of a local one nothing
-    is asked.
+    Raises ConfigError if a remote file does not exist or cannot be fetched. A local file is not
+    checked.
     """
     if not is_remote(path):
         return Path(path)
@@ -105,10 +105,10 @@ def _fetch(path: str | os.PathLike, copy: Path) -> None:
 
 
 def cached(key: str, name: str, make: Callable[[Path], None]) -> Path:
-    """The cache's file or folder for `key`, made by `make(path)` if it is not there.
+    """The cache's file or folder for `key`; `make(path)` makes it if it is not there.
 
-    Its name ends in `name`. It appears whole or not at all, and of several processes or threads
-    that ask at once, one makes it. It may be deleted while it is in use: open files stay readable.
+    Its name ends in `name`. It appears whole or not at all. If several processes or threads ask at
+    once, one of them makes it. It may be deleted while it is in use: open files stay readable.
     """
     folder = cache_folder()
     path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}-{name}"
@@ -127,7 +127,7 @@ def cached(key: str, name: str, make: Callable[[Path], None]) -> Path:
 
 @contextlib.contextmanager
 def locked(name: str) -> Iterator[None]:
-    """Holds a lock that the threads and processes of one machine know by `name`."""
+    """Holds a lock that all threads and processes of the machine share under `name`."""
     folder = cache_folder() / LOCKS
     folder.mkdir(exist_ok=True)
     with open(folder / hashlib.sha256(name.encode()).hexdigest()[:16], "w") as file:
@@ -136,7 +136,7 @@ def locked(name: str) -> Iterator[None]:
 
 
 def cache_folder() -> Path:
-    """The cache's folder, made if need be. Raises ConfigError if that cannot be."""
+    """The cache's folder, made if it does not exist. Raises ConfigError if it cannot be made."""
     folder = Path(os.environ.get(FOLDER) or "~/.cache/videodit").expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -146,7 +146,7 @@ def cache_folder() -> Path:
 
 
 def _trim(folder: Path, newest: Path) -> None:
-    """Deletes the files that were not used for longest, but `newest`, until the bound is kept."""
+    """Deletes the files that were not used for longest, except `newest`, until the bound holds."""
     bound = os.environ.get(BOUND, "100")
     try:
         room = float(bound) * 1e9
@@ -154,7 +154,7 @@ def _trim(folder: Path, newest: Path) -> None:
         check(False, BOUND, bound, "a number of gigabytes")
     entries = []
     for path in folder.iterdir():
-        with contextlib.suppress(FileNotFoundError):  # another process got its file done
+        with contextlib.suppress(FileNotFoundError):  # another process has renamed its file
             if path.name != LOCKS:
                 entries.append((path.stat().st_mtime_ns, _size(path), path))
     room -= sum(size for _, size, _ in entries)
@@ -180,7 +180,7 @@ def _delete(path: Path) -> None:
 
 @contextlib.contextmanager
 def _named(path: str | os.PathLike) -> Iterator[None]:
-    """Turns what goes wrong with a file into a ConfigError that names it."""
+    """Turns any error about a file into a ConfigError that names it."""
     try:
         yield
     except ConfigError:  # names a file already

@@ -1,9 +1,7 @@
-"""Synthetic clips: coloured shapes that move on a plain background, with true captions.
-
-Data for trying out, made in memory by numpy.
-"""
+"""Synthetic clips, made in memory: coloured shapes on a plain background, with true captions."""
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -24,14 +22,14 @@ COLORS = {
     "white": (240, 240, 240),
     "black": (20, 20, 20),
 }
-# Distance from the outline, negative inside, of a shape of radius r at offset (y, x).
-OUTLINES = {
+# Distance of an offset (y, x) from the outline of a shape of radius r; negative inside.
+OUTLINES: dict[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]] = {
     "circle": lambda y, x, r: np.hypot(y, x) - r,
     "square": lambda y, x, r: np.maximum(abs(y), abs(x)) - r,
     "diamond": lambda y, x, r: (abs(y) + abs(x) - r) / np.sqrt(2),
 }
 DIRECTIONS = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}  # y, x
-SIZES = ((56, 32), (32, 32), (48, 48), (64, 64), (32, 56))  # width, height: about 16:9, 1:1, 9:16
+SIZES = ((56, 32), (32, 32), (48, 48), (64, 64), (32, 56))  # width, height: 16:9, 1:1, 9:16
 FRAMES = (1, 5, 9, 17)
 RATES = (8, 12, 24)  # frames per second
 VAL_EVERY = 8
@@ -58,13 +56,14 @@ class _Scene(NamedTuple):
 
 
 class SyntheticSource:
-    """Clips made when they are read; clip i is a pure function of (seed, i)."""
+    """Clips that are made when they are read; clip i is a pure function of (seed, i)."""
 
-    def __init__(self, clips: int = 256, seed: int = 0):
+    def __init__(self, clips: int = 256, seed: int = 0) -> None:
+        """Makes the catalog of `clips` clips."""
         self.seed, self.tokenizer = seed, synthetic_tokenizer()
         self.catalog = make_catalog([_clip(seed, i) for i in range(clips)], self.tokenizer)
         self.key = f"{SYNTHETIC} {clips} {seed}"
-        self.parts = (Part(0, clips, 1.0),)
+        self.parts: tuple[Part, ...] = (Part(0, clips, 1.0),)
 
     def read(self, i: int, view: View) -> np.ndarray:
         """The frames of `view` of clip i: uint8 T H W 3, RGB."""
@@ -73,7 +72,7 @@ class SyntheticSource:
 
 @functools.cache
 def synthetic_tokenizer() -> Tokenizer:
-    """The one tokenizer of all synthetic sources, whatever their number of clips and seed."""
+    """The tokenizer that all synthetic sources share, whatever their number of clips and seed."""
     captions = [_caption(_scene(0, i)) for i in range(TOKENIZER_CLIPS)]
     return train_tokenizer(captions, VOCAB_SIZE)
 
@@ -98,11 +97,11 @@ def _clip(seed: int, i: int) -> IndexedClip:
 
 
 def _scene(seed: int, i: int) -> _Scene:
-    """What clip i shows: one or two shapes of different colours, each going one way."""
+    """What clip i shows: one or two shapes of different colours, each moving in one direction."""
     rng = np.random.default_rng((seed, i))
     width, height = SIZES[rng.integers(len(SIZES))]
     background, *colors = rng.permutation(list(COLORS))[: 2 + rng.integers(2)].tolist()
-    # The later shape lies in front: being smaller, it never hides the first one.
+    # The second shape lies in front. It is smaller, so it never hides the first one.
     radii = [scale * min(width, height) for scale in rng.uniform((0.18, 0.12), (0.22, 0.15))]
     movers = tuple(_mover(rng, *look, width, height) for look in zip(colors, radii))
     return _Scene(
@@ -111,12 +110,12 @@ def _scene(seed: int, i: int) -> _Scene:
 
 
 def _mover(rng: np.random.Generator, color: str, radius: float, width: int, height: int) -> _Mover:
-    """A shape whose whole way lies inside the picture."""
+    """A shape that stays inside the picture on its whole way."""
     shape, direction = str(rng.choice(list(OUTLINES))), str(rng.choice(list(DIRECTIONS)))
     room = np.array([height, width]) - 2 * radius  # y, x: for the centre
     step = np.array(DIRECTIONS[direction])
-    travel = rng.uniform(0.5, 0.9) * abs(step @ room)
-    # Along its way, the start leaves room for the travel; a way back starts at the far end.
+    travel = float(rng.uniform(0.5, 0.9) * abs(step @ room))
+    # The start leaves room for the travel; a shape that moves left or up starts at the far end.
     offset = rng.uniform(0, room - abs(step) * travel) + (step < 0) * travel
     return _Mover(color, shape, radius, radius + offset, direction, travel)
 
@@ -128,7 +127,7 @@ def _caption(scene: _Scene) -> str:
 
 
 def _render(scene: _Scene) -> np.ndarray:
-    """uint8 T H W 3; edges are smoothed over a pixel, so motion by part of a pixel shows."""
+    """uint8 T H W 3. Edges are smoothed over a pixel, so motion by part of a pixel is visible."""
     y, x = np.mgrid[: scene.height, : scene.width] + 0.5
     video = np.empty((scene.frames, scene.height, scene.width, 3))
     video[:] = COLORS[scene.background]

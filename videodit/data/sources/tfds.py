@@ -1,29 +1,31 @@
 """Datasets of tensorflow-datasets, read without TensorFlow: "tfds:BUILDER_FOLDER:SPLIT".
 
 BUILDER_FOLDER is the folder of a version, with dataset_info.json and array_record files. Its
-features are found by their kind:
+features are recognized by their kind:
 
-clip: an Image; encoded bytes of a video or an image, Tensor(shape=(), dtype=object), of the name
-    video, clip, image or bytes; or a Tensor T H W 3 of uint8. One, or the first of those names.
-captions: a Text or a Sequence of Text, of the name caption, captions, text or texts, or the only
-    one. An example without any text is left out.
-fps: optional frames per second, a number; needed for a Tensor of several frames.
+clip: an Image; or a Tensor(shape=(), dtype=object) named video, clip, image or bytes, which holds
+    the encoded bytes of a video or an image; or a Tensor T H W 3 of uint8. If several features
+    qualify, the first of those names is taken.
+captions: a Text or a Sequence of Text. If several features qualify, the first one named caption,
+    captions, text or texts is taken. An example without any text is left out.
+fps: optional, a number of frames per second; needed for a Tensor of several frames.
 
-The examples are indexed when they are first used, into BUILDER_FOLDER/.videodit (in the cache if
-the folder cannot be written). The splits val, validation and test, whole or in part, are held out;
-of any other, one example in twenty.
+The examples are indexed when they are first used, into BUILDER_FOLDER/.videodit, or in the cache
+if the folder cannot be written. The splits val, validation and test, whole or in part, are held
+out; of any other split one example in twenty is.
 """
 
 import functools
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from videodit.config import ConfigError
+from videodit.data.patches import Size
 from videodit.data.sources import storage
 from videodit.data.sources.indexing import Index, IndexedClip, index_folder, run_all, split_of
 from videodit.data.sources.kept import KeptFile
@@ -39,7 +41,7 @@ VAL_SPLITS = ("val", "validation", "test")
 
 
 class Names(NamedTuple):
-    """Which features of an example are used."""
+    """The names of the features of an example that are used."""
 
     clip: str
     caption: str
@@ -47,10 +49,13 @@ class Names(NamedTuple):
 
 
 class TfdsSource(KeptFile):
-    """Examples of one split; clip i of the catalog is the example of its index."""
+    """The examples of one split; the catalog's column `index` says which example a clip is."""
 
-    def __init__(self, name: str, tokenizer: Tokenizer, where: str = ""):
-        """`name`: as above. Indexes what is new. Raises ConfigError if no example can be used."""
+    def __init__(self, name: str, tokenizer: Tokenizer, where: str = "") -> None:
+        """Opens "tfds:BUILDER_FOLDER:SPLIT" and indexes examples that are new.
+
+        Raises ConfigError if no example can be used.
+        """
         match = re.fullmatch(PREFIX + r"(.+):(\w+(?:\[[^\]]*\])?)", name)
         if not match:
             raise ConfigError(f"data.catalog={name!r}: expected {PREFIX}BUILDER_FOLDER:SPLIT")
@@ -64,7 +69,7 @@ class TfdsSource(KeptFile):
     def read(self, i: int, view: View) -> np.ndarray:
         """The frames of `view` of the clip in row i: uint8 T H W 3, RGB.
 
-        Raises ConfigError naming the clip if it cannot be decoded or is not what was indexed.
+        Raises ConfigError naming the clip if it cannot be decoded or has changed since then.
         """
         row = self.catalog
         expected = (int(row.frames[i]), int(row.height[i]), int(row.width[i]))
@@ -85,7 +90,7 @@ class TfdsSource(KeptFile):
         def entry(i: int) -> IndexedClip:
             name = f"{label}/{self._split}/{i:08d}"
             old, old_stamp = index.clips.get(name, (None, None))
-            if old_stamp == stamp:
+            if old and old_stamp == stamp:
                 return old
             try:
                 return _measured(examples[i], names, name, i, self._split)
@@ -101,13 +106,13 @@ class TfdsSource(KeptFile):
 
 
 class _Opened(NamedTuple):
-    examples: object  # len() and [i] -> example
+    examples: Sequence[Mapping[str, Any]]
     names: Names
-    label: str  # of the dataset, with its version
+    label: str  # name of the dataset, with its version
 
 
 def _open(folder: Path, split: str) -> _Opened:
-    """The examples of a split, their clips still encoded. Raises ConfigError."""
+    """Opens a split; images stay encoded. Raises ConfigError."""
     import tensorflow_datasets as tfds  # takes seconds, and few need it
 
     try:
@@ -121,18 +126,18 @@ def _open(folder: Path, split: str) -> _Opened:
     return _Opened(examples, names, builder.info.full_name)
 
 
-def find_names(features: Mapping[str, object]) -> Names:
-    """Which of a builder's features are the clip, its captions and its frame rate.
+def find_names(features: Mapping[str, Any]) -> Names:
+    """The names of a builder's features that are the clip, its captions and its frame rate.
 
-    Raises ConfigError that lists the features if there is no clip or caption, or no telling which.
+    Raises ConfigError, listing the features, if no feature or several could be the clip or caption.
     """
     import tensorflow_datasets as tfds
 
-    def is_text(feature) -> bool:
+    def is_text(feature: Any) -> bool:
         inner = feature.feature if isinstance(feature, tfds.features.Sequence) else feature
         return isinstance(inner, tfds.features.Text)
 
-    def is_clip(name, feature) -> bool:
+    def is_clip(name: str, feature: Any) -> bool:
         if isinstance(feature, tfds.features.Image):
             return True
         if not isinstance(feature, tfds.features.Tensor) or is_text(feature):
@@ -147,17 +152,19 @@ def find_names(features: Mapping[str, object]) -> Names:
     clip, caption = _choose(clips, CLIP_NAMES), _choose(texts, CAPTION_NAMES)
     if clip is None or caption is None:
         what = "clip" if clip is None else "caption"
-        raise ConfigError(f"no telling which feature is the {what} ; it has {listed}")
+        raise ConfigError(f"cannot tell which feature is the {what}; it has {listed}")
     return Names(clip, caption, FPS_NAME if FPS_NAME in features else None)
 
 
 def _choose(found: list[str], preferred: tuple[str, ...]) -> str | None:
-    """The only one, or the first of the preferred names."""
+    """The only name that was found, or the first of the preferred names."""
     return found[0] if len(found) == 1 else next((n for n in preferred if n in found), None)
 
 
-def _measured(example: Mapping, names: Names, name: str, i: int, split: str) -> IndexedClip:
-    """An example's row of the catalog. Raises ConfigError if it cannot be used."""
+def _measured(
+    example: Mapping[str, Any], names: Names, name: str, i: int, split: str
+) -> IndexedClip:
+    """The index entry of an example. Raises ConfigError if the example cannot be used."""
     data, texts = example[names.clip], example[names.caption]
     texts = [texts] if isinstance(texts, (bytes, str)) else list(texts)
     decoded = (text.decode() if isinstance(text, bytes) else str(text) for text in texts)
@@ -184,7 +191,7 @@ def _measured(example: Mapping, names: Names, name: str, i: int, split: str) -> 
 
 
 def _info(data: bytes | np.ndarray, fps: float) -> VideoInfo:
-    """Size and frame rate of a clip; `fps` is what the example says, 0 if it does not."""
+    """Size and frame rate of a clip; `fps` is the example's, or 0 if it has none."""
     if isinstance(data, bytes):
         info = probe(data)
         return info._replace(fps=fps) if fps and info.frames > 1 else info
@@ -194,7 +201,7 @@ def _info(data: bytes | np.ndarray, fps: float) -> VideoInfo:
     return VideoInfo(width, height, frames, fps or 1.0)
 
 
-def _read(data: bytes | np.ndarray, view: View, fps: float, expected: tuple) -> np.ndarray:
+def _read(data: bytes | np.ndarray, view: View, fps: float, expected: Size) -> np.ndarray:
     if isinstance(data, bytes):
         return read_clip(data, view, fps, expected=expected)
     if data.shape[:3] != expected:

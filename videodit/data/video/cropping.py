@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -14,11 +15,11 @@ SD_HEIGHT = 576  # pixels: up to it players take BT.601 for an unknown matrix, a
 
 
 def cropper(first: av.VideoFrame, width: int, height: int) -> Callable[[av.VideoFrame], np.ndarray]:
-    """A function from frames like `first` to uint8 H W 3 (RGB) of the given size.
+    """Makes a function from frames like `first` to uint8 H W 3 (RGB) of the given size.
 
-    It crops the centre to the asked aspect and averages over areas down to the size, both in one
-    FFmpeg filter graph, and turns the picture as its display matrix says. What is transparent
-    becomes black. Raises ConfigError for a size that needs enlarging.
+    The function crops the centre to the asked aspect and averages areas down to the size, both in
+    one FFmpeg filter graph, and turns the picture as its display matrix says. Transparent pixels
+    become black. Raises ConfigError for a size larger than the frame.
     """
     film_height, film_width = displayed_size(first)
     if width > film_width or height > film_height:
@@ -42,7 +43,7 @@ def cropper(first: av.VideoFrame, width: int, height: int) -> Callable[[av.Video
             raise ConfigError(f"changes its picture from {kind} to {_kind(frame)}")
         graph.vpush(frame)
         plane = graph.vpull().planes[0]
-        rows = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(height, plane.line_size)
         return turn(rows[:, : 3 * width].reshape(height, width, 3))
 
     return crop
@@ -60,7 +61,7 @@ def _filters(first: av.VideoFrame, width: int, height: int) -> list[tuple[str, s
     if first.format.has_palette or any(part.is_alpha for part in first.format.components):
         filters += [("format", "gbrap"), ("premultiply", "inplace=1")]
     crop_width, crop_height = _centre(first.width, first.height, width, height)
-    # Even offsets keep chroma samples where they are; `exact` keeps odd sizes.
+    # Even offsets keep chroma samples in place; `exact` keeps odd sizes.
     x, y = (first.width - crop_width) // 4 * 2, (first.height - crop_height) // 4 * 2
     filters.append(("crop", f"{crop_width}:{crop_height}:{x}:{y}:exact=1"))
     scale = f"{width}:{height}:flags=area+accurate_rnd+full_chroma_int"
@@ -87,10 +88,10 @@ def _is_transposed(frame: av.VideoFrame) -> bool:
 
 
 def _display_matrix(frame: av.VideoFrame) -> np.ndarray:
-    """2 2: a stored pixel (x, y) is displayed at (x, y) @ matrix (FFmpeg's libavutil/display.h)."""
+    """2 2: displays a stored pixel (x, y) at (x, y) @ matrix (FFmpeg's libavutil/display.h)."""
     try:
-        data = frame.side_data.get(SideData.DISPLAYMATRIX)
-    except ValueError:  # PyAV does not know what else is there, such as EXIF: no mirroring then
+        data: Any = frame.side_data.get(SideData.DISPLAYMATRIX)  # type: ignore[call-overload]
+    except ValueError:  # PyAV knows no side data such as EXIF; without the matrix nothing mirrors
         cos, sin = np.cos(angle := np.deg2rad(frame.rotation)), np.sin(angle)
         return np.rint([[cos, -sin], [sin, cos]])
     if data is None:

@@ -1,8 +1,8 @@
 """Video files and bytes to numpy frames and back, through PyAV (FFmpeg).
 
 Frames are uint8 T H W 3, RGB, as a player shows them: rotated as the file says, in the colours that
-its tags say. Everything written is H.264 in BT.709 and says so, so that reading it back and any
-player give the same colours. What is missing, broken or cut short raises ConfigError naming it.
+its tags say. Everything written is H.264 tagged as BT.709, so that this module and any player read
+back the same colours. A file that is missing, broken or cut short raises a ConfigError naming it.
 """
 
 import contextlib
@@ -10,9 +10,9 @@ import io
 import itertools
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -23,10 +23,10 @@ from videodit.config import ConfigError, check
 from videodit.data.patches import Size
 from videodit.data.video.cropping import cropper, displayed_size
 
-KEYFRAME_EVERY = 12  # frames: how many are decoded at most to reach any one of a clip
+KEYFRAME_EVERY = 12  # frames; so many are decoded at most to reach any frame of a clip
 
-# Near lossless (CRF 4), each frame predicted from earlier ones only, cheap to decode. Without
-# cpu-independent one clip in a hundred comes out with other bytes, on the same machine too.
+# Near lossless (CRF 4) and cheap to decode; each frame is predicted from earlier ones only. Without
+# cpu-independent one clip in a hundred is encoded to other bytes, even on the same machine.
 CLIP_OPTIONS = {
     "crf": "4",
     "g": str(KEYFRAME_EVERY),
@@ -35,8 +35,11 @@ CLIP_OPTIONS = {
     "x264-params": "cpu-independent=1",
 }
 PLAYER_OPTIONS = {"crf": "16"}
-LATE = 0.4  # of a frame: by how much rounded or unsteady time stamps may be late
+LATE = 0.4  # frames by which rounded or unsteady time stamps may be late
 BT709 = 1  # FFmpeg's number of these primaries and of this transfer curve
+
+File = str | os.PathLike | bytes  # a path, or the encoded bytes themselves
+Stream = Any  # av.VideoStream; its stubs call most values optional
 
 
 class VideoInfo(NamedTuple):
@@ -49,11 +52,11 @@ class VideoInfo(NamedTuple):
 
 
 class View(NamedTuple):
-    """What of a clip is seen, and at which size."""
+    """Which frames of a clip are seen, and at which size."""
 
-    start: int  # first frame, counted in frames of the clip at its fps
-    stride: int  # every stride-th frame
-    frames: int  # how many of them
+    start: int  # first frame, counted at the clip's fps
+    stride: int  # every stride-th frame is seen
+    frames: int  # number of frames seen
     height: int  # pixels, after a centre crop to this aspect and averaging over areas
     width: int
 
@@ -63,11 +66,11 @@ def whole(frames: int, height: int, width: int) -> View:
     return View(0, 1, frames, height, width)
 
 
-def probe(file: str | os.PathLike) -> VideoInfo:
+def probe(file: File) -> VideoInfo:
     """Displayed size, frame count and mean frame rate of a video (or an image: 1 frame).
 
-    What the container does not state is counted in its packets; one frame is decoded for its
-    orientation. Raises ConfigError.
+    If the container does not state the frame count, packets are counted; one frame is decoded for
+    its orientation. Raises ConfigError.
     """
     with _opened(file) as (container, stream):
         rate = stream.average_rate or stream.guessed_rate
@@ -80,11 +83,11 @@ def probe(file: str | os.PathLike) -> VideoInfo:
     return VideoInfo(width, height, frames, float(rate))
 
 
-def decode(file: str | os.PathLike | bytes, *, threads: int = 1) -> Iterator[av.VideoFrame]:
+def decode(file: File, *, threads: int = 1) -> Iterator[av.VideoFrame]:
     """The decoded frames of a file or of encoded bytes, in order, in the video's own pixel format.
 
-    `threads`: decoding threads; 0 takes one a core. Raises ConfigError, also when frames are
-    damaged or fewer than the header states.
+    `threads` is the number of decoding threads; 0 takes one for each core. Raises ConfigError, also
+    when frames are damaged or fewer than the header states.
     """
     with _opened(file, threads) as (container, stream):
         count = 0
@@ -97,37 +100,37 @@ def decode(file: str | os.PathLike | bytes, *, threads: int = 1) -> Iterator[av.
             raise ConfigError(f"cut short, {count} frames of {stated} can be decoded")
 
 
-def read_clip(
-    file: str | os.PathLike | bytes, view: View, fps: float, *, expected: Size | None = None
-) -> np.ndarray:
+def read_clip(file: File, view: View, fps: float, *, expected: Size | None = None) -> np.ndarray:
     """The frames of `view` of a file or of encoded bytes: uint8 T H W 3, RGB.
 
-    Frame k of a clip is what is shown at k / fps seconds: of a video with that constant frame rate
-    its k-th frame. Only what the view needs is decoded, from the keyframe before it.
+    Frame k of a clip is the picture shown at k / fps seconds; in a video with that constant frame
+    rate it is the k-th frame. Only what the view needs is decoded, from the keyframe before it.
 
-    `expected`: the (frames, height, width) that the clip should have at `fps`. Raises ConfigError
+    `expected` is the (frames, height, width) that the clip should have at `fps`. Raises ConfigError
     if the header says otherwise, if the video is smaller than the view or cut short, and if the
     needed part is damaged.
     """
     if view.start:
-        # Not every container finds its keyframes, and H.264 may refer to what is before them.
+        # Not every container finds its keyframes, and H.264 may refer to frames before them.
         with contextlib.suppress(ConfigError):
             return _read_clip(file, view, fps, expected, seek=True)
     return _read_clip(file, view, fps, expected, seek=False)
 
 
-def read_frames(file: str | os.PathLike | bytes) -> np.ndarray:
+def read_frames(file: File) -> np.ndarray:
     """Every frame that a file or encoded bytes hold: uint8 T H W 3, RGB. Raises ConfigError."""
     frames = decode(file)
     first = next(frames)
-    crop = cropper(first, *reversed(displayed_size(first)))
+    height, width = displayed_size(first)
+    crop = cropper(first, width, height)
     return np.stack([crop(frame) for frame in itertools.chain([first], frames)])
 
 
 def resize(frames: np.ndarray, view: View) -> np.ndarray:
-    """The same as `read_clip` does, of frames uint8 T H W 3 in memory: uint8 T H W 3.
+    """What `read_clip` gives, from frames uint8 T H W 3 in memory: uint8 T H W 3.
 
-    A view of the frames where their size stays. Raises ConfigError where they do not hold it.
+    If the size stays the result is a numpy view of the frames. Raises ConfigError if the view does
+    not lie within the frames.
     """
     last = view.start + view.stride * (view.frames - 1)
     if last >= len(frames):
@@ -152,9 +155,9 @@ def fits(info: VideoInfo, width: int, height: int) -> bool:
 def encode(frames: np.ndarray, fps: float, *, options: dict[str, str] = CLIP_OPTIONS) -> bytes:
     """A clip (uint8 T H W 3, RGB) as bytes of an H.264 mp4, near lossless for training shards.
 
-    Full colour resolution (4:4:4), any size; a keyframe at least every KEYFRAME_EVERY frames, no
-    B-frames, unless other `options` of x264 are given. One frame is an image. Raises ConfigError
-    for other arrays.
+    The colour resolution is full (4:4:4) and any size is possible. Unless other `options` of x264
+    are given there is a keyframe at least every KEYFRAME_EVERY frames and no B-frame. One frame is
+    an image. Raises ConfigError for other arrays.
     """
     _check_frames(frames)
     buffer = io.BytesIO()
@@ -166,22 +169,24 @@ def encode(frames: np.ndarray, fps: float, *, options: dict[str, str] = CLIP_OPT
 def write_video(path: str | os.PathLike, frames: np.ndarray, fps: float) -> None:
     """Writes frames (uint8 T H W 3, RGB) as an mp4 that any browser plays (H.264, yuv420p).
 
-    The format needs even sizes: an odd one gets its last row or column twice. Makes the folder.
+    The format needs even sizes, so an odd size gets its last row or column twice. Makes the folder.
     Raises ConfigError for other arrays.
     """
     _check_frames(frames)
     height, width = frames.shape[1:3]
     frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    # The index in front lets a browser start playing before it has the whole file.
+    # With its index in front a browser starts playing before it has the whole file.
     with av.open(os.fspath(path), "w", format="mp4", options={"movflags": "+faststart"}) as file:
         _write(file, frames, fps, "yuv420p", PLAYER_OPTIONS)
 
 
-def _write(container, frames: np.ndarray, fps: float, pixels: str, options: dict) -> None:
+def _write(
+    container: Any, frames: np.ndarray, fps: float, pixels: str, options: dict[str, str]
+) -> None:
     """Encodes frames (uint8 T H W 3) into an open container as H.264 in pixel format `pixels`."""
     reformatter = VideoReformatter()
-    # Rates such as 23.976 are fractions over 1001.
+    # Rates such as 23.976 are fractions with the denominator 1001.
     stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
     stream.height, stream.width = frames.shape[1:3]
     stream.pix_fmt, stream.options = pixels, options
@@ -201,11 +206,11 @@ def _write(container, frames: np.ndarray, fps: float, pixels: str, options: dict
 
 
 @contextlib.contextmanager
-def _opened(file: str | os.PathLike | bytes, threads: int = 1):
+def _opened(file: File, threads: int = 1) -> Iterator[tuple[Any, Stream]]:
     """(container, its first video stream); every failure becomes a ConfigError with the name."""
     name = f"{len(file)} encoded bytes" if isinstance(file, bytes) else os.fspath(file)
     try:
-        source = io.BytesIO(file) if isinstance(file, bytes) else name
+        source: Any = io.BytesIO(file) if isinstance(file, bytes) else name
         with av.open(source) as container:
             cover = Disposition.attached_pic
             streams = [s for s in container.streams.video if not s.disposition & cover]
@@ -216,7 +221,7 @@ def _opened(file: str | os.PathLike | bytes, threads: int = 1):
                 raise ConfigError("is in no codec that FFmpeg knows")
             codec.thread_type = "NONE" if threads == 1 else "AUTO"
             codec.thread_count = threads
-            codec.options = {"err_detect": "explode"}  # or damage would be painted over
+            codec.options = {"err_detect": "explode"}  # or FFmpeg would hide damage
             yield container, streams[0]
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from error
@@ -228,10 +233,14 @@ def _opened(file: str | os.PathLike | bytes, threads: int = 1):
         raise ConfigError(f"{name}: cannot be read as video: {error.strerror}") from error
 
 
-def _read_clip(file, view: View, fps: float, expected: Size | None, *, seek: bool) -> np.ndarray:
-    """`read_clip`, decoding from the last keyframe that will do or else from the first frame."""
+def _read_clip(
+    file: File, view: View, fps: float, expected: Size | None, *, seek: bool
+) -> np.ndarray:
+    """`read_clip`, decoding from the last keyframe before the view (`seek`) or the first frame."""
     wanted = range(view.start, view.start + view.stride * view.frames, view.stride)
-    video, last = None, None
+    video = np.empty((view.frames, view.height, view.width, 3), np.uint8)
+    crop: Callable[[av.VideoFrame], np.ndarray] | None = None
+    last = None
     with _opened(file) as (container, stream):
         if seek:
             packets = _sought(container, stream, (wanted[0] + LATE) / fps)
@@ -239,22 +248,21 @@ def _read_clip(file, view: View, fps: float, expected: Size | None, *, seek: boo
         else:
             frames = _timed(container.demux(stream), stream)
         for k, frame in enumerate(_shown(frames, stream, wanted, fps)):
-            if video is None:
+            if crop is None:
                 _check_expected(stream, frame, fps, expected)
                 crop = cropper(frame, view.width, view.height)
-                video = np.empty((view.frames, view.height, view.width, 3), np.uint8)
             video[k] = video[k - 1] if frame is last else crop(frame)
             last = frame
     return video
 
 
-def _has_stamps(stream) -> bool:
-    """Whether frames know when they are shown; AVI only knows when they are decoded."""
+def _has_stamps(stream: Stream) -> bool:
+    """Whether frames have the time at which they are shown; AVI has the time of decoding only."""
     return stream.container.format.name != "avi"
 
 
-def _sought(container, stream, seconds: float) -> Iterator[av.Packet]:
-    """The stream's packets from the last keyframe on that is shown by `seconds`."""
+def _sought(container: Any, stream: Stream, seconds: float) -> Iterable[av.Packet]:
+    """The stream's packets from the last keyframe that is shown at or before `seconds`."""
     if stream.start_time is None or not _has_stamps(stream):
         raise ConfigError("has no time stamps")
     target = position = stream.start_time + int(seconds / stream.time_base)
@@ -266,7 +274,7 @@ def _sought(container, stream, seconds: float) -> Iterator[av.Packet]:
             break
         if first.pts <= target:
             return itertools.chain([first], packets)
-        position = first.dts - 1  # it was sought by when it is decoded, before it is shown
+        position = first.dts - 1  # FFmpeg seeks by time of decoding, which is before it is shown
     raise ConfigError("finds no keyframe")
 
 
@@ -277,8 +285,10 @@ def _decoded(packet: av.Packet) -> Iterator[av.VideoFrame]:
         yield frame
 
 
-def _timed(packets, stream, origin: int | None = None) -> Iterator[tuple[float, av.VideoFrame]]:
-    """(seconds since the time stamp `origin`, by default the first one, frame), in order."""
+def _timed(
+    packets: Iterable[av.Packet], stream: Stream, origin: int | None = None
+) -> Iterator[tuple[float, av.VideoFrame]]:
+    """Yields (seconds since the time stamp `origin`, else since the first one, frame) in order."""
     duration = 1 / float(stream.average_rate or stream.guessed_rate or 1)
     unit, stamped = float(stream.time_base), _has_stamps(stream)
     for count, frame in enumerate(frame for packet in packets for frame in _decoded(packet)):
@@ -290,9 +300,11 @@ def _timed(packets, stream, origin: int | None = None) -> Iterator[tuple[float, 
             yield (stamp - origin) * unit, frame
 
 
-def _shown(frames, stream, wanted: range, fps: float) -> Iterator[av.VideoFrame]:
-    """For each wanted k the last of (seconds, frame) that starts by k / fps, or LATE after it."""
-    # In a steady stream it is known when the next frame starts before it is decoded.
+def _shown(
+    frames: Iterable[tuple[float, av.VideoFrame]], stream: Stream, wanted: range, fps: float
+) -> Iterator[av.VideoFrame]:
+    """For each wanted k, the last frame that starts at k / fps or LATE after it at most."""
+    # In a steady stream the start of the next frame is known before it is decoded.
     rate = stream.average_rate
     certain = 1 / float(rate) if rate and rate == stream.base_rate else 0.0
     due = deque((k + LATE) / fps for k in wanted)
@@ -309,7 +321,11 @@ def _shown(frames, stream, wanted: range, fps: float) -> Iterator[av.VideoFrame]
             due.popleft()
         if not due:
             return
-    length = float(shown.duration * shown.time_base) if shown and shown.duration else 0
+    length = (
+        float(shown.duration * shown.time_base)
+        if shown and shown.duration and shown.time_base
+        else 0
+    )
     while due and shown and due[0] < start + max(length, 1 / fps):
         yield shown
         due.popleft()
@@ -317,13 +333,13 @@ def _shown(frames, stream, wanted: range, fps: float) -> Iterator[av.VideoFrame]
         raise ConfigError(f"cut short, frame {wanted[-len(due)]} was asked for")
 
 
-def _stated_frames(stream) -> int:
-    """Frames that the header states, without those that it says are not shown; 0 if none."""
+def _stated_frames(stream: Stream) -> int:
+    """The header's frame count without frames that it marks as not shown; 0 if it states none."""
     return stream.frames - sum(entry.is_discard for entry in stream.index_entries)
 
 
-def _count(packets, rate: Fraction | None) -> tuple[int, Fraction | None]:
-    """Frames in a stream's packets, and their mean rate where the stated one is not theirs."""
+def _count(packets: Iterable[Any], rate: Fraction | None) -> tuple[int, Fraction | None]:
+    """Number of frames in a stream's packets; the stated rate, or their mean rate if it differs."""
     stamps = [(p.pts, p.duration or 0, p.time_base) for p in packets if p.size]
     if any(pts is None for pts, _, _ in stamps) or len(stamps) < 2:
         return len(stamps), rate
@@ -332,8 +348,10 @@ def _count(packets, rate: Fraction | None) -> tuple[int, Fraction | None]:
     return len(stamps), rate if steady else len(stamps) / seconds
 
 
-def _check_expected(stream, first: av.VideoFrame, fps: float, expected: Size | None) -> None:
-    """ConfigError if what the header states is not `expected`: nothing is decoded for it."""
+def _check_expected(
+    stream: Stream, first: av.VideoFrame, fps: float, expected: Size | None
+) -> None:
+    """Raises ConfigError if the header does not state what is `expected`; nothing is decoded."""
     if expected is None:
         return
     frames, rate = _stated_frames(stream) or expected[0], stream.average_rate or fps
