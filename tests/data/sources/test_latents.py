@@ -144,7 +144,7 @@ def test_what_has_no_latents_is_said(folder, tmp_path):
     with pytest.raises(ConfigError, match=r"clip synthetic-0-0: .* whole clip"):
         source.read(0, View(0, 1, *(size_of(0)[0], 8, 8)))
     with pytest.raises(
-        ConfigError, match=r"data\.latents=.*synthetic-0-22 is not there, nor are 1"
+        ConfigError, match=r"data\.latents=.*synthetic-0-22 is missing, and so are 1"
     ):
         LatentSource(SOURCE, store(tmp_path, clips=list(range(22))))
     stored = DataConfig(catalog=str(folder))

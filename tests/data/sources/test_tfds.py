@@ -169,7 +169,7 @@ def test_a_remote_builder(remote, folder):
     ],
 )
 def test_unknown_features_are_listed(features):
-    with pytest.raises(ConfigError, match="no telling which feature is the") as caught:
+    with pytest.raises(ConfigError, match="cannot tell which feature is the") as caught:
         find_names(F.FeaturesDict(features))
     assert all(f"{name}: " in str(caught.value) for name in features)
 
