@@ -69,6 +69,22 @@ def test_dropped_cells_are_grey_and_given_ones_framed():
     assert pixels[20, 100].tolist() == [250, 250, 250]
 
 
+def test_a_dropped_cell_belongs_to_the_region_of_its_nearest_kept_cell():
+    kept, given = np.ones((2, 4, 6), bool)
+    kept[0, :3] = False  # along the top: above given cells
+    given[:, 3:], given[0, :3] = False, False
+    image = Image.new("RGB", (6 * 20, 4 * 10), (250, 250, 250))
+    pictures.mark_cells(image, kept, given, (10, 20))
+    framed = (np.asarray(image) == rgb(pictures.GIVEN)).all(-1)
+    assert framed[: pictures.BORDER, :60].all() and not framed[10 : 10 + pictures.BORDER, 20].any()
+
+
+def test_a_sheet_is_no_wider_than_there_is_room():
+    marks = np.ones((30, 4, 6), bool)
+    drawn = pictures.sheet(clip(marks, ~marks), PATCH, 500)
+    assert 300 < drawn.width <= 500
+
+
 def test_a_sheet_shows_the_first_and_the_last_of_many_frames():
     marks = np.ones((30, 4, 6), bool)
     shown = clip(marks, ~marks)

@@ -39,7 +39,7 @@ def test_a_step_is_drawn_as_the_plan_says(tmp_path):
 
 
 def one_clip(caption):
-    """A batch of a synthetic clip of 9 frames that stands for a broken one, and its frames."""
+    """a batch of a synthetic clip of 9 frames that replaces a broken one, and its frames."""
     source, tokenizer = SyntheticSource(), synthetic_tokenizer()
     i = int(np.flatnonzero(source.catalog.frames == 9)[0])
     view = whole(9, int(source.catalog.height[i]), int(source.catalog.width[i]))
@@ -58,7 +58,7 @@ def test_a_clip_is_unpacked_from_its_tokens():
     np.testing.assert_array_equal(clip.frames, frames[::4, : 8 * batch.grids[0, 0, 1]])
     assert clip.replaced and clip.seconds == 0.5 and clip.kept.all() and not clip.given.any()
     size = "x".join(map(str, frames.shape[2:0:-1]))
-    assert clip.title == f"{size}, 9 frames at 8 fps, 1.12 s · generate"
+    assert clip.title == f"{size}, 9 frames, 1.12 s · generate"
 
 
 def test_the_page_escapes_captions_and_marks_broken_clips():

@@ -1,8 +1,18 @@
 """See what the model sees: `python -m videodit.data.show --config=FILE --step=N --out=DIR`.
 
-Draws the batch that the loader makes of step N, unpacked from its tokens: every row as a strip of
+Draws the batch that the loader makes for step N, unpacked from its tokens: every row as a strip of
 segments (pack.png), its clips as contact sheets (row_*.png), and both on one page (index.html).
-With --steps=K the K steps from N on are drawn, each into a folder of its own.
+With --steps=K it draws K steps, from N on, each into a folder of its own.
+
+docs/packed_row.png is runs/show/row_000.png of
+
+    python -m tools.make_worlds --world=sprites --clips=120 --sides=72,128 --frames=1,25 \\
+      --out=runs/sprites
+    python -m videodit.data.show --config=configs/demo_dit.py --config.data.catalog=runs/sprites \\
+      --config.text.workdir=runs/sprites --config.data.row_tokens=1280 \\
+      --config.data.text_tokens=384 --config.data.views.drop="((0, 0.3, 2, 2),)" \\
+      --config.data.modes.animate=0.4 --config.data.modes.extend=0.2 \\
+      --config.data.modes.inpaint=0.4 --step=7 --rows=1 --width=1000 --nodetails --out=runs/show
 """
 
 import base64
@@ -23,7 +33,7 @@ from PIL import Image
 from videodit.command_line import config_from_flags, parse_flags
 from videodit.config import Config, ConfigError, refuse
 from videodit.data import packing, patches, pictures
-from videodit.data.packing import PackedBatch
+from videodit.data.packing import HostBatch
 from videodit.data.patches import Size
 from videodit.data.pictures import Fact, PackedClip
 from videodit.data.planning.given import MODES
@@ -32,26 +42,28 @@ from videodit.data.sources.catalog import Catalog
 from videodit.data.tokenizer import Tokenizer
 
 FLAGS = flags.FLAGS
-GREY = 160  # of pixels whose token was dropped
+GREY = 160  # level of pixels whose token was dropped
 
 
 class Step(NamedTuple):
     """What is drawn of a step."""
 
     title: str
-    facts: list[Fact]  # of its whole batch
-    headings: list[str]  # of the rows drawn
-    rows: list[PackedBatch]  # without leading B
-    clips: list[list[PackedClip]]  # of each row
+    facts: list[Fact]  # about the whole batch
+    headings: list[str]  # one for each row that is drawn
+    rows: list[HostBatch]  # without the leading B
+    clips: list[list[PackedClip]]  # for each row, its clips
 
 
 def steps(cfg: Config, first: int, count: int, most_rows: int) -> Iterator[Step]:
-    """`count` steps from `first` on, of each at most `most_rows` rows. Raises ConfigError."""
+    """Yields `count` steps from `first` on, with at most `most_rows` rows. Raises ConfigError."""
     from videodit.data.loader import host_batches  # brings jax, which takes a second
     from videodit.data.sources.source import open_source, open_tokenizer
 
     tokenizer, patch = open_tokenizer(cfg.text.workdir), cfg.autoencoder.patch
-    source = open_source(dataclasses.replace(cfg.data, latents=""), tokenizer)  # pixels
+    source = open_source(
+        dataclasses.replace(cfg.data, latents=""), tokenizer
+    )  # the pixels are drawn
     chunk = cfg.autoencoder.chunk
     plan = Plan(source.catalog, cfg.data, cfg.seed, patch, source.parts, chunk=chunk)
     which = range(first, first + count)
@@ -73,9 +85,9 @@ def steps(cfg: Config, first: int, count: int, most_rows: int) -> Iterator[Step]
 
 
 def clips_of(
-    batch: PackedBatch, patch: Size, tokenizer: Tokenizer, catalog: Catalog
+    batch: HostBatch, patch: Size, tokenizer: Tokenizer, catalog: Catalog
 ) -> list[list[PackedClip]]:
-    """The clips of each row of a batch of pixels."""
+    """For each row of a batch of pixels, its clips."""
     rows: list[list[PackedClip]] = [[] for _ in batch.valid]
     videos = packing.unpack(batch.tokens, batch, patch, fill=GREY)
     for (b, m), video in zip(np.argwhere(batch.valid).tolist(), videos):
@@ -85,15 +97,22 @@ def clips_of(
 
 
 def _clip(
-    row: PackedBatch, m: int, frames: np.ndarray, patch: Size, tokenizer, catalog
+    row: HostBatch,
+    m: int,
+    frames: np.ndarray,
+    patch: Size,
+    tokenizer: Tokenizer,
+    catalog: Catalog,
 ) -> PackedClip:
-    here, grid, fps = row.segment_ids == m + 1, tuple(row.grids[m].tolist()), float(row.fps[m])
+    here, fps = row.segment_ids == m + 1, float(row.fps[m])
+    t, h, w = row.grids[m].tolist()
+    grid = t, h, w
     at = patches.cells_at(row.positions[here], grid, fps, patch)
     kept, given = np.zeros((2, math.prod(grid)), bool)
     kept[at], given[at] = True, row.given[here]
     text = row.text_ids[row.text_segment_ids == m + 1]
     count, height, width = patches.full_size(grid, patch)
-    duration = f"{count} frames at {fps:g} fps, {count / fps:.2f} s" if count > 1 else "image"
+    duration = f"{count} frames, {count / fps:.2f} s" if count > 1 else "image"
     return PackedClip(
         slot=m + 1,
         frames=frames,
@@ -108,12 +127,12 @@ def _clip(
 
 
 def _tokens(kept: np.ndarray, given: np.ndarray, text: int) -> str:
-    dropped = f" ({1 - kept.mean():.0%} of {kept.size} dropped)" if not kept.all() else ""
+    dropped = f" of {kept.size}" if not kept.all() else ""
     of_them = f", {given.sum()} given" if given.any() else ""
     return f"{kept.sum()} tokens{dropped}{of_them}, {text} of text"
 
 
-def _origin(row: PackedBatch, m: int, catalog: Catalog) -> tuple[str, str]:
+def _origin(row: HostBatch, m: int, catalog: Catalog) -> tuple[str, str]:
     i = int(row.clip_ids[m])
     size, frames = f"{catalog.width[i]}x{catalog.height[i]}", int(catalog.frames[i])
     length = f"{frames} frames at {catalog.fps[i]:g} fps" if frames > 1 else "image"
@@ -121,7 +140,7 @@ def _origin(row: PackedBatch, m: int, catalog: Catalog) -> tuple[str, str]:
 
 
 def facts_of(plan: Plan, step: int) -> list[Fact]:
-    """What the plan says of the whole batch of a step."""
+    """Figures of a step's whole batch, from the plan."""
     cfg, metrics = plan.cfg, plan.metrics(step)
     parts = [n for n in (2, 4, 8, 16) if cfg.batch_rows % n == 0]
     heaviest = " / ".join(f"{plan.metrics(step, n)['imbalance']:.2f}" for n in parts)
@@ -131,13 +150,13 @@ def facts_of(plan: Plan, step: int) -> list[Fact]:
         Fact("padding", f"{1 - plan.fill([step]):.2%}", f"of {cfg.row_tokens} tokens a row"),
         Fact("text fill", f"{plan.text_fill([step]):.1%}", f"of {cfg.text_tokens} tokens a row"),
         Fact("tokens dropped", f"{metrics['tokens_dropped']:.1%}", "of the clips' vision tokens"),
-        Fact("left over", f"{metrics['left_over']:.1%}", "of the draws, for the next epoch"),
+        Fact("left over", f"{metrics['left_over']:.1%}", "of the picks, for the next epoch"),
         Fact("imbalance", heaviest or "1", f"heaviest of {shares or 1} parts over mean"),
     ]
 
 
-def _headings(rows: list[PackedBatch], plan: Plan, step: int) -> list[str]:
-    """Fill, clips and attention work (the sum of squared lengths) of each row."""
+def _headings(rows: list[HostBatch], plan: Plan, step: int) -> list[str]:
+    """For each row: fill, clips and attention work (the sum of squared lengths)."""
     planned = [sum(placed.keep**2 for placed in row) for row in plan.rows(step)]
     headings = []
     for b, row in enumerate(rows):
@@ -147,9 +166,9 @@ def _headings(rows: list[PackedBatch], plan: Plan, step: int) -> list[str]:
         headings.append(
             f"Row {b}: {lengths.sum() / len(row.segment_ids):.2%} full, {row.valid.sum()} clips, "
             f"text {np.count_nonzero(row.text_segment_ids) / len(row.text_segment_ids):.0%} full, "
-            f"attention work {work:.2f} of the mean row's"
-            + f", {broken} clips stand for broken ones" * bool(broken)
-            + f", {empty} slots left empty for broken clips" * bool(empty)
+            f"attention work {work:.2f} x the mean row"
+            + f", {broken} clips replace broken ones" * bool(broken)
+            + f", {empty} slots empty for broken clips" * bool(empty)
         )
     return headings
 
@@ -188,13 +207,13 @@ KEY = (
     f'<p class="key"><small><i style="border:3px solid {pictures.GIVEN}"></i>given to the model '
     f'<i style="background:{pictures.DROPPED[0]}"></i>dropped patch '
     f'<i style="background:{pictures.HATCHED[1]}"></i>padding '
-    f'<i style="border:3px solid {pictures.BROKEN}"></i>stands for a broken clip. '
+    f'<i style="border:3px solid {pictures.BROKEN}"></i>replaces a broken clip. '
     "Strips are to scale: vision tokens above, text tokens below.</small></p>"
 )
 
 
 def page(step: Step, sheets: list[list[Image.Image]]) -> str:
-    """The HTML of a step; `sheets` are its clips' contact sheets."""
+    """A step as an HTML page; `sheets` are the contact sheets of its clips."""
     facts = "".join(
         f"<div><small>{f.name}</small><b>{f.value}</b><small>{f.note}</small></div>"
         for f in step.facts
@@ -235,22 +254,35 @@ def _embed(image: Image.Image, kind: str) -> str:
 # The command line.
 
 
-def write(step: Step, patch: Size, folder: Path) -> None:
-    """Draws a step into a folder, which is made. Raises ConfigError if that cannot be."""
-    sheets = [[pictures.sheet(clip, patch) for clip in clips] for clips in step.clips]
+def write(
+    step: Step, patch: Size, folder: Path, width: int = pictures.WIDTH, *, details: bool = True
+) -> None:
+    """Draws a step into a folder; the pictures of rows are `width` pixels wide.
+
+    Without `details` they do not tell the samples and the names of clips.
+
+    Raises ConfigError if the folder cannot be made or written to.
+    """
+    inner = width - 2 * pictures.MARGIN
+    sheets = [[pictures.sheet(clip, patch, inner) for clip in clips] for clips in step.clips]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         pack = pictures.pack_picture(step.title, step.facts, step.headings, step.rows)
         pack.save(folder / "pack.png")
-        for b, parts in enumerate(zip(step.headings, step.rows, step.clips, sheets)):
-            pictures.row_picture(*parts).save(folder / f"row_{b:03d}.png")
+        for b, (heading, row, clips, drawn) in enumerate(
+            zip(step.headings, step.rows, step.clips, sheets)
+        ):
+            if not details:
+                clips = [clip._replace(details=clip.details[:1]) for clip in clips]
+            picture = pictures.row_picture(heading, row, clips, drawn, width)
+            picture.save(folder / f"row_{b:03d}.png")
         (folder / "index.html").write_text(page(step, sheets))
     except OSError as error:
         raise ConfigError(f"--out={str(folder)!r}: {error.strerror}") from None
 
 
 def main(argv: list[str]) -> None:
-    """Runs the command line; a ConfigError is one line, exit status 2."""
+    """Runs the command line. A ConfigError is printed as one line, with exit status 2."""
     absl_logging.set_verbosity(absl_logging.WARNING)
     try:
         if len(argv) > 1:
@@ -258,7 +290,7 @@ def main(argv: list[str]) -> None:
         cfg, out = config_from_flags(), Path(FLAGS.out)
         for n, step in enumerate(steps(cfg, FLAGS.step, FLAGS.steps, FLAGS.rows)):
             folder = out / f"{FLAGS.step + n:06d}" if FLAGS.steps > 1 else out
-            write(step, cfg.autoencoder.patch, folder)
+            write(step, cfg.autoencoder.patch, folder, FLAGS.width, details=FLAGS.details)
             print(f"Wrote {folder}/index.html, {folder}/pack.png and {len(step.rows)} rows")
     except ConfigError as error:
         refuse(error)
@@ -268,6 +300,8 @@ if __name__ == "__main__":
     flags.DEFINE_integer("step", 0, "The first step to draw.", lower_bound=0)
     flags.DEFINE_integer("steps", 1, "How many steps to draw.", lower_bound=1)
     flags.DEFINE_integer("rows", 8, "Rows of the batch to draw, at most.", lower_bound=1)
+    flags.DEFINE_integer("width", pictures.WIDTH, "Pixels of a row's picture.", lower_bound=500)
+    flags.DEFINE_bool("details", True, "Tell samples and names of clips in pictures of rows.")
     flags.DEFINE_string("out", None, "Folder for the pictures and the page.")
     flags.mark_flags_as_required(["config", "out"])
     app.run(main, flags_parser=parse_flags)
