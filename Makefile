@@ -4,19 +4,28 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 OUT ?= runs/demo
 
-# The lock of an existing environment's own Python, else of $(PYTHON).
+# The locks of an existing environment's own Python, else of $(PYTHON).
 VERSION := $(shell test -x $(RUN) && $(RUN) -c 'import sys; print("%d%d" % sys.version_info[:2])' \
 	|| $(PYTHON) -c 'import sys; print("%d%d" % sys.version_info[:2])')
-LOCK := requirements/py$(VERSION).txt
-STAMP := $(VENV)/installed-py$(VERSION)
+INSTALLED := $(VENV)/installed-py$(VERSION)
+INSTALLED_TEST := $(VENV)/installed-test-py$(VERSION)
+PIP_INSTALL := $(RUN) -m pip install --quiet --progress-bar off --disable-pip-version-check --require-hashes
 
-.PHONY: env test test-slow lint demo lock
+.PHONY: env test-env test test-slow lint demo lock
 
-env: $(STAMP)
+# What training, generation and the demo need.
+env: $(INSTALLED)
 
-$(STAMP): $(LOCK)
+# That, and tools for tests and checks, and the simulators of videodit/worlds.
+test-env: $(INSTALLED_TEST)
+
+$(INSTALLED): requirements/py$(VERSION).txt
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --progress-bar off --disable-pip-version-check --require-hashes -r $(LOCK)
+	$(PIP_INSTALL) -r $<
+	touch $@
+
+$(INSTALLED_TEST): requirements/test-py$(VERSION).txt $(INSTALLED)
+	$(PIP_INSTALL) -r $<
 	touch $@
 
 requirements/%.txt:
@@ -24,23 +33,27 @@ requirements/%.txt:
 	@echo "  make PYTHON=python3.12 $(MAKECMDGOALS)" >&2
 	@false
 
-test: env
+test: test-env
 	$(RUN) -m pytest -n 2 --dist loadfile
 
 # Exit status 5 is "no tests collected": a slow tier that is empty is not a failure.
-test-slow: env
+test-slow: test-env
 	$(RUN) -m pytest -m slow || test $$? -eq 5
 
-lint: env
+lint: test-env
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
 
 demo: env
 	$(RUN) -m tools.demo --out=$(OUT)
 
+# Every version and hash anew, from setup.py. Locked versions stay where they still fit; delete a file to renew all of it.
+COMPILE := uv pip compile --quiet setup.py --generate-hashes --no-annotate --no-header --no-emit-index-url
 lock:
 	for version in 3.11 3.12; do \
-		uv pip compile setup.py --extra test --python-version $$version --generate-hashes \
-			--no-annotate --no-header --no-emit-index-url \
-			-o requirements/py$$(echo $$version | tr -d .).txt || exit 1; \
+		digits=$$(echo $$version | tr -d .); \
+		run=requirements/py$$digits.txt; test=requirements/test-py$$digits.txt; \
+		$(COMPILE) --python-version $$version -o $$run || exit 1; \
+		$(COMPILE) --python-version $$version --extra test -c $$run -o $$test || exit 1; \
 	done

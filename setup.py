@@ -2,6 +2,9 @@
 
 from setuptools import find_packages, setup
 
+# Error messages name commands of all four, so a wheel holds all four.
+PACKAGES = ["videodit", "tools", "launch", "configs"]
+
 # The simulators of videodit/worlds: 106 MB to download with what they need.
 WORLDS = ["crafter>=1.8.3", "minigrid>=3.2", "panda3d>=1.10.16", "vizdoom>=1.3.2"]
 
@@ -11,8 +14,12 @@ setup(
     description="Pretrain Sora-like text-to-video models in JAX, from raw video to samples",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["videodit", "videodit.*"]),
-    package_data={"videodit.curation": ["*.jsonl"], "videodit.worlds.stage": ["*.npz"]},
+    packages=find_packages(include=[*PACKAGES, *(f"{name}.*" for name in PACKAGES)]),
+    package_data={
+        "launch": ["*.sh"],
+        "videodit.curation": ["*.jsonl"],
+        "videodit.worlds.stage": ["*.npz"],
+    },
     install_requires=[
         "absl-py",
         "array-record",
@@ -36,7 +43,7 @@ setup(
         "tensorflow-datasets>=4.9.10",
     ],
     extras_require={
-        "test": ["pytest", "pytest-xdist", "ruff", *WORLDS],
+        "test": ["mypy", "pytest", "pytest-xdist", "ruff", "setuptools>=70.1", *WORLDS],
         "cuda": ["jax[cuda12]>=0.10.2"],
         "gcs": ["gcsfs"],
         "tpu": ["jax[tpu]>=0.10.2"],
