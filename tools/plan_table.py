@@ -92,8 +92,9 @@ def compile_line(line: Line, file: Path) -> None:
 def table(found: dict[str, dict]) -> str:
     """A row for each line that was compiled, and the versions it was compiled with."""
     names = ("parameters", "optimizer", "average", "temporaries")
-    head = ["config", "topology", "mesh", "rows x tokens", *names, "a chip (GiB)", "fits"]
-    head += ["step", "MFU", "in clips of", "chip-hours", "compiled in"]
+    head = ["config", "topology", "mesh", "rows x tokens", "parameters", "optimizer", "EMA"]
+    head += ["temporaries", "GiB per chip", "fits", "step", "MFU", "tokens per clip"]
+    head += ["chip-hours", "compiled in"]
     rows = [head, ["---"] * len(head)]
     rows += [_row(LINES[name], figures, names) for name, figures in found.items()]
     versions = {json.dumps(x["versions"]) for x in found.values()}
