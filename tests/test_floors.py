@@ -4,28 +4,19 @@ The floors are the table in docs/architecture.md. Imports inside functions count
 """
 
 import ast
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tools.house import PAGE, read_floors
 
 ROOT = Path(__file__).parents[1]
 OUTSIDE = {"tools", "tests", "configs", "launch"}  # import videodit, never imported by it
 JAX = {"jax", "flax", "optax", "orbax", "videodit.sharding", "videodit.data.loader"}
 
 
-def floors_of(page: str) -> dict[str, int]:
-    """The table of floors: path below videodit/ ("nn/", "step.py") to the number of its floor."""
-    table = re.search(r"<!-- floors -->\n(.*?)<!-- end of floors -->", page, re.DOTALL)[1]
-    rows = [line.strip("| ").split("|") for line in table.splitlines()]
-    numbered = [(cells[0].strip(), cells[1]) for cells in rows if cells[0].strip().isdigit()]
-    names = [(name, int(floor)) for floor, cell in numbered for name in re.findall("`(.*?)`", cell)]
-    assert len(names) == len(dict(names)), "a path stands on two floors"
-    return dict(names)
-
-
-FLOORS = floors_of((ROOT / "docs" / "architecture.md").read_text())
+FLOORS = {path: row.number for row in read_floors(PAGE.read_text()) for path in row.paths}
 
 
 def unit(path: str) -> str | None:
@@ -63,7 +54,7 @@ def wrong_import(path: str, name: str) -> str | None:
     own = unit(path)
     if name.startswith(".") or starts_with(name, OUTSIDE):
         return "is relative" if name.startswith(".") else "is outside the package"
-    free_of_jax = own == "config.py" or (own == "data/" and path != "data/loader.py")
+    free_of_jax = own in ("config.py", "config/") or (own == "data/" and path != "data/loader.py")
     if free_of_jax and starts_with(name, JAX):
         return "brings jax"
     if not name.startswith("videodit."):
@@ -139,7 +130,9 @@ def test_no_files_import_one_another_in_a_circle():
     assert circles(ROOT / "videodit") == []
 
 
-def test_every_path_in_the_table_of_floors_exists():
+def test_every_path_in_the_table_of_floors_exists_once():
+    paths = [path for row in read_floors(PAGE.read_text()) for path in row.paths]
+    assert sorted(paths) == sorted(set(paths))
     missing = [path for path in FLOORS if not (ROOT / "videodit" / path).exists()]
     assert missing == []
 

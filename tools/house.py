@@ -14,7 +14,8 @@ from absl import app, flags
 
 PAGE = Path(__file__).parents[1] / "docs" / "architecture.md"
 
-WIDTH, WALL, ROOF, BAND = 1040, 36, 58, 50  # pixels: picture, its margin, roof, one floor
+WIDTH, WALL = 1040, 36  # pixels: the picture, and its margin
+ROOF, BAND, GROUND = 58, 50, 18  # heights in pixels: the roof, one floor, what is below
 ROOMS = 96  # where the first room of a floor begins
 LETTER = 8.0  # width of a letter of a room's name
 TONES = ("#dfe9f3", "#eef3e4", "#fbf1dc", "#f7e6df", "#efe3ef")
@@ -44,7 +45,7 @@ def read_floors(page: str) -> list[Floor]:
 
 def draw(floors: list[Floor]) -> str:
     """An SVG of the house: one band a floor, one box a path, the ground floor last."""
-    height = ROOF + BAND * len(floors) + 34
+    height = ROOF + BAND * len(floors) + GROUND
     bands = [_band(floor, i) for i, floor in enumerate(floors)]
     return "\n".join([_opening(height), _roof(), *bands, _ground(height), "</svg>\n"])
 
@@ -63,7 +64,7 @@ def _roof() -> str:
     middle = f'x="{WIDTH / 2:g}" y="{ROOF - 14}" text-anchor="middle"'
     return (
         f'<polygon points="{points}" fill="#b5523b"/>\n'
-        f'<text class="word" {middle} fill="#ffffff">each file imports only from lower floors</text>'
+        f'<text class="word" {middle} fill="#ffffff">a file imports only from lower floors</text>'
     )
 
 
@@ -94,11 +95,13 @@ def _room(path: str, left: float, top: int, width: float, middle: float) -> str:
 
 
 def _ground(height: int) -> str:
-    ground = f'<rect x="0" y="{height - 34}" width="{WIDTH}" height="6" fill="#6f8f5a"/>'
-    return ground
+    return f'<rect x="0" y="{height - GROUND}" width="{WIDTH}" height="6" fill="#6f8f5a"/>'
 
 
-def main(_: list[str]) -> None:
+def main(argv: list[str]) -> None:
+    """Runs the command line."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
     Path(flags.FLAGS.out).write_text(draw(read_floors(PAGE.read_text())))
 
 
