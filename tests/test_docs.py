@@ -1,6 +1,7 @@
 """What README.md, CONTRIBUTING.md and docs/ name exists: files, commands, flags, config fields."""
 
 import functools
+import importlib
 import importlib.util
 import re
 from pathlib import Path
@@ -82,6 +83,14 @@ def test_flags_and_configs_of_commands_exist(page):
             assert known_field(name), f"--config.{name}: {line}"
         for file in re.findall(r"--config=(configs/\w+\.py)", line):
             assert (ROOT / file).exists(), line
+
+
+@each_page
+def test_imports_of_examples_exist(page):
+    blocks = "\n".join(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
+    for module, names in re.findall(r"^from (videodit[\w.]*) import (.*)$", blocks, re.MULTILINE):
+        found = importlib.import_module(module)
+        assert [name for name in names.split(", ") if not hasattr(found, name)] == []
 
 
 @each_page
