@@ -99,5 +99,5 @@ def test_an_accelerator_of_unknown_peak_is_named_once(monkeypatch, caplog):
     for _ in range(2):
         assert "mfu" not in device_metrics(Flops(8e12, 8e12), 1.0)
     assert [r.getMessage() for r in caplog.records] == [
-        "no MFU: goodput.PEAK_FLOPS does not have the peak of a 'NVIDIA X1'"
+        "no MFU: goodput.PEAK_FLOPS does not contain the peak of 'NVIDIA X1'"
     ]

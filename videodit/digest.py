@@ -1,15 +1,16 @@
-"""A digest of arrays: the same on any mesh and any number of devices, another for other values."""
+"""A digest of the values of arrays, which is the same on any mesh."""
 
 import hashlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 
-def digest(tree) -> str:
-    """16 hexadecimal digits that follow from names, shapes, dtypes and every bit of the arrays.
+def digest(tree: Any) -> str:
+    """16 hexadecimal digits of the names, shapes, dtypes and every bit of a tree of arrays.
 
-    The arrays (of at most 4 bytes a number) stay where they are: one pass over their memory.
+    The numbers have 2 or 4 bytes each. The arrays stay on their devices, which read them once.
     """
     leaves = jax.device_get(jax.jit(lambda tree: jax.tree.map(_leaf, tree))(tree))
     parts = zip(jax.tree_util.tree_leaves_with_path(tree), jax.tree.leaves(leaves))
@@ -20,8 +21,12 @@ def digest(tree) -> str:
     return hashlib.blake2b(repr(text).encode(), digest_size=8).hexdigest()
 
 
-def _leaf(x):
-    """Two sums, modulo 2**32 and so in any order, of (value, place) mixed: MurmurHash3's end."""
+def _leaf(x: jax.Array) -> jax.Array:
+    """Two sums over all elements of a hash of (value, place): uint32, shape (2,).
+
+    Sums modulo 2**32 do not depend on the order of the elements, hence not on the sharding. The
+    hash is the finaliser of MurmurHash3.
+    """
     bits = jax.lax.bitcast_convert_type(x, {2: jnp.uint16, 4: jnp.uint32}[x.dtype.itemsize])
     bits = bits.astype(jnp.uint32)
     place, size = jnp.zeros(x.shape, jnp.uint32), 1

@@ -5,8 +5,10 @@ import json
 import logging
 import os
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -16,9 +18,9 @@ from videodit.metrics import read_lines, read_metrics
 FILE = "goodput.jsonl"
 COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
 KINDS = ("start", "data", "evaluate", "save")
-WAITS = ("data", "save")  # whose shares are among the metrics of a step
+WAITS = ("data", "save")  # kinds whose shares of the time are metrics of a step
 
-# bfloat16 FLOP/s of a device without sparsity, by jax's name of it: vendors' data sheets.
+# bfloat16 FLOP/s of a device without sparsity, from vendors' data sheets; keys: jax's device_kind.
 PEAK_FLOPS = {
     "TPU v4": 275e12,
     "TPU v5 lite": 197e12,
@@ -39,26 +41,26 @@ logger = logging.getLogger(__name__)
 
 
 class Goodput:
-    """The seconds of this process, from its making at `began` (unix seconds) on, by what for.
+    """Sorts the seconds of this process by kind, from its creation at `began` (unix seconds) on.
 
-    Whatever is not one of KINDS nor compilation is "train": the loop, as it waits for its steps.
+    Time that is neither one of KINDS nor compilation is "train": the loop waits for its steps.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.began = time.time()
         self._began, self._compiled = time.perf_counter(), compilation()["seconds"]
         self._seconds = dict.fromkeys(KINDS, 0.0)
-        self._last = {"time": self._began} | dict.fromkeys(WAITS, 0.0)  # when `waits` was asked
+        self._last = {"time": self._began} | dict.fromkeys(WAITS, 0.0)  # at the last `waits()`
 
     def started(self) -> None:
-        """All until now was the start, but for compilation."""
+        """Books all time so far, except compilation, as start-up."""
         compiled = compilation()["seconds"] - self._compiled
         self._seconds["start"] = time.perf_counter() - self._began - compiled
 
     def waits(self) -> dict[str, float]:
-        """Shares of the time since the last call that the loop waited for data, and for saving.
+        """The shares of the time since the last call in which the loop waited for data and saves.
 
-        A save goes on in the background; the next one waits for it.
+        A save continues in the background, and the next save waits for it.
         """
         last = self._last
         self._last = {"time": time.perf_counter()} | {x: self._seconds[x] for x in WAITS}
@@ -66,24 +68,25 @@ class Goodput:
         return {f"{name}_wait": spent[name] / max(spent["time"], 1e-9) for name in WAITS}
 
     @contextmanager
-    def spent_on(self, kind: str):
-        """Counts the time inside of the block, compilation left out, as one of KINDS."""
+    def spent_on(self, kind: str) -> Iterator[None]:
+        """Books the time inside the block, except compilation, as `kind`, one of KINDS."""
         began, compiled = time.perf_counter(), compilation()["seconds"]
         yield
         compiled = compilation()["seconds"] - compiled
         self._seconds[kind] += max(time.perf_counter() - began - compiled, 0.0)
 
     def seconds(self) -> dict[str, float]:
-        """Seconds by kind; with "total" their sum, and "goodput" the share of "train"."""
+        """Seconds by kind, their sum "total", and the share "goodput" of "train" in it."""
         total = time.perf_counter() - self._began
         spent = {**self._seconds, "compile": compilation()["seconds"] - self._compiled}
         train = max(total - sum(spent.values()), 0.0)
         return {**spent, "train": train, "total": total, "goodput": train / max(total, 1e-9)}
 
     def write(self, workdir: str | os.PathLike, step: int, life: dict[str, float]) -> None:
-        """Appends a line to workdir/goodput.jsonl, on process 0 only: of all until `step`.
+        """Appends the seconds by kind after `step` steps to workdir/goodput.jsonl, on process 0.
 
-        life: as `begin_life` gives it. The last line of a process says all of it.
+        life: what `begin_life` returned. Each line holds totals, so the last line of a process
+        describes the whole process.
         """
         if jax.process_index() == 0:
             line = {**life, "step": step, "time": time.time(), **self.seconds()}
@@ -92,10 +95,11 @@ class Goodput:
 
 
 def begin_life(workdir: str | os.PathLike, first: int, began: float) -> dict[str, float]:
-    """What is known of a process that goes on after `first` steps; before it writes any metrics.
+    """What a process that continues after `first` steps has inherited from earlier ones.
 
-    began: of its `Goodput`; lost_steps: those after `first` that an earlier process had trained;
-    lost: the seconds that it worked on them; restart: from its last metrics until `began`.
+    Call it before the process writes metrics. `began`: that of its `Goodput`. Returns `began` and
+    `first`, and: lost_steps, the steps after `first` that an earlier process had trained; lost, the
+    seconds it spent on them; restart, the seconds from its last metrics until `began`.
     """
     trained = [line for line in read_metrics(workdir) if line["kind"] == "train"]
     lines = _valid(read_lines(Path(workdir) / FILE), first)
@@ -110,11 +114,12 @@ def begin_life(workdir: str | os.PathLike, first: int, began: float) -> dict[str
 
 
 def total_goodput(workdir: str | os.PathLike) -> dict[str, float]:
-    """Seconds by kind of all processes of a run together, until the last line of goodput.jsonl.
+    """Seconds by kind, summed over all processes of a run, from its goodput.jsonl.
 
-    With those lost and between processes; "goodput" is the share of "train" in "total", the sum.
+    The sum "total" includes lost time and the time between processes; "goodput" is the share of
+    "train" in it.
     """
-    kept = []
+    kept: list[dict] = []
     for line in read_lines(Path(workdir) / FILE):
         same = kept and kept[-1]["began"] == line["began"]
         kept = [*(kept if same else _valid(kept, line["first"])), line]
@@ -126,29 +131,32 @@ def total_goodput(workdir: str | os.PathLike) -> dict[str, float]:
 
 
 def _valid(lines: list[dict], first: int) -> list[dict]:
-    """Those that hold for a run that goes on after `first` steps: a later save did not end."""
+    """The lines that hold for a run that continues after `first` steps.
+
+    Later lines belong to steps whose checkpoint was never finished.
+    """
     return [line for line in lines if line["step"] <= first]
 
 
 @functools.cache
 def compilation() -> dict[str, float]:
-    """Programs that XLA has compiled in this process since the first call: count and seconds."""
+    """The count and seconds of XLA compilations in this process since the first call."""
     total = {"count": 0, "seconds": 0.0}
 
-    def listen(event, seconds, **_):
+    def listen(event: str, duration_secs: float, **_: Any) -> None:
         if event == COMPILE_EVENT:
             total["count"] += 1
-            total["seconds"] += seconds
+            total["seconds"] += duration_secs
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     return total
 
 
 def device_metrics(flops: Flops, step_seconds: float) -> dict[str, float]:
-    """What a device does: useful "tflops" (TFLOP/s), "mfu" and "hfu", "memory_gib" at its most.
+    """How well a device works: useful "tflops" (TFLOP/s), "mfu", "hfu", peak "memory_gib".
 
-    flops: of a step on all devices. mfu is the share of the device's peak that is useful, hfu
-    also counts what is computed again for the backward pass; both, and memory, only where known.
+    flops: those of a step on all devices. mfu is the useful share of the device's peak; hfu also
+    counts what is recomputed for the backward pass. mfu, hfu and memory are left out if unknown.
     """
     device, mesh = jax.local_devices()[0], jax.sharding.get_mesh()
     device_seconds = max(step_seconds, 1e-9) * max(mesh.size, 1)
@@ -165,4 +173,4 @@ def device_metrics(flops: Flops, step_seconds: float) -> dict[str, float]:
 
 @functools.cache
 def _say_unknown(kind: str) -> None:
-    logger.warning("no MFU: goodput.PEAK_FLOPS does not have the peak of a %r", kind)
+    logger.warning("no MFU: goodput.PEAK_FLOPS does not contain the peak of %r", kind)

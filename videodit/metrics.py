@@ -13,7 +13,7 @@ import jax
 from tensorboardX import SummaryWriter
 
 FILE = "metrics.jsonl"
-# What is worth a line only where there is any of it, and what only programs read.
+# Metrics that are printed only if they are not 0, and metrics that are never printed.
 QUIET = ("replaced", "tokens_dropped", "flops_saved", "save_wait")
 HIDDEN = ("compiles",)
 PERCENT = ("padding", "data_wait", "save_wait", "mfu", "hfu")
@@ -23,15 +23,16 @@ WINDOW_SECONDS = 30.0  # speed is the mean over this long
 class StepTimer:
     """Speed over the last `window` seconds, and the time left at that speed."""
 
-    def __init__(self, step: int, total_steps: int, *, window: float = WINDOW_SECONDS):
+    def __init__(self, step: int, total_steps: int, *, window: float = WINDOW_SECONDS) -> None:
         self.total_steps, self.window = total_steps, window
-        self._marks = deque([(time.perf_counter(), step, 0)])  # time, step, tokens until then
+        # Time in seconds, steps trained by then, tokens trained on by then.
+        self._marks: deque[tuple[float, int, int]] = deque([(time.perf_counter(), step, 0)])
 
     def update(self, step: int, tokens: int) -> dict[str, float]:
-        """Call after `step` steps in all, with the real tokens trained on since the last call.
+        """The speed after `step` steps in total; `tokens`: real tokens since the last call.
 
-        Returns step_seconds (s), tokens_per_second (tokens/s) and seconds_left (s). Time that was
-        not spent on steps is taken out by `pause`.
+        Returns step_seconds (s), tokens_per_second (tokens/s) and seconds_left (s). `pause`
+        excludes time that was not spent on steps.
         """
         self._marks.append((time.perf_counter(), step, self._marks[-1][2] + tokens))
         while len(self._marks) > 2 and self._marks[-1][0] - self._marks[1][0] >= self.window:
@@ -45,18 +46,21 @@ class StepTimer:
         }
 
     def pause(self, seconds: float) -> None:
-        """Takes `seconds` of evaluating or saving out of the speed."""
-        self._marks = deque((then + seconds, *rest) for then, *rest in self._marks)
+        """Excludes `seconds`, spent on an evaluation or a save, from the speed."""
+        self._marks = deque((then + seconds, step, tokens) for then, step, tokens in self._marks)
 
 
 class MetricWriter:
-    """Writes the metrics of a run in `workdir`; on process 0 only, elsewhere it does nothing.
+    """Writes the metrics of a run into `workdir`, on process 0 only.
 
-    metrics.jsonl has one line a write: {"step", "kind", "time" (unix seconds), **values}. A run
-    that resumes after `resume_step` steps drops later lines, which it writes again; 0 drops all.
+    Each write appends a line to metrics.jsonl: {"step", "kind", "time" (unix seconds), **values}.
+    A run that resumes after `resume_step` steps first deletes all later lines, because it will
+    write them again.
     """
 
-    def __init__(self, workdir: str | os.PathLike, total_steps: int, *, resume_step: int = 0):
+    def __init__(
+        self, workdir: str | os.PathLike, total_steps: int, *, resume_step: int = 0
+    ) -> None:
         self.total_steps = total_steps
         self._active = jax.process_index() == 0
         if not self._active:
@@ -91,7 +95,10 @@ def read_metrics(workdir: str | os.PathLike) -> list[dict]:
 
 
 def read_lines(path: Path) -> list[dict]:
-    """The lines of a .jsonl file, but for a last one that a crash cut off; [] without the file."""
+    """The lines of a .jsonl file; [] if there is no file.
+
+    A last line that a crash has cut off is left out.
+    """
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
@@ -111,9 +118,9 @@ def _drop_after(path: Path, step: int) -> None:
 
 
 def format_line(step: int, total_steps: int, kind: str, values: dict[str, float]) -> str:
-    """One line for people, the loss first; `x_stderr` stands behind x, units behind figures.
+    """One line for people: the loss first, each `x_stderr` behind its x, units behind figures.
 
-    Of QUIET, only what is not 0; of HIDDEN, nothing.
+    Metrics of QUIET are left out if they are 0, those of HIDDEN always.
     """
     quiet = {name for name in QUIET if not values.get(name)} | set(HIDDEN)
     names = [name for name in values if not name.endswith("_stderr") and name not in quiet]

@@ -1,7 +1,8 @@
-"""Leaving in order when a scheduler takes the machines away: it sends SIGTERM some time before."""
+"""Leaving in order on SIGTERM, which a scheduler sends some time before it takes a machine away."""
 
 import signal
 import threading
+from types import FrameType
 
 import jax
 from jax.experimental import multihost_utils
@@ -10,29 +11,29 @@ STATUS = 128 + signal.SIGTERM  # exit status of a run that was asked to leave
 
 
 class Preempted(Exception):
-    """The run was asked to leave, and has saved what it trained."""
+    """The run was asked to leave and has saved its state."""
 
 
 class Preemption:
-    """Listens for SIGTERM from its making to its closing."""
+    """Listens for SIGTERM from its creation until `close`."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._asked, self._before = False, None
-        self._alone = jax.process_count() == 1  # else jax listens, and tells the other processes
+        self._alone = jax.process_count() == 1  # otherwise jax listens and tells all processes
         if self._alone and threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGTERM, self._ask)
 
     def reached(self, step: int) -> bool:
-        """Whether to save after `step` steps and leave: the same answer on all processes.
+        """Whether to save after `step` steps and leave; all processes get the same answer.
 
-        To be asked once after every step.
+        Call it once after every step.
         """
         return self._asked if self._alone else multihost_utils.reached_preemption_sync_point(step)
 
     def close(self) -> None:
-        """Leaves SIGTERM to whom it was before."""
+        """Restores the previous handler of SIGTERM."""
         if self._before is not None:
             signal.signal(signal.SIGTERM, self._before)
 
-    def _ask(self, number, frame):
+    def _ask(self, number: int, frame: FrameType | None) -> None:
         self._asked = True

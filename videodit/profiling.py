@@ -1,46 +1,48 @@
 """A profile of a run on demand: `echo 5 > WORKDIR/profile` traces its next 5 steps.
 
-Process 0 writes it to WORKDIR/profiles/STEP, for TensorBoard or XProf; the run goes on, and nothing
-is compiled again.
+Process 0 writes the profile to WORKDIR/profiles/STEP, for TensorBoard or XProf. The run continues
+and recompiles nothing.
 """
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import jax
 
 REQUEST = "profile"  # in the workdir; its content is a number of steps
 FOLDER = "profiles"
-STEPS = 3  # where it has no number
+STEPS = 3  # number of steps if the file contains none
 
 logger = logging.getLogger(__name__)
 
 
 class Profiler:
-    """Looks for the request of a profile before each step; does nothing but on process 0."""
+    """Looks for a request before each step, on process 0 only."""
 
-    def __init__(self, workdir: Path):
+    def __init__(self, workdir: Path) -> None:
         self._workdir, self._active = Path(workdir), jax.process_index() == 0
-        self._stop = None  # the step before which a profile ends
+        self._stop: int | None = None  # the running profile ends before this step
 
-    def before(self, step: int, pending) -> None:
-        """Begins or ends a profile before the step that follows after `step` steps.
+    def before(self, step: int, pending: Iterable[Any]) -> None:
+        """Begins or ends a profile after `step` steps, before the next one.
 
-        pending: what earlier steps return; a profile is of whole steps, so it waits for them.
+        pending: the results of earlier steps. A profile waits for them, so it holds whole steps.
         """
         if not self._active:
             return
         request, ends = self._workdir / REQUEST, step == self._stop
         begins = (ends or self._stop is None) and request.exists()
         if ends or begins:
-            jax.block_until_ready(list(pending))  # which knows lists, and no deques
+            jax.block_until_ready(list(pending))  # it does not accept a deque
         if ends:
             self.close()
         if begins:
             self._begin(step, request)
 
     def close(self) -> None:
-        """Ends a profile that has begun."""
+        """Ends the running profile, if there is one."""
         if self._stop is not None:
             jax.profiler.stop_trace()
             self._stop = None
