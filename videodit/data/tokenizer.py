@@ -3,7 +3,7 @@
 import hashlib
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import sentencepiece
@@ -16,29 +16,44 @@ MIN_VOCAB_SIZE = 300  # 256 bytes, 4 special tokens, and a few letters
 
 
 class Tokenizer:
-    """A SentencePiece model with BOS and EOS tokens. Can be pickled and shared by threads."""
+    """A SentencePiece model with an EOS token. Can be pickled and shared by threads.
 
-    def __init__(self, model: bytes):
+    Models that we train also have a BOS token. Others have none (T5's: pad 0, EOS 1, unknown 2).
+    """
+
+    def __init__(self, model: bytes) -> None:
         """`model`: a serialized SentencePiece model. Raises ConfigError for anything else."""
         self.model = model
         try:
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         except RuntimeError as error:
             raise ConfigError(f"tokenizer: not a SentencePiece model: {error}") from error
-        self.bos, self.eos = self._processor.bos_id(), self._processor.eos_id()
-        check(min(self.bos, self.eos) >= 0, "tokenizer", FILE, "a model with BOS and EOS tokens")
+        self.eos = self._processor.eos_id()
+        check(self.eos >= 0, "tokenizer", FILE, "a model with an EOS token")
+        bos = self._processor.bos_id()
+        self._prefix = [bos] if bos >= 0 else []
         self.vocab_size = self._processor.vocab_size()
         self.digest = hashlib.sha256(model).hexdigest()[:16]
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type["Tokenizer"], tuple[bytes]]:
         return Tokenizer, (self.model,)
 
+    @property
+    def bos(self) -> int | None:
+        """The id of the BOS token, None if the model has none."""
+        return self._prefix[0] if self._prefix else None
+
     def encode(self, text: str) -> list[int]:
-        """Token ids of `text` between BOS and EOS; the empty text is [BOS, EOS]."""
-        return [self.bos, *self._processor.encode(text), self.eos]
+        """Token ids of `text` between BOS (if there is one) and EOS."""
+        return [*self._prefix, *self._processor.encode(text), self.eos]
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """The lengths of `encode` of each text, found by all cores."""
+        added = len(self._prefix) + 1
+        return [len(ids) + added for ids in self._processor.encode(list(texts), num_threads=-1)]
 
     def decode(self, tokens: Iterable[int]) -> str:
-        """The text of token ids; BOS and EOS leave no trace."""
+        """The text of token ids, without BOS and EOS."""
         return self._processor.decode([int(token) for token in tokens])
 
     @classmethod
