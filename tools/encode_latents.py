@@ -42,7 +42,8 @@ from videodit.data.progress import Progress
 from videodit.data.reading import Reader
 from videodit.data.sources.catalog import Catalog
 from videodit.data.sources.latents import DESCRIPTION, DTYPES, Description, encode
-from videodit.data.sources.shards import is_finished, read_rows, replacing, write_records
+from videodit.data.sources.shards import is_finished, read_rows, write_records
+from videodit.data.sources.storage import replacing
 from videodit.sharding import join_processes, local_mesh
 
 SHARD_BATCHES = 16  # batches that a shard fills, about: the last of them is seldom full

@@ -31,10 +31,10 @@ from videodit.data.sources.shards import (
     is_finished,
     pick_tokenizer,
     read_rows,
-    replacing,
     write_catalog,
     write_shard,
 )
+from videodit.data.sources.storage import replacing
 from videodit.data.video.files import CLIP_OPTIONS
 from videodit.worlds.clip_shapes import Shapes, clip_seed, define_flags, shapes_from_flags
 from videodit.worlds.truth import Truth, truth_file, write_truth

@@ -3,6 +3,7 @@ import pickle
 import numpy as np
 import pytest
 import sentencepiece
+from toy_text_encoder import tokenizer_without_bos
 
 from videodit.config import ConfigError
 from videodit.data.tokenizer import Tokenizer, train_tokenizer
@@ -30,6 +31,21 @@ def test_text_comes_back_whatever_its_letters(tokenizer):
 def test_the_empty_text_is_bos_and_eos(tokenizer):
     assert tokenizer.encode("") == [tokenizer.bos, tokenizer.eos]
     assert tokenizer.decode(tokenizer.encode("")) == ""
+
+
+def test_many_texts_are_counted_as_one(tokenizer):
+    texts = [*CAPTIONS, "", "Żółć 兎"]
+    assert tokenizer.count(texts) == [len(tokenizer.encode(text)) for text in texts]
+    assert tokenizer.count([]) == []
+
+
+def test_a_model_without_bos_is_used_as_it_is():
+    plain = tokenizer_without_bos(CAPTIONS)
+    assert (plain.bos, plain.eos) == (None, 1)
+    assert plain.encode("") == [1] and plain.count(["", CAPTIONS[0]])[0] == 1
+    tokens = plain.encode(CAPTIONS[0])
+    assert tokens[-1] == 1 and plain.decode(tokens) == CAPTIONS[0]
+    assert pickle.loads(pickle.dumps(plain)).encode(CAPTIONS[0]) == tokens
 
 
 def test_training_shortens_its_captions_within_the_vocabulary(tokenizer):

@@ -1,11 +1,12 @@
 import pytest
 
 from videodit.data.sources import shards as tool
+from videodit.data.sources.storage import replacing
 
 
 def test_two_processes_that_write_a_file_do_not_meet(tmp_path):
     path = tmp_path / "file"
-    with tool.replacing(path) as first, tool.replacing(path) as second:
+    with replacing(path) as first, replacing(path) as second:
         first.write_text("first")
         second.write_text("second")
     assert path.read_text() == "first"  # which ended last
@@ -15,7 +16,7 @@ def test_two_processes_that_write_a_file_do_not_meet(tmp_path):
 def test_a_block_that_fails_leaves_what_was_there(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(KeyboardInterrupt), tool.replacing(path) as temporary:
+    with pytest.raises(KeyboardInterrupt), replacing(path) as temporary:
         temporary.write_text("half")
         raise KeyboardInterrupt
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]

@@ -165,12 +165,17 @@ def test_the_same_filter_is_for_every_source_of_a_mixture(folder, synthetic):
     assert read(mixture, len(images)).shape[0] == 1
 
 
-def test_another_tokenizer_is_refused(folder, synthetic):
+def test_any_tokenizer_counts_the_captions_of_any_source(folder, synthetic):
     assert open_tokenizer("synthetic").digest == synthetic.tokenizer.digest
     other = train_tokenizer(["some other words"], 300)
-    for cfg in (DataConfig(catalog=str(folder)), DataConfig(mixture=((str(folder), 1.0),))):
-        with pytest.raises(ConfigError, match=f"{other.digest}.*{synthetic.tokenizer.digest}"):
-            open_source(cfg, other)
+    mixture = DataConfig(mixture=((str(folder), 1.0), ("synthetic", 1.0)))
+    for cfg in (DataConfig(catalog=str(folder)), mixture):
+        catalog = open_source(cfg, other).catalog
+        assert catalog.tokenizer == other.digest
+        for i in range(0, len(catalog), 5):
+            expected = tuple(len(other.encode(text)) for text in catalog.captions[i])
+            assert catalog.text_tokens[i] == expected
+    assert open_source(cfg, synthetic.tokenizer).catalog.tokenizer == synthetic.tokenizer.digest
     other.write(folder)
     assert open_tokenizer(str(folder)).digest == other.digest
 

@@ -19,7 +19,10 @@ import pyarrow.parquet as pq
 
 from videodit.config import ConfigError
 from videodit.data.sources import storage
+from videodit.data.sources.column_files import IDS, ColumnFiles, find_groups, named_in
 from videodit.data.sources.columns import TEXTS, Ragged, Texts, map_texts
+from videodit.data.sources.token_counts import PREFIX, find_counts, read_counts
+from videodit.data.tokenizer import Tokenizer
 
 FILE = "catalog.parquet"
 TOKENIZER_KEY = b"videodit.tokenizer"  # Parquet metadata: digest of the tokenizer of the counts
@@ -45,6 +48,19 @@ SCHEMA = pa.schema(
 MEASURED = ("motion", "static")  # columns that may be missing, or empty for some clips
 # Columns that data.where may name beside those of the file.
 COMPUTED = {"aspect": "width / height", "seconds": "frames / fps"}
+
+
+class Joined(NamedTuple):
+    """What lies beside a catalog and is joined to it when it is read."""
+
+    columns: tuple[ColumnFiles, ...] = ()  # that data.where names
+    counts: ColumnFiles | None = None  # token counts, in place of those in the catalog's file
+    tokenizer: str = ""  # digest of the tokenizer that made these counts
+
+    def stamps(self) -> list[str]:
+        """Those of all files, for the keys of what is kept. Raises ConfigError."""
+        files = (*self.columns, self.counts) if self.counts else self.columns
+        return [stamp for part in files for stamp in part.stamps()]
 
 
 class Part(NamedTuple):
@@ -110,18 +126,25 @@ class Catalog:
         temporary.replace(path)
 
     @classmethod
-    def read(cls, folder: str | os.PathLike, where: str = "") -> "Catalog":
+    def read(
+        cls, folder: str | os.PathLike, where: str = "", joined: Joined | None = None
+    ) -> "Catalog":
         """The catalog in `folder`, local or remote, or the clips of it for which `where` is true.
 
-        `where` is an SQL expression (DuckDB) over the columns of the file and COMPUTED. Rows stay
-        in the order of the file. Raises ConfigError if the catalog is missing, foreign or empty,
-        for a bad expression, and if no clip is left.
+        `where` is an SQL expression (DuckDB) over the columns of the file, those of `joined`, and
+        COMPUTED. Rows stay in the order of the file. `joined`: as `find_joined` gives it for this
+        folder; None: without another tokenizer. Raises ConfigError if the catalog is missing,
+        foreign or empty, for a bad expression, and if no clip is left.
         """
         path = os.path.join(folder, FILE)
         local = storage.local(path)
         tokenizer = _check_file(local)
-        columns = map_texts(path)
-        rows = matching(local, where) if where else None
+        joined = find_joined(folder, where) if joined is None else joined
+        columns: dict[str, np.ndarray | Ragged | Texts] = {**map_texts(path)}
+        if joined.counts:
+            tokenizer = joined.tokenizer
+            columns["text_tokens"] = read_counts(joined.counts, local)
+        rows = matching(local, where, joined.columns) if where else None
         for name in SCHEMA.names:
             column = columns[name] if name in columns else _read_column(local, name)
             if column is not None:
@@ -148,14 +171,36 @@ class Catalog:
         _ = self.ids[0]
 
 
-def matching(path: Path, where: str) -> np.ndarray:
+def find_joined(
+    folder: str | os.PathLike,
+    where: str = "",
+    tokenizer: Tokenizer | None = None,
+    beside: str | os.PathLike | None = None,
+) -> Joined:
+    """What lies beside the catalog in `folder` and is needed for `where` and `tokenizer`.
+
+    beside: the folder with the columns, if it is another one. Captions that `tokenizer` has never
+    counted are counted now, which may take minutes for millions of clips. Raises ConfigError.
+    """
+    path, beside = os.path.join(folder, FILE), folder if beside is None else beside
+    groups = find_groups(beside) if where else {}
+    columns = {name: paths for name, paths in groups.items() if not name.startswith(PREFIX)}
+    joined = Joined(tuple(named_in(where, columns)))
+    if tokenizer is None or tokenizer.digest == _tokenizer_of(path):
+        return joined
+    return joined._replace(counts=find_counts(beside, path, tokenizer), tokenizer=tokenizer.digest)
+
+
+def matching(path: Path, where: str, columns: Sequence[ColumnFiles] = ()) -> np.ndarray:
     """Rows (int64, rising) of a catalog's file for which an SQL expression is true.
 
-    Raises ConfigError with the expression, DuckDB's reason and the known columns, and if there are
-    no such rows.
+    columns: joined to those of the file. Raises ConfigError with the expression, DuckDB's reason
+    and the known columns, and if there are no such rows.
     """
     with duckdb.connect() as connection:
         clips = connection.read_parquet(str(path), file_row_number=True)
+        for files in columns:
+            clips = _with_columns(clips, files, path, connection)
         known = [name for name in clips.columns if name != "file_row_number"]
         computed = COMPUTED | dict.fromkeys(MEASURED, "NULL::FLOAT")
         computed = {name: sql for name, sql in computed.items() if name not in known}
@@ -173,6 +218,21 @@ def matching(path: Path, where: str) -> np.ndarray:
     return np.sort(rows)
 
 
+def _with_columns(
+    clips: duckdb.DuckDBPyRelation,
+    files: ColumnFiles,
+    path: Path,
+    connection: duckdb.DuckDBPyConnection,
+) -> duckdb.DuckDBPyRelation:
+    """The clips of a catalog's file with these columns too. Raises ConfigError."""
+    twice = [name for name in files.names if name in clips.columns]
+    if twice:
+        raise ConfigError(f"{files.paths[0]}: another column of {path} is called {twice[0]} too")
+    table = files.read(pq.read_table(path, columns=[IDS])[IDS].cast(pa.string()))
+    table = table.append_column("file_row_number", pa.array(np.arange(len(table))))
+    return clips.join(connection.from_arrow(table), "file_row_number")
+
+
 def _select(column: np.ndarray | Ragged | Texts, rows: np.ndarray) -> np.ndarray | Ragged | Texts:
     return column[rows] if isinstance(column, np.ndarray) else column.select(rows)
 
@@ -186,6 +246,12 @@ def _to_arrow(column: np.ndarray | Ragged | Texts, name: str) -> pa.ChunkedArray
     if kind == _NAME:
         return pa.array(column, pa.string()).cast(kind)
     return pa.array(column, kind, from_pandas=name in MEASURED)  # NaN becomes a missing value
+
+
+def _tokenizer_of(path: str) -> str:
+    """The digest in a catalog's file; "" if the file is no catalog."""
+    with storage.opened(path) as file:
+        return (pq.read_schema(file).metadata or {}).get(TOKENIZER_KEY, b"").decode()
 
 
 def _check_file(path: Path) -> str:

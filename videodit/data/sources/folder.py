@@ -41,7 +41,7 @@ class FolderSource(KeptFile):
         kept = index_folder(folder)
         with storage.locked(f"index {kept}"):  # the processes of a machine index it once
             update_index(folder, Index(kept), tokenizer)
-            super().__init__(kept, where)
+            super().__init__(kept, where, tokenizer, folder)
 
     def read(self, i: int, view: View) -> np.ndarray:
         """The frames of `view` of the clip in row i: uint8 T H W 3, RGB.

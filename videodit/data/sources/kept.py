@@ -16,8 +16,9 @@ import numpy as np
 
 from videodit.config import ConfigError
 from videodit.data.sources import storage
-from videodit.data.sources.catalog import FILE, SCHEMA, Catalog, Part
+from videodit.data.sources.catalog import FILE, SCHEMA, Catalog, Part, find_joined
 from videodit.data.sources.columns import TEXTS, Ragged
+from videodit.data.tokenizer import Tokenizer
 
 NUMBERS = [name for name in SCHEMA.names if name not in (*TEXTS.names, "text_tokens")]
 OFFSETS, VALUES, REST = "offsets", "values", "rest.pickle"
@@ -55,20 +56,32 @@ class Kept(abc.ABC):
 class KeptFile(Kept):
     """A source whose catalog is that of a folder, or a part of it."""
 
-    def __init__(self, folder: str | os.PathLike, where: str) -> None:
-        """Reads the catalog as Catalog.read does, but no texts yet. Raises ConfigError."""
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        where: str,
+        tokenizer: Tokenizer | None = None,
+        beside: str | os.PathLike | None = None,
+    ) -> None:
+        """Reads the catalog as Catalog.read does, but no texts yet. Raises ConfigError.
+
+        tokenizer: counts the captions; None: as the catalog's file says. beside: the folder with
+        columns that data.where may name, if it is another one.
+        """
         if not storage.is_remote(folder):
             folder = os.path.abspath(folder)
         self._catalog_folder, self._where = os.fspath(folder), where
         self._stamp = self._stamp_now()
-        self.key = repr((self._catalog_folder, self._stamp, where))
+        self._joined = find_joined(folder, where, tokenizer, beside)
+        # Without joined columns the key is as it was before there were any.
+        self.key = repr((self._catalog_folder, self._stamp, where, *self._joined.stamps()))
         _ = self.catalog  # so that an error in it is raised now
 
     def make_catalog(self) -> Catalog:
         """The catalog in memory. Raises ConfigError, also if its file has changed."""
         if self._stamp_now() != self._stamp:
             raise ConfigError(f"{self._catalog_folder}: its {FILE} has changed since it was opened")
-        return Catalog.read(self._catalog_folder, self._where)
+        return Catalog.read(self._catalog_folder, self._where, self._joined)
 
     def _stamp_now(self) -> str:
         return storage.stamp(os.path.join(self._catalog_folder, FILE))

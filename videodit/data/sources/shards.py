@@ -9,10 +9,8 @@ ArrayRecordSource (data/sources/source.py) reads it, without the parts. Every fi
 place once it is complete: a run that is killed leaves a *.tmp.
 """
 
-import contextlib
 import glob
 import json
-import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from videodit.data.sources.catalog import Catalog
 from videodit.data.sources.indexing import IndexedClip, make_catalog
+from videodit.data.sources.storage import replacing
 from videodit.data.tokenizer import FILE as TOKENIZER_FILE
 from videodit.data.tokenizer import Tokenizer, train_tokenizer
 from videodit.data.video.files import encode, resize
@@ -79,20 +78,6 @@ def write_records(
     with replacing(_part(out, name)) as temporary:
         temporary.write_text(json.dumps(rows))
     return rows
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary file, which becomes `path` if the block succeeds and is deleted otherwise.
-
-    Several processes may do so at the same time: each has its own file, and the last one stays.
-    """
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def pick_tokenizer(

@@ -75,11 +75,11 @@ def _open_one(name: str, tokenizer: Tokenizer, where: str) -> Source:
     if name == SYNTHETIC:
         if where:
             raise ConfigError(f"data.where={where!r}: expected '' for '{SYNTHETIC}' clips")
-        source: Source = SyntheticSource()
+        source: Source = SyntheticSource(tokenizer=tokenizer)
     elif storage.is_file(os.path.join(name, DESCRIPTION)):
         raise ConfigError(f"data.catalog={name!r}: holds latents; expected it in data.latents")
     elif storage.is_file(os.path.join(name, FILE)):
-        source = ArrayRecordSource(name, where)
+        source = ArrayRecordSource(name, where, tokenizer)
     elif storage.is_dir(name):
         return FolderSource(name, tokenizer, where)
     else:
@@ -105,17 +105,22 @@ def check_tokenizer(catalog: Catalog, tokenizer: Tokenizer) -> None:
     if catalog.tokenizer != tokenizer.digest:
         raise ConfigError(
             f"text.workdir: its tokenizer ({tokenizer.digest}) is not the one that counted the "
-            f"captions of data.catalog ({catalog.tokenizer}); use the tokenizer.model in the "
-            "catalog's folder, or curate with --tokenizer"
+            f"captions of data.catalog ({catalog.tokenizer}): expected a source that was opened "
+            "with the same tokenizer"
         )
 
 
 class ArrayRecordSource(KeptFile):
     """Encoded clips in ArrayRecord shards beside their catalog, as tools.curate writes them."""
 
-    def __init__(self, folder: str | os.PathLike, where: str = "") -> None:
-        """Reads the catalog; shards are opened when first needed. Raises ConfigError."""
-        super().__init__(folder, where)
+    def __init__(
+        self, folder: str | os.PathLike, where: str = "", tokenizer: Tokenizer | None = None
+    ) -> None:
+        """Reads the catalog; shards are opened when first needed. Raises ConfigError.
+
+        tokenizer: counts the captions; None: as the catalog's file says.
+        """
+        super().__init__(folder, where, tokenizer)
         self._records = Records(folder)
 
     def read(self, i: int, view: View) -> np.ndarray:

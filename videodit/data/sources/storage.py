@@ -13,6 +13,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 from etils import epath
 
@@ -67,6 +68,30 @@ def stamp(path: str | os.PathLike) -> str:
             return f"{stat.length}:{stat.mtime}"
         stat = os.stat(path)
         return f"{stat.st_size}:{stat.st_mtime_ns}"
+
+
+@contextlib.contextmanager
+def opened(path: str | os.PathLike) -> Iterator[IO[bytes]]:
+    """A file, open for reading; only the bytes of a remote one that are read are fetched.
+
+    Raises ConfigError if it cannot be read.
+    """
+    with _named(path), epath.Path(path).open("rb") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a temporary file, which becomes `path` if the block succeeds and is deleted otherwise.
+
+    Several processes may do so at the same time: each has its own file, and the last one stays.
+    """
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def local(path: str | os.PathLike) -> Path:

@@ -58,9 +58,9 @@ class _Scene(NamedTuple):
 class SyntheticSource:
     """Clips that are made when they are read; clip i is a pure function of (seed, i)."""
 
-    def __init__(self, clips: int = 256, seed: int = 0) -> None:
-        """Makes the catalog of `clips` clips."""
-        self.seed, self.tokenizer = seed, synthetic_tokenizer()
+    def __init__(self, clips: int = 256, seed: int = 0, tokenizer: Tokenizer | None = None) -> None:
+        """Makes the catalog of `clips` clips, counted with `tokenizer` or the synthetic one."""
+        self.seed, self.tokenizer = seed, tokenizer or synthetic_tokenizer()
         self.catalog = make_catalog([_clip(seed, i) for i in range(clips)], self.tokenizer)
         self.key = f"{SYNTHETIC} {clips} {seed}"
         self.parts: tuple[Part, ...] = (Part(0, clips, 1.0),)

@@ -64,7 +64,7 @@ class TfdsSource(KeptFile):
         kept = index_folder(folder, re.sub(r"[^\w.-]", "_", self._split))
         with storage.locked(f"index {kept}"):  # the processes of a machine index it once
             self._update_index(Index(kept), tokenizer)
-            super().__init__(kept, where)
+            super().__init__(kept, where, tokenizer, self._folder)
 
     def read(self, i: int, view: View) -> np.ndarray:
         """The frames of `view` of the clip in row i: uint8 T H W 3, RGB.
