@@ -37,6 +37,7 @@ setup(
         "orbax-checkpoint>=0.12.4",
         "pillow",
         "pyarrow",
+        "safetensors",
         "scipy",
         "sentencepiece",
         "tensorboardX",

@@ -1,0 +1,1 @@
+"""Models that others trained: their weights' files, and (later) their layers and name maps."""
