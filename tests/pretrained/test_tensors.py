@@ -1,4 +1,5 @@
 import json
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +67,7 @@ def folder(tmp_path):
 class Watched:
     """A safetensors file that notes the shapes of all slices that are read."""
 
-    read: list[tuple[str, tuple[int, ...]]] = []
+    read: ClassVar[list] = []
 
     def __init__(self, file, name=None):
         self._file, self._name = file, name

@@ -64,7 +64,7 @@ def read_tensors(path: str | os.PathLike, target: Any, names: NameMap, *, left: 
     with ExitStack() as stack:
         files = _Files(path, stack)
         files.check([tensors for tensors, _ in wanted], left)
-        return tree.unflatten([files.array(tensors, leaf) for tensors, leaf in wanted])
+        return jax.tree.unflatten(tree, [files.array(*pair) for pair in wanted])
 
 
 def _name(path: tuple[Any, ...]) -> str:
@@ -76,7 +76,8 @@ class _Files:
 
     def __init__(self, path: str | os.PathLike, stack: ExitStack) -> None:
         """`stack` closes them."""
-        self._path, self._files = path, {}
+        self._path = path
+        self._files: dict[str, Any] = {}
         for file in _list_files(Path(path)):
             opened = _open(file, stack)
             self._files |= {name: opened for name in opened.keys()}  # noqa: SIM118 (no mapping)
@@ -100,8 +101,8 @@ class _Files:
         self._check_shapes(tensors, target.shape)
         parts: dict[str, np.ndarray] = {}
 
-        def read(index: Index) -> np.ndarray:
-            bounds = tuple(slice(*i.indices(n)) for i, n in zip(index, target.shape))
+        def read(index: Index | None) -> np.ndarray:
+            bounds = tuple(slice(*i.indices(n)) for i, n in zip(index or (), target.shape))
             key = repr(bounds)
             if key not in parts:
                 parts[key] = self._read(tensors, bounds).astype(target.dtype)

@@ -1,7 +1,8 @@
-"""The catalog: one row a clip, everything that the plan needs to know before a frame is decoded.
+"""The catalog: a row for each clip, with all that the plan needs before a frame is decoded.
 
-In memory it is columns, on disk one Parquet file beside the shards of clips. The columns that the
-plan needs are numpy arrays. Ids, shards and captions stay on disk and are mapped into memory.
+On disk it is one Parquet file beside the shards of clips. In memory it is columns: numpy arrays
+for what the plan needs, and ids, shards and captions mapped from disk. Further columns may lie
+beside the file (column_files.py, token_counts.py); they are joined when the catalog is read.
 """
 
 import dataclasses
@@ -10,7 +11,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import duckdb
 import numpy as np
@@ -106,7 +107,7 @@ class Catalog:
         """The clips of a mask (N bool) or of indices (int, any order)."""
         rows = np.asarray(rows)
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64)
-        columns = {name: _select(getattr(self, name), rows) for name in SCHEMA.names}
+        columns: dict[str, Any] = {n: _select(getattr(self, n), rows) for n in SCHEMA.names}
         return dataclasses.replace(self, **columns)
 
     def write(self, folder: str | os.PathLike, extra: dict[str, Sequence] | None = None) -> None:
@@ -140,7 +141,7 @@ class Catalog:
         local = storage.local(path)
         tokenizer = _check_file(local)
         joined = find_joined(folder, where) if joined is None else joined
-        columns: dict[str, np.ndarray | Ragged | Texts] = {**map_texts(path)}
+        columns: dict[str, Any] = {**map_texts(path)}
         if joined.counts:
             tokenizer = joined.tokenizer
             columns["text_tokens"] = read_counts(joined.counts, local)
@@ -155,8 +156,8 @@ class Catalog:
 
     @classmethod
     def concatenate(cls, parts: Sequence["Catalog"]) -> "Catalog":
-        """All clips of the first catalog, then those of the next; one tokenizer counted them."""
-        columns = {}
+        """The clips of all catalogs, one after the other; one tokenizer must have counted all."""
+        columns: dict[str, Any] = {}
         for name in SCHEMA.names:
             values = [getattr(part, name) for part in parts]
             kind = type(values[0])
@@ -165,8 +166,8 @@ class Catalog:
         return cls(**columns, tokenizer=parts[0].tokenizer)
 
     def open_texts(self) -> None:
-        """Maps ids and captions now rather than when first asked for, which may take minutes for
-        millions of clips when a machine does it for the first time. Raises ConfigError.
+        """Maps ids and captions now instead of at their first use. The first time on a machine
+        takes minutes for millions of clips. Raises ConfigError.
         """
         _ = self.ids[0]
 
@@ -295,7 +296,7 @@ def _read_column(path: Path, name: str) -> np.ndarray | Ragged | None:
     return column.to_numpy(zero_copy_only=False)
 
 
-def _check_rows(catalog: Catalog, path: Path) -> None:
+def _check_rows(catalog: Catalog, path: str) -> None:
     """Raises ConfigError naming the first clip whose values cannot be."""
     sizes = np.minimum.reduce([catalog.width, catalog.height, catalog.frames, catalog.index + 1])
     split = np.logical_or.reduce([catalog.split == name for name in SPLITS])
@@ -306,4 +307,4 @@ def _check_rows(catalog: Catalog, path: Path) -> None:
         (catalog.text_tokens.counts() >= 1, "captions, and a token count for each"),
     ):
         if not good.all():
-            raise ConfigError(f"{path}: clip {catalog.ids[np.argmin(good)]}: expected {what}")
+            raise ConfigError(f"{path}: clip {catalog.ids[int(np.argmin(good))]}: expected {what}")

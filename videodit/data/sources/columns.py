@@ -1,15 +1,15 @@
 """Columns of a catalog that numpy has no good type for: lists of numbers, texts, lists of texts.
 
-None of them holds a Python object a row, so ten million rows cost what their bytes cost.
+They hold no Python object for a row, so ten million rows take no more memory than their bytes.
 """
 
 import functools
 import logging
 import mmap
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -23,13 +23,13 @@ logger = logging.getLogger(__name__)
 
 BATCH_ROWS = 1 << 14  # rows that are converted at a time
 BUFFER = 1 << 20  # bytes of a column that are read at a time
-MANY_ROWS = 1_000_000  # take a minute, which is better said
+MANY_ROWS = 1_000_000  # so many take a minute to copy, which the log announces
 
 
-class Ragged(Sequence):
+class Ragged:
     """N tuples of numbers: number j of row i is values[offsets[i] + j]."""
 
-    def __init__(self, offsets: np.ndarray, values: np.ndarray):
+    def __init__(self, offsets: np.ndarray, values: np.ndarray) -> None:
         self.offsets = offsets  # N + 1 int64, from 0 to len(values)
         self.values = values
 
@@ -43,6 +43,9 @@ class Ragged(Sequence):
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    def __iter__(self) -> Iterator[tuple[int, ...]]:
+        return (self[i] for i in range(len(self)))
 
     def __getitem__(self, i: int) -> tuple[int, ...]:
         i = range(len(self))[i]
@@ -61,7 +64,7 @@ class Ragged(Sequence):
 
     @classmethod
     def concatenate(cls, parts: Sequence["Ragged"]) -> "Ragged":
-        """All rows of the first part, then those of the next."""
+        """The rows of all parts, one part after the other."""
         counts = np.concatenate([part.counts() for part in parts])
         return cls(_offsets(counts), np.concatenate([part.values for part in parts]))
 
@@ -70,14 +73,16 @@ def _offsets(counts: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
 
-class Texts(Sequence):
+class Texts:
     """N strings, or N tuples of strings, as Arrow data: in memory, or mapped from a file.
 
-    A mapped column is pickled as the name of its file, and processes share its pages.
+    A mapped column is pickled as the name of its file, and processes share its pages in memory.
     """
 
-    def __init__(self, stores: Sequence["_Stored | _Mapped"], rows: np.ndarray | None = None):
-        """`rows`: what is seen of the stores one after the other; None is all of it."""
+    def __init__(
+        self, stores: Sequence["_Stored | _Mapped"], rows: np.ndarray | None = None
+    ) -> None:
+        """The stores are joined one after the other; `rows` selects from them, None all."""
         self._stores, self._rows = tuple(stores), rows
         self._ends = np.cumsum([store.length for store in stores])
 
@@ -90,7 +95,10 @@ class Texts(Sequence):
     def __len__(self) -> int:
         return int(self._ends[-1]) if self._rows is None else len(self._rows)
 
-    def __getitem__(self, i: int) -> str | tuple[str, ...]:
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, i: int) -> Any:  # a string or a tuple of strings
         i = range(len(self))[i]
         row = i if self._rows is None else int(self._rows[i])
         store = int(np.searchsorted(self._ends, row, side="right"))
@@ -104,7 +112,7 @@ class Texts(Sequence):
 
     @classmethod
     def concatenate(cls, parts: Sequence["Texts"]) -> "Texts":
-        """All rows of the first part, then those of the next. Nothing is copied."""
+        """The rows of all parts, one part after the other. Nothing is copied."""
         stores = [store for part in parts for store in part._stores]
         if all(part._rows is None for part in parts):
             return cls(stores)
@@ -116,7 +124,7 @@ class Texts(Sequence):
 
     def to_arrow(self) -> pa.ChunkedArray:
         """The rows as Arrow data in memory."""
-        chunks = []
+        chunks: list[pa.Array] = []
         for store in self._stores:
             array = store.array
             chunks += array.chunks if isinstance(array, pa.ChunkedArray) else [array]
@@ -130,7 +138,7 @@ class _Stored(NamedTuple):
 
 
 class _Mapped(NamedTuple):
-    """A column of a Parquet file's texts, which knows the file as it was."""
+    """A column of texts in a Parquet file that had this stamp when it was opened."""
 
     parquet: str
     stamp: str
@@ -146,10 +154,11 @@ TEXTS = pa.schema({"ids": pa.string(), "shard": pa.string(), "captions": pa.list
 
 
 def map_texts(parquet: str | os.PathLike) -> dict[str, Texts]:
-    """The columns TEXTS of a Parquet file, local or remote, as they are when first used.
+    """The columns TEXTS of a Parquet file, local or remote. They are opened when first used.
 
     The first use on a machine copies them into an Arrow file in the cache. It raises ConfigError if
-    the Parquet file has changed by then, or if a clip has not as many captions as token counts.
+    the Parquet file has changed by then, or if a clip's numbers of captions and of token counts
+    differ.
     """
     length, stamp = pq.read_metadata(storage.local(parquet)).num_rows, storage.stamp(parquet)
     if not storage.is_remote(parquet):
@@ -159,7 +168,7 @@ def map_texts(parquet: str | os.PathLike) -> dict[str, Texts]:
 
 @functools.cache
 def _map(parquet: str, stamp: str) -> pa.Table:
-    """The texts of a Parquet file as a table whose data are mapped, not read."""
+    """The texts of a Parquet file as a table that is mapped into memory, not read."""
 
     def convert(path: Path) -> None:
         if storage.stamp(parquet) != stamp:
@@ -169,12 +178,12 @@ def _map(parquet: str, stamp: str) -> pa.Table:
     path = storage.cached(f"{TEXTS.names} {parquet} {stamp}", "texts.arrow", convert)
     with open(path, "rb") as file:
         data = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-    data.madvise(mmap.MADV_RANDOM)  # or reading one caption brings in its neighbours
+    data.madvise(mmap.MADV_RANDOM)  # no read-ahead: captions are read one by one
     return pa.ipc.open_file(pa.py_buffer(data)).read_all()
 
 
 def _write_texts(parquet: Path, path: Path) -> None:
-    """Copies the columns TEXTS into an Arrow file, which takes no decoding to be read."""
+    """Copies the columns TEXTS into an Arrow file, which is read without decoding."""
     rows = pq.read_metadata(parquet).num_rows
     if rows >= MANY_ROWS:
         logger.info("%s: copying the texts of %d clips into the cache, once", parquet, rows)

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from videodit.config import ConfigError
 from videodit.data.sources import storage
 from videodit.data.sources.catalog import FILE, TOKENIZER_KEY, Catalog
+from videodit.data.sources.columns import Ragged
 from videodit.data.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ def make_catalog(clips: Sequence[IndexedClip], tokenizer: Tokenizer) -> Catalog:
     for name, kind in kinds.items():
         columns[name] = np.array(columns[name], kind)
     counts = [[len(tokenizer.encode(text)) for text in clip.captions] for clip in clips]
-    return Catalog(**columns, text_tokens=counts, tokenizer=tokenizer.digest)
+    return Catalog(**columns, text_tokens=Ragged.of(counts), tokenizer=tokenizer.digest)
 
 
 def split_of(name: str) -> str:

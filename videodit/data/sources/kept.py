@@ -90,7 +90,9 @@ class KeptFile(Kept):
 def keep(key: str, make: Callable[[], Catalog]) -> Catalog:
     """The catalog that the cache has for `key`, mapped from files; `make()` makes a missing one."""
     folder = storage.cached(f"{SCHEMA.names} {key}", "catalog", lambda path: _write(make(), path))
-    arrays = {path.stem: np.asarray(np.load(path, mmap_mode="r")) for path in folder.glob("*.npy")}
+    arrays: dict[str, Any] = {
+        path.stem: np.asarray(np.load(path, mmap_mode="r")) for path in folder.glob("*.npy")
+    }
     text_tokens = Ragged(arrays.pop(OFFSETS), arrays.pop(VALUES))
     rest = pickle.loads((folder / REST).read_bytes())
     return Catalog(**arrays, **rest, text_tokens=text_tokens)

@@ -11,7 +11,7 @@ place once it is complete: a run that is killed leaves a *.tmp.
 
 import glob
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
