@@ -1,1 +1,1 @@
-"""Raw video to a dataset: what is cut, described, encoded and written."""
+"""Raw video to a dataset: what is cut out, described, encoded and written."""

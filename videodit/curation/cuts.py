@@ -1,4 +1,4 @@
-"""What is cut out of which film: shapes, shots and the plan of clips. Nothing is decoded here."""
+"""Decides what is cut out of which film: shapes, shots and lists of cuts. It decodes no film."""
 
 import itertools
 import json
@@ -18,30 +18,30 @@ SUFFIXES = (
     *(".jpeg", ".jpg", ".png", ".webp"),
 )
 SHAPE = re.compile(r"(\d+)x(\d+)x(\d+)(?:@(\d+(?:\.\d+)?))?")
-VAL_SECONDS = 1.2  # a shorter end of a shot is not kept for validation
-IMAGE_SECONDS = 2.0  # a shot gives one image for each of these
-FPS_SLACK = 1.01  # 23.976 frames per second pass for 24
+VAL_SECONDS = 1.2  # a shorter end of a shot is not held out for validation
+IMAGE_SECONDS = 2.0  # a shot gives one image for each such stretch
+FPS_SLACK = 1.01  # factor between rates that count as equal, such as 23.976 and 24
 
 
 class Shape(NamedTuple):
-    """The form of a kind of clips."""
+    """Size, length and rate of a kind of clips."""
 
     width: int  # pixels
     height: int
     frames: int  # 1 is an image
-    fps: float | None  # None: the film's own
+    fps: float | None  # None: the film's rate
 
-    def __str__(self):
+    def __str__(self) -> str:
         rate = "" if self.fps is None else f"@{self.fps:g}"
         return f"{self.width}x{self.height}x{self.frames}{rate}"
 
 
 class Shot(NamedTuple):
-    """Frames start <= i < end of a film, without a cut in between."""
+    """The frames start <= i < end of a film, without a cut in between."""
 
     start: int
     end: int
-    captions: tuple[str, ...]  # empty: its clips are described by measurement
+    captions: tuple[str, ...]  # empty: its clips get captions of measured facts
 
 
 class Film(NamedTuple):
@@ -64,7 +64,7 @@ class Cut(NamedTuple):
 
 
 def parse_shapes(text: str) -> list[Shape]:
-    """Shapes from "WIDTHxHEIGHTxFRAMES[@FPS],...". Raises ConfigError naming a wrong one."""
+    """Shapes from the text "WIDTHxHEIGHTxFRAMES[@FPS],...". Raises ConfigError for a wrong one."""
     shapes = []
     for word in text.split(","):
         match = SHAPE.fullmatch(word.strip())
@@ -83,7 +83,11 @@ def parse_shapes(text: str) -> list[Shape]:
 
 
 def read_films(videos: Path, broken: dict[Path, str]) -> list[Film]:
-    """The films to cut, in the order of their names; those that cannot be read go to `broken`."""
+    """The films to cut, in the order of their names.
+
+    Films that cannot be read are added to `broken`, with the reason. Raises ConfigError if there is
+    no usable film.
+    """
     if not videos.exists():
         raise ConfigError(f"input={str(videos)!r}: no such file or folder")
     folder, paths = videos, sorted(videos.rglob("*"))
@@ -104,7 +108,10 @@ def read_films(videos: Path, broken: dict[Path, str]) -> list[Film]:
 
 
 def read_film(path: Path, name: str) -> Film:
-    """What is known of a film before decoding it. Raises ConfigError for the film or its shots."""
+    """What is known of a film before it is decoded, with its shots from the file beside it.
+
+    Raises ConfigError if the film or the description of its shots cannot be used.
+    """
     info = probe(path)
     sidecar = path.with_suffix(".jsonl")
     if not sidecar.exists():
@@ -143,7 +150,7 @@ def _within(info: VideoInfo) -> str:
 
 
 def refusal(shape: Shape, info: VideoInfo) -> str | None:
-    """Why a film cannot give clips of this shape; None if it can. Nothing is ever enlarged."""
+    """Why a film cannot give clips of this shape; None if it can. Films are never enlarged."""
     if not fits(info, shape.width, shape.height):
         return f"larger than the film, {info.width}x{info.height}"
     if shape.fps is not None and shape.fps > info.fps * FPS_SLACK:
@@ -152,7 +159,7 @@ def refusal(shape: Shape, info: VideoInfo) -> str | None:
 
 
 def check_shapes(shapes: list[Shape], films: list[Film]) -> None:
-    """Raises ConfigError for a shape that no film can give; says how many films lack a shape."""
+    """Raises ConfigError for a shape that no film can give; prints how many films lack a shape."""
     for shape in shapes:
         refusals = [reason for film in films if (reason := refusal(shape, film.info))]
         if len(refusals) == len(films):
@@ -164,7 +171,7 @@ def check_shapes(shapes: list[Shape], films: list[Film]) -> None:
 def list_all_cuts(
     films: list[Film], shapes: list[Shape], val_fraction: float, max_clips: int
 ) -> list[tuple[Film, list[Cut]]]:
-    """Films and the clips to cut from each, `max_clips` (if not 0) in all."""
+    """Films with the clips to cut from each; at most `max_clips` in all, if that is not 0."""
     jobs, left = [], max_clips or sys.maxsize
     for film in films:
         cuts = list_cuts(film, shapes, val_fraction)[:left]
@@ -192,10 +199,10 @@ def list_cuts(film: Film, shapes: list[Shape], val_fraction: float) -> list[Cut]
 
 
 def spans(shot: Shot, fps: float, val_fraction: float) -> list[tuple[int, int, str]]:
-    """A shot's part for training and, if it is long enough, its end for validation.
+    """The part of a shot for training and, if the shot is long enough, its end for validation.
 
-    (start, end, split) in frames of the film; clips stay within one, so that no moment of a
-    validation clip is in a training clip of any shape.
+    Parts are (start, end, split) in frames of the film. A clip lies within one part, so no moment
+    of a validation clip is in a training clip of any shape.
     """
     length = int((shot.end - shot.start) * val_fraction)
     if length < VAL_SECONDS * fps:
@@ -205,9 +212,10 @@ def spans(shot: Shot, fps: float, val_fraction: float) -> list[tuple[int, int, s
 
 
 def clip_frames(start: int, end: int, step: float, frames: int) -> list[tuple[int, ...]]:
-    """Indices of consecutive clips of `frames` frames, `step` film frames apart, below `end`.
+    """Indices of the frames of consecutive clips between `start` and `end`.
 
-    A step that is no whole number is rounded down frame by frame; no index comes twice.
+    A clip has `frames` frames, which are `step` film frames apart. If the step is no whole number,
+    each index is rounded down; no index comes twice.
     """
     step = max(step, 1.0)
     indices = start + np.floor(np.arange((end - start) / step) * step).astype(int)
@@ -215,7 +223,7 @@ def clip_frames(start: int, end: int, step: float, frames: int) -> list[tuple[in
     return [tuple(clip) for clip in indices.tolist()]
 
 
-def image_frames(start: int, end: int, fps: float) -> list[tuple[int]]:
-    """One frame from the middle of each of a few equal parts, IMAGE_SECONDS long or more."""
+def image_frames(start: int, end: int, fps: float) -> list[tuple[int, ...]]:
+    """The middle frames of equal parts that are IMAGE_SECONDS long or more."""
     parts = max(1, int((end - start) / (IMAGE_SECONDS * fps)))
     return [(start + (2 * part + 1) * (end - start) // (2 * parts),) for part in range(parts)]

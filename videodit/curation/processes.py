@@ -16,13 +16,14 @@ Result = TypeVar("Result")
 def in_processes(
     function: Callable[[Item], Result], items: Sequence[Item], workers: int
 ) -> Iterator[Result]:
-    """`function` of each item, in the order in which they are done.
+    """Yields `function` of each item, in the order in which the results are ready.
 
-    `workers`: fresh processes, which end with this one however that ends; 0 is one a core; 1 works
-    in this process. Function, items and results can be pickled. Raises ConfigError for less.
+    `workers` is the number of fresh processes; 0 takes one for each core, and 1 works in this
+    process. They end with this process, however it ends. Function, items and results must be
+    picklable. Raises ConfigError for a negative number.
     """
     check(workers >= 0, "workers", workers, "at least 0")
-    workers = min(workers or os.cpu_count(), len(items))
+    workers = min(workers or os.cpu_count() or 1, len(items))
     if workers <= 1:
         yield from map(function, items)
         return
@@ -37,8 +38,11 @@ def in_processes(
 
 
 def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent
+
     def wait() -> None:
-        multiprocessing.parent_process().join()
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()

@@ -1,1 +1,1 @@
-"""Measures of quality and the closed-form baselines that they stand beside."""
+"""Measures, closed-form baselines and the reports made of them."""

@@ -1,4 +1,4 @@
-"""The evaluation of an autoencoder as a page, with pictures and videos."""
+"""The report on an autoencoder as a page, with pictures and videos."""
 
 import base64
 import html
@@ -6,18 +6,20 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from videodit.data import patches
 from videodit.data.video.files import write_video
 from videodit.eval import quality
 from videodit.eval.charts import BLUE, Series, line_chart
 from videodit.eval.page import STYLE, video
 from videodit.eval.scores import OURS, HeldOutClip, Scored
 
-ERROR_SCALE = 4  # by how much the pictures brighten errors
-PICTURE_SIDE = 288  # pixels: small frames are enlarged by a whole number up to this longer side
+ERROR_SCALE = 4  # factor by which the pictures brighten errors
+PICTURE_SIDE = 288  # pixels: longer side up to which small frames are enlarged, by whole factors
 GAP, TITLE = 6, 22  # pixels
 SHOWN = 6  # clips
 TABLES = """
@@ -31,7 +33,7 @@ tr.ours td { font-weight: 600; color: #1d4ed8; }
 .shown img { max-width: min(100%, 640px); object-fit: contain; align-self: flex-start; }
 .shown .clip video { height: auto; max-width: min(100%, 582px); }
 """
-MEASURES = {  # names in the report: what the table calls them, digits
+MEASURES = {  # name in the report -> name in the table, digits
     "psnr": ("PSNR (dB)", 2),
     "gain": ("over PCA (dB)", 2),
     "ssim": ("SSIM", 4),
@@ -47,14 +49,14 @@ NOTES = (
     "255, of the change from frame to frame), perceptual and Fréchet. SSIM: Gaussian window of "
     "11 pixels, each colour. MS-SSIM: five scales; frames of less than 176 pixels have fewer "
     "(48: three). PCA and 3D DCT code each patch in as many values as the autoencoder and are "
-    "fitted to training clips. Bits per pixel: if each value takes 8 bits, which here nothing "
-    "is rounded to. H.264 (x264, 4:4:4) may take as many; the table says what it took."
+    "fitted to training clips. Bits per pixel assume 8 bits for each value, to which nothing is "
+    "rounded here. H.264 (x264, 4:4:4) may take as many; the table says what it took."
 )
 
 
 def choose(scored: Sequence[Scored]) -> list[Scored]:
-    """SHOWN clips: the first one of every size, the largest first, then the second ones."""
-    by_size = {}
+    """SHOWN clips: the first one of every size, largest size first, then the second ones."""
+    by_size: dict[patches.Size, list[Scored]] = {}
     for one in scored:
         by_size.setdefault(one.size, []).append(one)
     largest_first = sorted(by_size, key=math.prod, reverse=True)
@@ -63,13 +65,13 @@ def choose(scored: Sequence[Scored]) -> list[Scored]:
 
 
 def enlarge(frames: np.ndarray) -> np.ndarray:
-    """T H W 3 times the whole number that brings the longer side up to PICTURE_SIDE."""
+    """T H W 3, enlarged by the whole factor that brings the longer side up to PICTURE_SIDE."""
     factor = max(1, PICTURE_SIDE // max(frames.shape[1:3]))
     return frames.repeat(factor, 1).repeat(factor, 2)
 
 
 def picture(original: np.ndarray, output: np.ndarray) -> Image.Image:
-    """First, middle and last frame (T H W 3 uint8) of both, and ERROR_SCALE times the error."""
+    """First, middle and last frame of both clips (T H W 3 uint8), and ERROR_SCALE x the error."""
     shown = sorted({0, len(original) // 2, len(original) - 1})
     error = np.abs(original[shown].astype(int) - output[shown]) * ERROR_SCALE
     columns = [original[shown], output[shown], np.minimum(error, 255).astype(np.uint8)]
@@ -88,21 +90,24 @@ def picture(original: np.ndarray, output: np.ndarray) -> Image.Image:
 
 
 def halves(original: np.ndarray, output: np.ndarray) -> np.ndarray:
-    """Original and reconstruction beside each other, T H W 3 uint8."""
+    """Original and reconstruction side by side: T H W 3 uint8."""
     left, right = enlarge(original), enlarge(output)
     gap = np.full((*left.shape[:2], GAP, 3), 255, np.uint8)
     return np.concatenate([left, gap, right], axis=2)
 
 
-def write_pictures(out: Path, coded: Iterable[tuple[HeldOutClip, np.ndarray]]) -> list[dict]:
-    """clip_N.png of each clip and its reconstruction, clip_N.mp4 of what moves.
+def write_pictures(
+    out: Path, coded: Iterable[tuple[HeldOutClip, np.ndarray]]
+) -> list[dict[str, Any]]:
+    """Writes clip_N.png for each clip and its reconstruction, and clip_N.mp4 for those that move.
 
-    Returns what they are, for the page.
+    Returns the names of the files, captions and PSNR, for the page.
     """
     items = []
     for i, (clip, output) in enumerate(coded):
         count, height, width, _ = clip.frames.shape
-        item = {"picture": f"clip_{i}.png", "psnr": quality.psnr(clip.frames, output)}
+        item: dict[str, Any] = {"picture": f"clip_{i}.png"}
+        item["psnr"] = quality.psnr(clip.frames, output)
         item["caption"] = f"{clip.name}: {width}×{height}, {count} frames"
         picture(clip.frames, output).save(out / item["picture"])
         if count > 1:
@@ -112,8 +117,8 @@ def write_pictures(out: Path, coded: Iterable[tuple[HeldOutClip, np.ndarray]]) -
     return items
 
 
-def page(out: Path, report: dict) -> str:
-    """The report (tools/evaluate_autoencoder.py) as HTML text; pictures are read from `out`."""
+def page(out: Path, report: dict[str, Any]) -> str:
+    """The report (eval/autoencoder_report.py) as HTML text; pictures are read from `out`."""
     body = [
         _tiles(report),
         _coders_section(report),
@@ -132,7 +137,8 @@ def page(out: Path, report: dict) -> str:
     )
 
 
-def _introduction(report: dict) -> str:
+def _introduction(report: dict[str, Any]) -> str:
+    """One sentence on the model and the clips."""
     model, counts = report["autoencoder"], report["counts"]
     patch = "×".join(map(str, model["patch"]))
     return (
@@ -143,7 +149,8 @@ def _introduction(report: dict) -> str:
     )
 
 
-def _tiles(report: dict) -> str:
+def _tiles(report: dict[str, Any]) -> str:
+    """The figures to see first."""
     ours, pca = report["coders"][OURS], report["coders"]["PCA"]
     error = f" ± {_number(ours['gain_stderr'], 2)}" if ours["gain_stderr"] is not None else ""
     cards = [
@@ -160,7 +167,8 @@ def _tiles(report: dict) -> str:
     return f'<div class="tiles">{"".join(cells)}</div>'
 
 
-def _coders_section(report: dict) -> str:
+def _coders_section(report: dict[str, Any]) -> str:
+    """The table of all coders."""
     rows = [
         [name, *(_number(row.get(key), digits) for key, (_, digits) in MEASURES.items())]
         for name, row in report["coders"].items()
@@ -174,17 +182,11 @@ def _coders_section(report: dict) -> str:
     )
 
 
-def _bins_section(bins: list[dict]) -> str:
+def _bins_section(bins: list[dict[str, Any]]) -> str:
+    """The table by resolution and duration."""
     coders = list(bins[0]["coders"])
-    heads = [
-        "",
-        "clips",
-        *(f"{name} (dB)" for name in coders),
-        "over PCA",
-        "SSIM",
-        "MS-SSIM",
-        "flicker",
-    ]
+    heads = ["", "clips", *(f"{name} (dB)" for name in coders)]
+    heads += ["over PCA", "SSIM", "MS-SSIM", "flicker"]
     rows = []
     for one in bins:
         ours = one["coders"][OURS]
@@ -195,7 +197,8 @@ def _bins_section(bins: list[dict]) -> str:
     return f"<h2>By resolution and duration</h2>{_table(heads, rows)}<p><small>{note}</small></p>"
 
 
-def _shapes_section(shapes: list[dict]) -> str:
+def _shapes_section(shapes: list[dict[str, Any]]) -> str:
+    """The table of other shapes; "" without any."""
     if not shapes:
         return ""
     first = shapes[0]
@@ -214,7 +217,8 @@ def _shapes_section(shapes: list[dict]) -> str:
     return f"<h2>Other shapes</h2>{_table(heads, rows)}<p><small>{note}</small></p>"
 
 
-def _seams_section(seams: dict | None) -> str:
+def _seams_section(seams: dict[str, Any] | None) -> str:
+    """The table of seams; "" without tiles."""
     if not seams:
         return ""
     places = ("", "_seams", "_elsewhere")
@@ -232,18 +236,19 @@ def _seams_section(seams: dict | None) -> str:
     return f"<h2>Tiles</h2>{table}<p><small>{html.escape(note)}</small></p>"
 
 
-def _streaming_section(streaming: dict | None) -> str:
+def _streaming_section(streaming: dict[str, Any] | None) -> str:
+    """Time and memory of streaming; "" if they were not measured."""
     if not streaming:
         return ""
-    costs = [(int(n), 1000 * s) for n, s in streaming["seconds_per_frame"].items()]
+    costs = [(float(n), 1000 * s) for n, s in streaming["seconds_per_frame"].items()]
     chart = line_chart(
         [Series("wall time of encoding and decoding, least of several", costs, BLUE, marked=True)],
         x_label="frames",
         y_label="milliseconds a frame",
     )
     first = costs[0][1]
-    rows = [[f"{n} frames", _number(ms, 2), f"{ms / first:.2f}"] for n, ms in costs]
-    table = _table(["", "ms a frame", f"against {costs[0][0]} frames"], rows)
+    rows = [[f"{n:g} frames", _number(ms, 2), f"{ms / first:.2f}"] for n, ms in costs]
+    table = _table(["", "ms a frame", f"against {costs[0][0]:g} frames"], rows)
     memory = streaming["peak_memory"]
     places = list(next(iter(memory.values())))
     lines = [
@@ -257,12 +262,13 @@ def _streaming_section(streaming: dict | None) -> str:
     return (
         f"<h2>Streaming</h2><p>Frames of {streaming['size']} pixels, encoded and decoded one chunk "
         "after the other; the first frame takes a chunk of its own. Time is wall time: what "
-        "else the machine did is in it.</p>"
+        "else the machine did is included.</p>"
         f'<div class="charts">{chart}<div>{table}<br>{table_memory}</div></div>'
     )
 
 
-def _pictures_section(out: Path, items: list[dict]) -> str:
+def _pictures_section(out: Path, items: list[dict[str, Any]]) -> str:
+    """Pictures and videos of some clips."""
     groups = []
     for item in items:
         data = base64.b64encode((out / item["picture"]).read_bytes()).decode()
@@ -274,7 +280,7 @@ def _pictures_section(out: Path, items: list[dict]) -> str:
     return f"<h2>Held-out clips</h2>{''.join(groups)}"
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence]) -> str:
+def _table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     top = "".join(f"<th>{html.escape(head)}</th>" for head in heads)
     lines = []
     for row in rows:

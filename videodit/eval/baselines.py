@@ -1,7 +1,7 @@
-"""Codes that an autoencoder stands beside, with as many values for each patch of a clip.
+"""Codes to compare an autoencoder with, of as many values for each patch of a clip.
 
-Linear ones, fitted to patches of training clips: the principal components, and the DCT coefficients
-that vary most. And H.264, with as many bytes as there are latent values.
+Two are linear and fitted to patches of training clips: the principal components, and the DCT
+coefficients that vary most. The third is H.264 with as many bytes as there are latent values.
 """
 
 import io
@@ -17,31 +17,32 @@ from videodit.data import patches
 from videodit.data.video.files import encode, read_frames
 from videodit.eval import pca
 
-SEARCH_STEPS = 8  # the rate factor is found to 51 / 2^8
+SEARCH_STEPS = 8  # halvings: the rate factor is found to within 51 / 2^8
 LARGEST_RATE_FACTOR = 51.0
-METADATA = 6  # NAL unit type: says which encoder made the video, and is no part of the picture
+METADATA = 6  # NAL unit type that names the encoder; it is no part of the picture
 PRESET = "slow"
 
 
 class LinearCode(NamedTuple):
-    """Patches as `channels` values each, on orthonormal components."""
+    """Codes each patch in as many values as there are components, which are orthonormal."""
 
     patch: patches.Size
-    components: dict[str, np.ndarray]  # mean P, components P C, as pca.principal_components has
+    components: dict[str, np.ndarray]  # mean P, components P C: see pca.principal_components
 
     def reconstruct(self, frames: np.ndarray) -> np.ndarray:
-        """Frames uint8 T H W 3 coded and decoded: the same shape and type."""
+        """Codes and decodes frames uint8 T H W 3; the result has the same shape and type."""
         tokens = _values(frames, self.patch)
         output = np.asarray(pca.reconstruct(tokens[None], self.components))[0]
         levels = np.clip(np.rint((output + 1) * 127.5), 0, 255).astype(np.uint8)
-        grid = patches.grid(*frames.shape[:3], self.patch)
-        return patches.unpatchify(levels, grid, self.patch, frames.shape[:3])
+        count, height, width, _ = frames.shape
+        grid = patches.grid_of(frames, self.patch)
+        return patches.unpatchify(levels, grid, self.patch, (count, height, width))
 
 
 def fit_linear_codes(
     clips: Iterable[np.ndarray], patch: patches.Size, channels: int
 ) -> dict[str, LinearCode]:
-    """{"PCA", "3D DCT"} with the components that lose least of the patches of these clips."""
+    """The codes "PCA" and "3D DCT", with the components that lose least on these clips."""
     tokens = (_values(frames, patch)[None] for frames in clips)
     batches = ((values, np.ones(values.shape[:2], bool)) for values in tokens)
     mean, covariance = pca.mean_and_covariance(batches)
@@ -51,11 +52,13 @@ def fit_linear_codes(
     }
 
 
-def dct_components(mean, covariance, patch: patches.Size, channels: int) -> dict[str, np.ndarray]:
-    """As pca.principal_components, of the DCT-II over time, height, width and colour.
+def dct_components(
+    mean: np.ndarray, covariance: np.ndarray, patch: patches.Size, channels: int
+) -> dict[str, np.ndarray]:
+    """The DCT-II over time, height, width and colour, in the form of pca.principal_components.
 
-    Over three colours it is a brightness and two differences. The coefficients of largest variance
-    are kept, the others take their mean. mean: P, covariance: P P.
+    The DCT over three colours gives a brightness and two differences. The coefficients of largest
+    variance are kept; the others take their mean. mean: P, covariance: P P.
     """
     values = len(mean)
     basis = scipy.fft.idctn(
@@ -68,10 +71,10 @@ def dct_components(mean, covariance, patch: patches.Size, channels: int) -> dict
 
 
 def h264(frames: np.ndarray, fps: float, size: int) -> tuple[np.ndarray, int]:
-    """Frames uint8 T H W 3 as H.264 leaves them in at most `size` bytes, if it can; bytes taken.
+    """Frames uint8 T H W 3 coded by H.264 in at most `size` bytes, if it can; and the bytes taken.
 
-    x264 in full colour resolution, PRESET, at the least rate factor that is small enough. The bytes
-    are those of the pictures and their parameters, without container and METADATA.
+    x264 runs in full colour resolution with PRESET, at the least rate factor that gives so few
+    bytes. Counted are the pictures and their parameters, without container and METADATA.
     """
     make = partial(_h264, frames, fps)
     low, high = 0.0, LARGEST_RATE_FACTOR
@@ -89,20 +92,20 @@ def h264(frames: np.ndarray, fps: float, size: int) -> tuple[np.ndarray, int]:
 def video_bytes(video: bytes) -> int:
     """Bytes of the H.264 units in an mp4, without container and METADATA."""
     total = 0
-    with av.open(io.BytesIO(video)) as container:
+    with av.open(io.BytesIO(video), "r") as container:
         stream = container.streams.video[0]
-        total += len(stream.codec_context.extradata)
+        total += len(stream.codec_context.extradata or b"")
         for packet in container.demux(stream):
             total += sum(len(unit) for unit in _units(bytes(packet)) if unit[0] & 31 != METADATA)
     return total
 
 
-def _h264(frames, fps, rate_factor) -> bytes:
+def _h264(frames: np.ndarray, fps: float, rate_factor: float) -> bytes:
     return encode(frames, fps, options={"crf": f"{rate_factor:.3f}", "preset": PRESET})
 
 
 def _units(packet: bytes) -> Iterable[bytes]:
-    """NAL units of a packet, each behind its length in four bytes (ISO/IEC 14496-15, 5.3)."""
+    """NAL units of a packet; each follows its length in four bytes (ISO/IEC 14496-15, 5.3)."""
     place = 0
     while place + 4 < len(packet):
         length = int.from_bytes(packet[place : place + 4])

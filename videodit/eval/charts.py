@@ -1,20 +1,22 @@
-"""Line charts as inline SVG: no script, no font, no file beside the page that holds them."""
+"""Line charts as inline SVG; the page that holds them needs no script, font or other file."""
 
 import html
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 BLUE, ORANGE, GREEN, GRAY = "#2563eb", "#ea580c", "#059669", "#64748b"
 WIDTH, HEIGHT = 640, 320
-LEFT, RIGHT, TOP, BOTTOM = 72, 616, 14, 278  # of the plotting area
+LEFT, RIGHT, TOP, BOTTOM = 72, 616, 14, 278  # edges of the plotting area
 
 
 @dataclass(frozen=True)
 class Series:
     """A named line through `points` (x, y), in a CSS color.
 
-    marked: a dot at each point, with its figures as a tooltip. errors: half the length of a
-    vertical bar at each point. faint: a thin pale line, for noisy figures. dashed: a bound.
+    marked: each point gets a dot with its figures as a tooltip. errors: half the length of a
+    vertical bar at each point. faint: the line is thin and pale, for noisy figures. dashed: the
+    line is a bound.
     """
 
     name: str
@@ -28,7 +30,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Axes:
-    """Maps data to the SVG's units: x linear from 0, y linear or logarithmic."""
+    """Maps data to the SVG's units: x is linear from 0, y is linear or logarithmic."""
 
     x_max: float
     y_min: float
@@ -36,19 +38,23 @@ class Axes:
     log: bool
 
     def x(self, value: float) -> float:
+        """Place of a value on the x axis."""
         return LEFT + (RIGHT - LEFT) * value / self.x_max
 
     def y(self, value: float) -> float:
-        scale = math.log if self.log else float
+        """Place of a value on the y axis."""
+        scale: Callable[[float], float] = math.log if self.log else float
         low, high = scale(self.y_min), scale(self.y_max)
         return BOTTOM - (BOTTOM - TOP) * (scale(value) - low) / (high - low)
 
 
-def line_chart(series: list[Series], *, y_label: str, x_label: str = "step", log: bool = False):
-    """An <svg> of the series over a common x axis that starts at 0.
+def line_chart(
+    series: list[Series], *, y_label: str, x_label: str = "step", log: bool = False
+) -> str:
+    """The HTML of a chart of the series over a common x axis that starts at 0.
 
     Figures that cannot be drawn (not finite, or not positive on a logarithmic axis) are left out;
-    "" if none remains.
+    if none remains the result is "".
     """
     series = [_drawable(one, log) for one in series]
     series = [one for one in series if one.points]
@@ -67,15 +73,15 @@ def line_chart(series: list[Series], *, y_label: str, x_label: str = "step", log
     )
 
 
-def smooth(points: list[tuple[float, float]], window: int) -> list[tuple[float, float]]:
-    """The mean over the last `window` points at each point."""
+def smooth(points: list[tuple[float, float]], count: int) -> list[tuple[float, float]]:
+    """At each point the mean over the last `count` points."""
     values = [y for _, y in points]
-    runs = [values[max(0, i - window + 1) : i + 1] for i in range(len(values))]
+    runs = [values[max(0, i - count + 1) : i + 1] for i in range(len(values))]
     return [(x, sum(run) / len(run)) for (x, _), run in zip(points, runs)]
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round values (1, 2 or 5 times a power of ten apart) in [low, high], about `count`."""
+    """About `count` round values in [low, high], 1, 2 or 5 times a power of ten apart."""
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)

@@ -9,6 +9,7 @@ import json
 import statistics
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from videodit.config import ConfigError
 from videodit.curation.film import ATTRIBUTION
@@ -26,7 +27,7 @@ GENERATED_NOTE = (
     "The prompts are captions of the film. After so few steps expect the colours of the scene in "
     "tiles, not shapes."
 )
-EVALUATED = {  # figures of an evaluation, as the table calls them
+EVALUATED = {  # figures of an evaluation -> their names in the table
     "loss": "validation loss",
     "loss_shuffled_captions": "validation loss, captions shuffled",
     "loss_linear": "validation loss of the best linear predictor",
@@ -36,11 +37,12 @@ EVALUATED = {  # figures of an evaluation, as the table calls them
 
 
 def clips(videos: list[str]) -> str:
+    """The HTML of videos side by side."""
     return f'<div class="clips">{"".join(videos)}</div>'
 
 
 def loss_chart(training: Training, bounds: list[Series], *, log: bool) -> str:
-    """Training and validation loss over steps."""
+    """Training and validation loss over steps, with other curves as bounds."""
     raw = points(training.train, "loss")
     series = [
         Series("training batches, mean over tokens", raw, BLUE, faint=True),
@@ -53,6 +55,7 @@ def loss_chart(training: Training, bounds: list[Series], *, log: bool) -> str:
 
 
 def autoencoder_section(training: Training) -> str:
+    """Charts of the autoencoder, and pairs of clips."""
     psnr = line_chart(
         [
             Series("autoencoder", points(training.evals, "psnr"), ORANGE, marked=True),
@@ -66,7 +69,7 @@ def autoencoder_section(training: Training) -> str:
 
 
 def reconstructions(training: Training) -> str:
-    """Pairs of original and reconstruction of the last evaluation."""
+    """Pairs of original and reconstruction from the last evaluation."""
     if not training.draws:
         return missing(training.workdir / "draws")
     step = max(training.draws)
@@ -84,6 +87,7 @@ def reconstructions(training: Training) -> str:
 
 
 def dit_section(training: Training) -> str:
+    """Charts of the DiT, and samples by step."""
     evals = training.evals
     linear = Series("best linear predictor", points(evals, "loss_linear"), GRAY, dashed=True)
     gains = [line for line in evals if "caption_gain" in line]
@@ -106,12 +110,12 @@ def dit_section(training: Training) -> str:
 
 
 def samples_by_step(training: Training) -> str:
-    """The samples drawn during training, a row for each caption, at up to six steps."""
+    """Samples of up to six evaluations during training, with a row for each caption."""
     steps = sorted(training.draws)
     if not steps:
         return missing(training.workdir / "draws")
     chosen = sorted({steps[round(i * (len(steps) - 1) / 5)] for i in range(6)})
-    rows = {}
+    rows: dict[str, list[str]] = {}
     for step in chosen:
         for item in training.draws[step]:
             rows.setdefault(item["caption"], []).append(video(item["file"], f"step {step}"))
@@ -126,25 +130,26 @@ def prompted(rows: dict[str, list[str]]) -> str:
 
 
 def generated_section(run: Path) -> str:
+    """The videos that were generated, by prompt."""
     file = run / "requests.jsonl"
     if not file.exists():
         return f"<h2>Generated from text</h2>{missing(file)}"
     requests = [json.loads(line) for line in file.read_text().splitlines()]
-    rows = {}
+    rows: dict[str, list[str]] = {}
     for request in requests:
         shown = video(run / "samples" / request["out"], request_line(request))
         rows.setdefault(request["prompt"], []).append(shown)
     return f"<h2>Generated from text</h2><p>{GENERATED_NOTE}</p>{prompted(rows)}"
 
 
-def request_line(request: dict) -> str:
-    """{"size": "96x56", "frames": 17, "fps": 12, ...} -> "96×56, 1.4 s"."""
+def request_line(request: dict[str, Any]) -> str:
+    """A request in words: {"size": "96x56", "frames": 17, "fps": 12, ...} gives "96×56, 1.4 s"."""
     size = request["size"].replace("x", "×")
     return f"{size}, {request['frames'] / request['fps']:.1f} s"
 
 
-def tiles(autoencoder: Training, dit: Training, stages: dict) -> str:
-    """The figures to see first, those that are there."""
+def tiles(autoencoder: Training, dit: Training, stages: dict[str, Any]) -> str:
+    """The figures to see first, as far as they exist."""
     found = [
         ("total", format_seconds(sum(stage["seconds"] for stage in stages.values())), "all stages")
     ] * bool(stages)
@@ -156,13 +161,8 @@ def tiles(autoencoder: Training, dit: Training, stages: dict) -> str:
         found.append(("validation loss", f"{loss:.4f}", f"best linear {linear:.4f}"))
     gain, error = dit.last("caption_gain"), dit.last("caption_gain_stderr")
     if gain is not None and error is not None:
-        found.append(
-            (
-                "right captions lower it by",
-                f"{gain:.3g}",
-                f"± {error:.2g}, standard error over clips",
-            )
-        )
+        note = f"± {error:.2g}, standard error over clips"
+        found.append(("right captions lower it by", f"{gain:.3g}", note))
     cards = [f"<div><small>{a}</small><b>{b}</b><small>{c}</small></div>" for a, b, c in found]
     return f'<div class="tiles">{"".join(cards)}</div>'
 
@@ -177,21 +177,21 @@ def training_rows(name: str, training: Training) -> list[tuple[str, str]]:
         rows.append((f"{name}: padding of the rows, mean", padding))
     if training.train:
         rows.append((f"{name}: steps", str(training.train[-1]["step"])))
-    formats = {
-        "tokens_per_second": ("speed", lambda x: f"{format_count(x)} tokens/s"),
-        "step_seconds": ("time of a step", lambda x: f"{1000 * x:.0f} ms"),
-    }
-    for key, (label, text) in formats.items():
+    for key, label, text in (
+        ("tokens_per_second", "speed", lambda x: f"{format_count(x)} tokens/s"),
+        ("step_seconds", "time of a step", lambda x: f"{1000 * x:.0f} ms"),
+    ):
         values = [line[key] for line in training.train if key in line]
         if values:
             rows.append((f"{name}: {label}, median", text(statistics.median(values))))
-    for key, text in EVALUATED.items():
-        if training.last(key) is not None:
-            rows.append((f"{name}: {text}", f"{training.last(key):.4g}"))
+    for key, label in EVALUATED.items():
+        if (value := training.last(key)) is not None:
+            rows.append((f"{name}: {label}", f"{value:.4g}"))
     return rows
 
 
-def table_section(autoencoder: Training, dit: Training, stages: dict) -> str:
+def table_section(autoencoder: Training, dit: Training, stages: dict[str, Any]) -> str:
+    """The table of everything that was measured."""
     rows = training_rows("autoencoder", autoencoder) + training_rows("DiT", dit)
     for name, stage in stages.items():
         note = "" if stage["done"] else " (not finished)"

@@ -1,9 +1,12 @@
-"""The Frechet distance of features of clips, and features that need no trained network.
+"""The Frechet distance between features of clips, and features that need no trained network.
 
-The usual distance (FVD, arXiv:1812.01717) compares features of a trained video network. Where none
-is to be had, RANDOM_FEATURES stand in: they see texture, edges and motion of a few pixels, and
-neither content nor brightness. Distances of different features cannot be compared: say which.
+The usual distance (FVD, arXiv:1812.01717) compares features of a trained video network. Without
+such a network RANDOM_FEATURES stand in: they see texture, edges and motion of a few pixels, but
+neither content nor brightness. Distances of different features cannot be compared, so every report
+names its features.
 """
+
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -12,18 +15,19 @@ import numpy as np
 RANDOM_FEATURES = "random convolutional features (untrained network, 64 values)"
 _LAYERS = ((3, 16, (1, 2, 2)), (16, 32, (2, 2, 2)), (32, 64, (2, 2, 2)))  # inputs, outputs, stride
 _KERNEL = 3  # frames and pixels
-FIELD = 15  # pixels, the side of what a feature sees; it sees 9 frames
-_FRAMES_BEFORE = 4  # of the middle one of these
+FIELD = 15  # pixels: side of the square that a feature sees, in 9 frames
+_FRAMES_BEFORE = 4  # frames of these before the middle one
 
 
 class Gaussian:
     """Mean and covariance of features that come in pieces."""
 
-    def __init__(self, size: int):
+    def __init__(self, size: int) -> None:
+        """`size` is D, the number of values of a feature."""
         self.count, self._sum, self._products = 0, np.zeros(size), np.zeros((size, size))
 
     def add(self, features: np.ndarray) -> None:
-        """features: N D."""
+        """Adds features N D."""
         features = features.astype(np.float64)
         self.count += len(features)
         self._sum += features.sum(0)
@@ -31,10 +35,12 @@ class Gaussian:
 
     @property
     def mean(self) -> np.ndarray:
+        """D float64."""
         return self._sum / self.count
 
     @property
     def covariance(self) -> np.ndarray:
+        """D D float64."""
         return self._products / self.count - np.outer(self.mean, self.mean)
 
 
@@ -49,9 +55,9 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> float:
 
 
 def random_features(frames: np.ndarray) -> np.ndarray:
-    """RANDOM_FEATURES of a clip uint8 T H W 3: N 64 float32, one at every 8th pixel, 4th frame.
+    """RANDOM_FEATURES of a clip uint8 T H W 3: N 64 float32, at every 8th pixel and 4th frame.
 
-    The ends of the clip are repeated in time. Frames of less than FIELD pixels have none.
+    The first and last frames are repeated in time. Frames smaller than FIELD pixels have none.
     """
     if min(frames.shape[1:3]) < FIELD:
         return np.zeros((0, _LAYERS[-1][1]), np.float32)
@@ -60,7 +66,7 @@ def random_features(frames: np.ndarray) -> np.ndarray:
 
 
 @jax.jit
-def _network(frames, kernels):
+def _network(frames: jax.Array, kernels: Sequence[jax.Array]) -> jax.Array:
     x = frames[None].astype(jnp.float32) / 127.5 - 1
     for kernel, (_, _, stride) in zip(kernels, _LAYERS):
         axes = ("NTHWC", "THWIO", "NTHWC")
@@ -69,9 +75,9 @@ def _network(frames, kernels):
 
 
 def _kernels() -> list[np.ndarray]:
-    """Normal values of the variance that keeps the size of what passes (arXiv:1502.01852).
+    """Normal values whose variance keeps the scale of activations (He, arXiv:1502.01852).
 
-    Those of the first layer sum to zero for each colour, or brightness would outweigh all else.
+    Kernels of the first layer sum to zero for each colour; otherwise brightness would dominate.
     """
     rng, side = np.random.default_rng(0), (_KERNEL, _KERNEL, _KERNEL)
     kernels = [

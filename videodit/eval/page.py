@@ -1,4 +1,4 @@
-"""What all pages share: their style, and videos and remarks inside of them."""
+"""What all pages share: their style, and the HTML of videos and remarks."""
 
 import base64
 import html
@@ -47,12 +47,12 @@ footer { margin-top: 48px; color: #64748b; font-size: 13px; }
 
 
 def missing(what: Path | str) -> str:
-    """A remark that `what` is not there yet."""
+    """The HTML of a remark that `what` does not exist yet."""
     return f'<p class="missing">Missing: {html.escape(str(what))}</p>'
 
 
 def video(file: Path, caption: str = "") -> str:
-    """A video inside the page, looping without sound."""
+    """The HTML of a video inside the page, which loops without sound."""
     if not file.exists():
         return missing(file)
     data = base64.b64encode(file.read_bytes()).decode()

@@ -1,7 +1,7 @@
 """Measures of a reconstructed clip against its original: clips are uint8 T H W 3, RGB.
 
-Every one of them compares frame by frame and colour by colour, so it is the same for a clip of any
-size. A frame or clip that is too small for a measure has none: NaN.
+Every measure compares frame by frame and colour by colour, so it applies to clips of any size. For
+a frame or clip that is too small it is NaN.
 """
 
 from collections.abc import Iterator
@@ -10,16 +10,11 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 PEAK = 255.0
-MOST_PSNR = 100.0  # dB, of clips that are equal
-WINDOW, SIGMA = 11, 1.5  # pixels, of the Gaussian window of SSIM
+MOST_PSNR = 100.0  # dB, for equal clips
+WINDOW, SIGMA = 11, 1.5  # pixels: side and std of the Gaussian window of SSIM
 STABILIZERS = ((0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2)  # C1 and C2
-SCALE_WEIGHTS = (
-    0.0448,
-    0.2856,
-    0.3001,
-    0.2363,
-    0.1333,
-)  # from the full size on, each half the last
+# Weights of multi-scale SSIM, from the full size on; each scale has half the size of the last.
+SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
 def psnr(original: np.ndarray, reconstruction: np.ndarray) -> float:
@@ -28,19 +23,19 @@ def psnr(original: np.ndarray, reconstruction: np.ndarray) -> float:
 
 
 def to_decibels(mean_squared: float) -> float:
-    """A mean squared error in levels of 255 as PSNR in dB, at most MOST_PSNR."""
+    """PSNR in dB, at most MOST_PSNR, of a mean squared error in levels of 255."""
     least = PEAK**2 / 10 ** (MOST_PSNR / 10)
     return float(10 * np.log10(PEAK**2 / max(mean_squared, least)))
 
 
 def squared_error(original: np.ndarray, reconstruction: np.ndarray) -> np.ndarray:
-    """T H W float64: squared difference in levels of 255, mean over the colours."""
+    """Squared difference in levels of 255, averaged over the colours: T H W float64."""
     pairs = zip(original, reconstruction)
     return np.stack([np.square(a.astype(np.int32) - b).mean(-1) for a, b in pairs])
 
 
 def ssim(original: np.ndarray, reconstruction: np.ndarray) -> float:
-    """Structural similarity (Wang et al. 2004, eq. 13) where the window lies within the frame."""
+    """Structural similarity (Wang et al. 2004, eq. 13), at windows that lie within the frame."""
     if min(original.shape[1:3]) < WINDOW:
         return float("nan")
     return float(
@@ -49,7 +44,7 @@ def ssim(original: np.ndarray, reconstruction: np.ndarray) -> float:
 
 
 def scales(height: int, width: int) -> int:
-    """How many of the five scales of multi-scale SSIM a frame has room for."""
+    """How many of the five scales of multi-scale SSIM a frame is large enough for."""
     sizes = [min(height, width) >> scale for scale in range(len(SCALE_WEIGHTS))]
     return sum(size >= WINDOW for size in sizes)
 
@@ -63,7 +58,7 @@ def multiscale_ssim(original: np.ndarray, reconstruction: np.ndarray) -> float:
     if not count:
         return float("nan")
     weights = np.array(SCALE_WEIGHTS[:count]) / sum(SCALE_WEIGHTS[:count])
-    similarity = 1.0
+    similarity: np.ndarray | float = 1.0
     for scale, weight in enumerate(weights):
         if scale:
             original, reconstruction = _halved(original), _halved(reconstruction)
@@ -79,13 +74,14 @@ def multiscale_ssim(original: np.ndarray, reconstruction: np.ndarray) -> float:
 def flicker(original: np.ndarray, reconstruction: np.ndarray) -> float:
     """Mean absolute error, in levels of 255, of the change from each frame to the next.
 
-    0 if the error stands still: what changes in time and should not, or should and does not.
+    It measures what changes in time and should not, or should change and does not. It is 0 if the
+    error is the same in all frames.
     """
     return float(changes(original, reconstruction).mean()) if len(original) > 1 else float("nan")
 
 
 def changes(original: np.ndarray, reconstruction: np.ndarray) -> np.ndarray:
-    """`flicker` of each pair of neighbouring frames: T - 1 float64."""
+    """`flicker` for each pair of neighbouring frames: T - 1 float64."""
     errors = (b.astype(np.int16) - a for a, b in zip(original, reconstruction))
     means, before = [], next(errors)
     for error in errors:
@@ -94,8 +90,10 @@ def changes(original: np.ndarray, reconstruction: np.ndarray) -> np.ndarray:
     return np.array(means)
 
 
-def _maps(original, reconstruction) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """For each frame H' W' 3: the term of luminance, the product of contrast and structure."""
+def _maps(
+    original: np.ndarray, reconstruction: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """For each frame, H' W' 3: the luminance term, and the product of contrast and structure."""
     c1, c2 = STABILIZERS
     for x, y in zip(original, reconstruction):
         x, y = x.astype(np.float32), y.astype(np.float32)
@@ -107,7 +105,7 @@ def _maps(original, reconstruction) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def _blur(image: np.ndarray) -> np.ndarray:
-    """Gaussian means of H W 3 where the window lies within the image."""
+    """Gaussian means of H W 3, at windows that lie within the image."""
     edge = WINDOW // 2
     return gaussian_filter(image, SIGMA, radius=edge, axes=(0, 1))[edge:-edge, edge:-edge]
 

@@ -1,14 +1,18 @@
-"""How close reconstructed clips are to the originals."""
+"""PSNR of reconstructed clips in packed rows."""
 
+import jax
 import jax.numpy as jnp
 
 from videodit.nn.layers import to_slots
 
 
-def clip_psnr(original, reconstruction, mask, segment_one_hot):
-    """Peak signal-to-noise ratio in dB of each clip, B M; pixels in [-1, 1] (peak to peak 2).
+def clip_psnr(
+    original: jax.Array, reconstruction: jax.Array, mask: jax.Array, segment_one_hot: jax.Array
+) -> jax.Array:
+    """Peak signal-to-noise ratio in dB of each clip: B M. Pixels lie in [-1, 1] (peak to peak 2).
 
-    original, reconstruction, mask: B L P, the mask 1 where a pixel exists; segment_one_hot: B L M.
+    original, reconstruction, mask: B L P; the mask is 1 where a pixel exists.
+    segment_one_hot: B L M.
     """
     error = (jnp.square(original - jnp.clip(reconstruction, -1, 1)) * mask).sum(-1, keepdims=True)
     errors = to_slots(segment_one_hot, error)[..., 0]

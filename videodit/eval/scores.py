@@ -1,8 +1,8 @@
-"""What clips lose in an autoencoder, and in other codes of as many values."""
+"""Scores of clips coded by an autoencoder, and by other codes of as many values."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -22,11 +22,11 @@ from videodit.models.perceptual import MIN_SIDE, Weights, feature_pairs, percept
 
 ORIGINAL, OURS, H264 = "original", "autoencoder", "H.264"
 TRAINING, HELD_OUT = ("train",), ("val", "test")  # splits
-SIDES, FRAMES = (1, 64, 128, 256, 512), (1, 2, 18, 66)  # where each bin of clips begins
+SIDES, FRAMES = (1, 64, 128, 256, 512), (1, 2, 18, 66)  # lower bounds of the bins of clips
 
 
 class HeldOutClip(NamedTuple):
-    """Frames uint8 T H W 3 at fps frames a second."""
+    """A clip of frames uint8 T H W 3 at `fps` frames per second."""
 
     name: str
     frames: np.ndarray
@@ -34,18 +34,18 @@ class HeldOutClip(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """How good the outputs of all coders for a clip are."""
+    """The scores of all coders on one clip."""
 
     name: str
     size: patches.Size  # frames, height, width
     latent_values: int
-    scores: dict[str, dict[str, float]]  # by coder and measure
+    scores: dict[str, dict[str, float]]  # by coder, then by measure
 
 
 class Scorer:
-    """Codes clips in every way, and scores what comes out.
+    """Codes clips with every coder and scores the results.
 
-    `features`: their name and weights, as models/perceptual.py:read_features gives them.
+    `features` are the name and weights that models/perceptual.py:read_features returns.
     """
 
     def __init__(
@@ -53,37 +53,38 @@ class Scorer:
         codec: Codec,
         linear_codes: dict[str, LinearCode],
         features: tuple[str, Weights] = (MULTISCALE, {}),
-    ):
+    ) -> None:
         self.codec, self.linear_codes = codec, linear_codes
         self.perceptual, weights = features
         self._weights = jax.device_put(weights)
         self.coders = [OURS, *linear_codes, H264]
-        self._gaussians = {}
+        self._gaussians: dict[str, Gaussian] = {}
 
     def score(self, clip: HeldOutClip) -> Scored:
-        """All coders on one clip."""
+        """The scores of all coders on a clip."""
         frames, fps = clip.frames, clip.fps
-        values = latent_values(frames.shape[:3], self.codec)
+        count, height, width, _ = frames.shape
+        values = latent_values((count, height, width), self.codec)
         outputs = {OURS: self.codec.reconstruct(frames, fps)}
         outputs |= {name: code.reconstruct(frames) for name, code in self.linear_codes.items()}
         outputs[H264], size = h264(frames, fps, values)
         scores = {name: self._measures(frames, output) for name, output in outputs.items()}
         sizes = dict.fromkeys(outputs, values) | {H264: size}
         for name, size in sizes.items():
-            scores[name]["bits_per_pixel"] = 8 * size / math.prod(frames.shape[:3])
+            scores[name]["bits_per_pixel"] = 8 * size / (count * height * width)
         for name, output in ({ORIGINAL: frames} | outputs).items():
             features = random_features(output)
             self._gaussians.setdefault(name, Gaussian(features.shape[1])).add(features)
-        return Scored(clip.name, frames.shape[:3], values, scores)
+        return Scored(clip.name, (count, height, width), values, scores)
 
     def frechet(self) -> dict[str, float]:
-        """Frechet distance to the originals of all clips that were scored, by coder."""
+        """For each coder, the Frechet distance of all scored clips to their originals."""
         original = self._gaussians[ORIGINAL]
         if not original.count:
             return {name: float("nan") for name in self.coders}
         return {name: frechet_distance(original, self._gaussians[name]) for name in self.coders}
 
-    def _measures(self, frames, output) -> dict[str, float]:
+    def _measures(self, frames: np.ndarray, output: np.ndarray) -> dict[str, float]:
         return {
             "psnr": quality.psnr(frames, output),
             "ssim": quality.ssim(frames, output),
@@ -92,7 +93,7 @@ class Scorer:
             "perceptual": self._perceptual(frames, output),
         }
 
-    def _perceptual(self, frames, output) -> float:
+    def _perceptual(self, frames: np.ndarray, output: np.ndarray) -> float:
         if min(frames.shape[1:3]) < MIN_SIDE:
             return float("nan")
         pairs = zip(frames, output)
@@ -100,14 +101,14 @@ class Scorer:
 
 
 @jax.jit
-def _perceptual_distance(weights, a, b):
-    """Of two frames H W 3 uint8: 1 float32."""
+def _perceptual_distance(weights: Weights, a: jax.Array, b: jax.Array) -> jax.Array:
+    """The distance of two frames H W 3 uint8: 1 float32."""
     pairs = feature_pairs(weights, to_pixels(a)[None], to_pixels(b)[None])
     return perceptual_distance(weights, pairs)
 
 
 def latent_values(size: patches.Size, codec: Codec) -> int:
-    """Numbers in the latents of a clip of (frames, height, width)."""
+    """How many numbers the latents of a clip of (frames, height, width) have."""
     return math.prod(patches.grid(*size, codec.cfg.patch)) * codec.cfg.channels
 
 
@@ -118,20 +119,20 @@ def fit_codes(source: Source, codec: Codec, rows: Sequence[int]) -> dict[str, Li
 
 
 def rows_of(catalog: Catalog, splits: Sequence[str], count: int) -> list[int]:
-    """At most `count` rows of these splits, evenly spread. Raises ConfigError if there are none."""
+    """At most `count` evenly spread rows of these splits. Raises ConfigError if there is none."""
     rows = np.flatnonzero(np.isin(catalog.split.astype(str), splits))
     if not len(rows):
         raise ConfigError(f"--data: expected clips of the split {' or '.join(splits)}; it has none")
     return spread(rows, count)
 
 
-def spread(rows: np.ndarray, count: int) -> list:
+def spread(rows: np.ndarray, count: int) -> list[Any]:
     """At most `count` of the rows, evenly spread."""
     return rows[np.unique(np.linspace(0, len(rows) - 1, count).round().astype(int))].tolist()
 
 
 def read(source: Source, rows: Sequence[int], what: str) -> Iterator[HeldOutClip]:
-    """The clips of these rows, whole; a broken one is named and left out."""
+    """Yields the whole clips of these rows; a broken clip is named and left out."""
     progress = Progress(len(rows), what)
     for row in rows:
         try:
@@ -142,20 +143,21 @@ def read(source: Source, rows: Sequence[int], what: str) -> Iterator[HeldOutClip
 
 
 def read_one(source: Source, row: int) -> HeldOutClip:
-    """The clip of a row, whole. Raises ConfigError."""
+    """The whole clip of a row. Raises ConfigError if it cannot be read."""
     catalog = source.catalog
     frames = source.read(row, whole(*size_of(catalog, row)))
     return HeldOutClip(catalog.ids[row], frames, float(catalog.fps[row]))
 
 
 def bin_of(size: patches.Size) -> tuple[int, int]:
-    """The bins of SIDES (of the geometric mean of height and width) and of FRAMES, by number."""
+    """Numbers of the bins of SIDES (by the geometric mean of height and width) and of FRAMES."""
     frames, height, width = size
     side = math.sqrt(height * width)
     return sum(side >= least for least in SIDES) - 1, sum(frames >= n for n in FRAMES) - 1
 
 
 def bin_name(number: tuple[int, int]) -> str:
+    """A bin in words, such as "64 to 127 px, 1 frame"."""
     side, frames = (
         f"{bins[i]} and more" if i + 1 == len(bins) else _between(bins[i], bins[i + 1] - 1)
         for bins, i in zip((SIDES, FRAMES), number)
@@ -163,15 +165,17 @@ def bin_name(number: tuple[int, int]) -> str:
     return f"{side} px, {frames} " + ("frame" if frames == "1" else "frames")
 
 
-def means(scored: Iterable[Scored]) -> dict[str, dict[str, float]]:
-    """By coder: the mean of each measure over the clips that have it, and what PSNR is gained.
+def means(scored: Iterable[Scored]) -> dict[str, dict[str, Any]]:
+    """For each coder, the mean of each measure over the clips that have it, and the gain over PCA.
 
-    "gain" is the mean difference of PSNR to PCA, in dB, "gain_stderr" its standard error.
+    "gain" is the mean difference of PSNR to PCA in dB, "gain_stderr" its standard error (None for a
+    single clip).
     """
-    table, scored = {}, list(scored)
+    table: dict[str, dict[str, Any]] = {}
+    scored = list(scored)
     for name in scored[0].scores:
         scores = [one.scores[name] for one in scored]
-        row = {key: _mean([score[key] for score in scores]) for key in scores[0]}
+        row: dict[str, Any] = {key: _mean([s[key] for s in scores]) for key in scores[0]}
         gains = np.array([one.scores[name]["psnr"] - one.scores["PCA"]["psnr"] for one in scored])
         row["gain"] = float(gains.mean())
         row["gain_stderr"] = (

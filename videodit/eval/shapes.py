@@ -1,6 +1,7 @@
-"""What an autoencoder loses at other shapes than it was trained at, and at the seams of tiles."""
+"""Scores of an autoencoder at shapes it was not trained at, and at the seams of tiles."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -16,18 +17,18 @@ from videodit.eval.baselines import LinearCode
 from videodit.eval.scores import HELD_OUT, HeldOutClip, rows_of, size_of, spread
 from videodit.inference.codec import Codec, spans
 
-SMALLEST_TILED = 4  # patches
-MOST_RATES = 8  # that an error lists
+SMALLEST_TILED = 4  # patches: the least side of a frame that is coded in tiles
+MOST_RATES = 8  # rates that an error lists
 
 
 class ShapeScore(NamedTuple):
-    """PSNR in dB of clips of one shape, means over the clips."""
+    """PSNR in dB of clips of one shape: means over the clips."""
 
     shape: Shape
     clips: int
     psnr: float
-    psnr_pca: float  # of PCA, which knows no shape
-    psnr_pieces: float  # of the same pixels, coded in pieces of the first shape
+    psnr_pca: float  # of PCA, for which shapes make no difference
+    psnr_pieces: float  # of the same pixels coded in pieces of the first shape
 
 
 def score_shapes(
@@ -36,7 +37,7 @@ def score_shapes(
     shapes: Sequence[Shape],
     clips: Callable[[Shape], list[HeldOutClip]],
 ) -> list[ShapeScore]:
-    """The codec on clips of each shape, whole and in pieces of the first one."""
+    """Scores the codec on clips of each shape, whole and in pieces of the first shape."""
     first = shapes[0]
     piece, rows = (first.frames, first.height, first.width), []
     for shape in shapes:
@@ -45,7 +46,7 @@ def score_shapes(
             coded = [
                 codec.reconstruct(frames, fps),
                 pca.reconstruct(frames),
-                in_pieces(lambda part, fps=fps: codec.reconstruct(part, fps), frames, piece),
+                in_pieces(partial(codec.reconstruct, fps=fps), frames, piece),
             ]
             psnr.append([quality.psnr(frames, output) for output in coded])
         rows.append(ShapeScore(shape, len(found), *np.mean(psnr, 0).tolist()))
@@ -56,10 +57,11 @@ def score_shapes(
 def in_pieces(
     code: Callable[[np.ndarray], np.ndarray], frames: np.ndarray, piece: patches.Size
 ) -> np.ndarray:
-    """Frames T H W 3 coded in pieces of (frames, height, width).
+    """Codes frames T H W 3 in pieces of (frames, height, width).
 
-    A piece in time begins with the last frame of the one before it, and only its other frames
-    count: the first frame of a clip is a latent frame alone, which would make pieces better.
+    A later piece in time begins with the last frame of the piece before it, and only its other
+    frames count: the first frame of a clip has a latent frame of its own, which would favour
+    pieces.
     """
     output, shared = np.empty_like(frames), min(1, piece[0] - 1)
     times = _starts(len(frames) - shared, piece[0] - shared)
@@ -72,7 +74,10 @@ def in_pieces(
 
 
 def clips_of_source(source: Source, count: int) -> Callable[[Shape], list[HeldOutClip]]:
-    """Held-out clips that are cropped and scaled down to a shape, at its rate if it has one."""
+    """A function from a shape to held-out clips, cropped and scaled down to it, at its rate.
+
+    The function raises ConfigError if no held-out clip is large enough or has the rate.
+    """
     catalog = source.catalog
     rows = rows_of(catalog, HELD_OUT, len(catalog))
 
@@ -88,13 +93,14 @@ def clips_of_source(source: Source, count: int) -> Callable[[Shape], list[HeldOu
             raise ConfigError(
                 f"--shapes={shape}: no held-out clip is as large and as long; give a --video"
             )
-        return [_cut(source, *pair, shape) for pair in spread(np.array(large), count)]
+        chosen = spread(np.array(large), count)
+        return [_cut(source, row, stride, shape) for row, stride in chosen]
 
     return clips
 
 
 def stride_of(fps: float, wanted: float | None) -> int:
-    """Every how manieth frame of a clip gives the wanted rate; 0 if none does, within FPS_SLACK."""
+    """The stride over frames that gives the wanted rate within FPS_SLACK; 0 if none does."""
     if wanted is None:
         return 1
     stride = round(fps / wanted)
@@ -102,7 +108,10 @@ def stride_of(fps: float, wanted: float | None) -> int:
 
 
 def clips_of_video(file: str, count: int) -> Callable[[Shape], list[HeldOutClip]]:
-    """Clips of a shape from evenly spread places of a video, the same ones for every shape."""
+    """A function from a shape to clips of it, from places of a video that all shapes share.
+
+    The places are evenly spread. The function raises ConfigError if the video cannot give them.
+    """
     info = probe(file)
 
     def clips(shape: Shape) -> list[HeldOutClip]:
@@ -122,18 +131,18 @@ def clips_of_video(file: str, count: int) -> Callable[[Shape], list[HeldOutClip]
 
 
 class Tiles(NamedTuple):
-    """Overlapping tiles that a frame is coded in."""
+    """The overlapping tiles in which a frame is coded."""
 
     side: int  # pixels
     overlap: int  # pixels
 
 
 def tiles_of(patch: patches.Size, frame: tuple[int, int], side: int = 0) -> Tiles | None:
-    """Tiles of this side for a frame of (height, width); 0: two along its longer side.
+    """Tiles of this side for a frame of (height, width); side 0 gives two along its longer side.
 
-    About a quarter of a side is shared, of two tiles less. None if the frame is too small for two.
-    Raises ConfigError naming --tile if the side is too small to share patches, or one tile is
-    enough.
+    Neighbouring tiles share about a quarter of a side, two tiles less. The result is None if the
+    frame is too small for two tiles. Raises ConfigError naming --tile if the side is too small to
+    share patches, or if one tile covers the frame.
     """
     patch_side, longer = max(patch[1:]), max(frame)
     if not side and longer < SMALLEST_TILED * patch_side:
@@ -150,13 +159,14 @@ def tiles_of(patch: patches.Size, frame: tuple[int, int], side: int = 0) -> Tile
 
 
 def score_seams(codec: Codec, clip: HeldOutClip, tiles: Tiles) -> dict[str, float]:
-    """PSNR of a clip in one piece and in tiles, at the seams, where tiles overlap, and elsewhere.
+    """PSNR of a clip coded whole and in tiles, at the seams (where tiles overlap) and elsewhere.
 
-    The tiles are smaller than the frame.
+    The tiles must be smaller than the frame.
     """
     side, overlap = tiles
     tiled = Codec(codec.cfg, codec.compute, codec.params, tile=side, overlap=overlap)
-    seams = seam_mask(clip.frames.shape[1:3], tiled)
+    height, width = clip.frames.shape[1:3]
+    seams = seam_mask((height, width), tiled)
     found = {"tile": side, "overlap": overlap, "seam_share": float(seams.mean())}
     for name, coder in {"whole": codec, "tiled": tiled}.items():
         error = quality.squared_error(clip.frames, coder.reconstruct(clip.frames, clip.fps))
@@ -166,7 +176,7 @@ def score_seams(codec: Codec, clip: HeldOutClip, tiles: Tiles) -> dict[str, floa
 
 
 def seam_mask(size: tuple[int, int], codec: Codec) -> np.ndarray:
-    """H W bool: the pixels that are in more than one tile."""
+    """The pixels that lie in more than one tile: H W bool."""
     covers = []
     for pixels, side in zip(size, codec.cfg.patch[1:]):
         cells, tile, overlap = (-(-n // side) for n in (pixels, codec.tile, codec.overlap))
@@ -178,7 +188,7 @@ def seam_mask(size: tuple[int, int], codec: Codec) -> np.ndarray:
 
 
 def _starts(size: int, piece: int) -> list[int]:
-    """Where pieces begin that cover `size`; the last one is moved to end with it."""
+    """Where the pieces that cover `size` begin; the last piece is moved to end with it."""
     return [*range(0, max(size - piece, 0), piece), max(size - piece, 0)]
 
 

@@ -1,8 +1,8 @@
-"""What streaming through an autoencoder costs: memory, and time a frame.
+"""What streaming through an autoencoder costs: memory, and time for each frame.
 
     python -m videodit.eval.streaming --workdir=runs/autoencoder --frames=2000 --size=256x256
 
-prints, as JSON, the most memory that a process which does nothing else has taken.
+streams that many frames and prints, as JSON, the peak memory of its process.
 """
 
 import json
@@ -11,14 +11,15 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 from absl import app, flags
 from absl import logging as absl_logging
 
-from videodit.config import ConfigError, check, refuse
+from videodit.config import ConfigError, refuse
 from videodit.inference.codec import Codec
 
 FPS = 24.0
@@ -30,33 +31,34 @@ REPEATS = 3
 def parse_frame_size(text: str, flag: str) -> tuple[int, int]:
     """Height and width of "WIDTHxHEIGHT". Raises ConfigError naming the flag."""
     match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
-    check(bool(match), flag, text, "WIDTHxHEIGHT, such as 256x256")
+    if not match:
+        raise ConfigError(f"{flag}={text!r}: expected WIDTHxHEIGHT, such as 256x256")
     return int(match[2]), int(match[1])
 
 
 def made_up_frames(count: int, size: tuple[int, int]) -> Iterator[np.ndarray]:
-    """A picture of noise that moves: made when it is asked for, H W 3 uint8."""
+    """Yields `count` frames H W 3 uint8 of a moving picture of noise."""
     picture = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     for i in range(count):
         yield np.roll(picture, i, axis=1)
 
 
 def stream(codec: Codec, count: int, size: tuple[int, int]) -> int:
-    """Encodes and decodes so many frames, keeps none, returns how many came back."""
+    """Encodes and decodes `count` frames without keeping any; returns how many came back."""
     latents = codec.encode_stream(made_up_frames(count, size), FPS)
     return sum(map(len, codec.decode_stream(latents, FPS)))
 
 
 def seconds_per_frame(
-    codec: Codec, counts=COST_FRAMES, size: tuple[int, int] = (64, 64)
+    codec: Codec, counts: Sequence[int] = COST_FRAMES, size: tuple[int, int] = (64, 64)
 ) -> dict[int, float]:
-    """Wall time of encoding and decoding so many frames: the least of REPEATS turns.
+    """For each count, wall seconds a frame of encoding and decoding: the least of REPEATS rounds.
 
-    What else the machine does is in it. Processor time would leave that out, but also the work of
-    an accelerator. Every turn takes all counts, so that a slow minute does not fall on one of them.
+    Wall time includes what else the machine does. Processor time would not, but it would leave out
+    an accelerator's work too. Every round takes all counts, so that a slow minute hits all of them.
     """
     stream(codec, min(counts), size)  # compiles
-    times = {count: [] for count in counts}
+    times: dict[int, list[float]] = {count: [] for count in counts}
     for _ in range(REPEATS):
         for count in counts:
             start = time.perf_counter()
@@ -66,7 +68,7 @@ def seconds_per_frame(
 
 
 def peak_memory(workdir: str, frames: int, size: str) -> dict[str, int]:
-    """Bytes of a child process that streams so many frames. Raises ConfigError if it fails."""
+    """Peak bytes of a child process that streams so many frames. Raises ConfigError if it fails."""
     command = [sys.executable, "-m", "videodit.eval.streaming", f"--workdir={workdir}"]
     done = subprocess.run(
         [*command, f"--frames={frames}", f"--size={size}"], capture_output=True, text=True
@@ -78,7 +80,10 @@ def peak_memory(workdir: str, frames: int, size: str) -> dict[str, int]:
 
 
 def memory_of_streaming(workdir: str, size: str) -> dict[int, dict[str, int]]:
-    """In processes of their own, before this one takes the device. Raises ConfigError."""
+    """`peak_memory` for each of MEMORY_FRAMES. Call it before this process takes the device.
+
+    Raises ConfigError.
+    """
     found = {}
     for frames in MEMORY_FRAMES:
         print(f"memory of streaming {frames} frames", flush=True)
@@ -86,8 +91,10 @@ def memory_of_streaming(workdir: str, size: str) -> dict[int, dict[str, int]]:
     return found
 
 
-def measure_streaming(codec: Codec, size: tuple[int, int], memory: dict) -> dict:
-    """Time a frame of (height, width) beside the memory that was measured before."""
+def measure_streaming(
+    codec: Codec, size: tuple[int, int], memory: dict[int, dict[str, int]]
+) -> dict[str, Any]:
+    """The report on streaming frames of (height, width); `memory` was measured before."""
     print("time of streaming", flush=True)
     return {
         "size": f"{size[1]}x{size[0]}",
@@ -97,14 +104,16 @@ def measure_streaming(codec: Codec, size: tuple[int, int], memory: dict) -> dict
 
 
 def own_peak() -> dict[str, int]:
-    """The most memory in bytes that this process has had, of the host and of its device."""
+    """Peak bytes of this process, on the host and, where it is known, on its device."""
     unit = 1 if sys.platform == "darwin" else 1024
     peak = {"host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
     stats = jax.local_devices()[0].memory_stats() or {}
     return peak | ({"device": stats["peak_bytes_in_use"]} if "peak_bytes_in_use" in stats else {})
 
 
-def main(_) -> None:
+def main(argv: list[str]) -> None:
+    """Runs the command line. A ConfigError is printed as one line, with exit status 2."""
+    del argv
     absl_logging.set_verbosity(absl_logging.WARNING)
     args = flags.FLAGS
     try:

@@ -1,24 +1,26 @@
-"""What a training left in its workdir: metrics, summary and drawn clips."""
+"""Reads what a run has left in its workdir: metrics, summary and drawn clips."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from videodit.metrics import read_metrics
 
 
 @dataclass(frozen=True)
 class Training:
-    """What a training left in its workdir; empty where there is nothing yet."""
+    """What a run has left in its workdir; fields are empty where nothing exists yet."""
 
     workdir: Path
-    train: list[dict]  # lines of metrics.jsonl
-    evals: list[dict]
-    summary: dict
-    draws: dict[int, list[dict]]  # step -> index.json, "file" made a path
+    train: list[dict[str, Any]]  # lines of metrics.jsonl about training
+    evals: list[dict[str, Any]]  # lines of metrics.jsonl about evaluations
+    summary: dict[str, Any]
+    draws: dict[int, list[dict[str, Any]]]  # by step: its index.json, with "file" as a path
 
     @classmethod
     def read(cls, workdir: Path) -> "Training":
+        """Reads a workdir."""
         metrics = read_metrics(workdir)
         draws = {
             int(index.parent.name): [
@@ -35,15 +37,15 @@ class Training:
         )
 
     def last(self, name: str) -> float | None:
-        """A figure of the last evaluation that has it."""
+        """A figure of the last evaluation that has it; None if none has."""
         return next((line[name] for line in reversed(self.evals) if name in line), None)
 
 
-def read_json(file: Path):
+def read_json(file: Path) -> Any:
     """The content of a JSON file; None if there is no such file."""
     return json.loads(file.read_text()) if file.exists() else None
 
 
-def points(lines: list[dict], name: str) -> list[tuple[float, float]]:
+def points(lines: list[dict[str, Any]], name: str) -> list[tuple[float, float]]:
     """(step, figure) of the lines that have the figure."""
     return [(line["step"], line[name]) for line in lines if name in line]
