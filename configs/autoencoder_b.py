@@ -1,21 +1,24 @@
-"""Video autoencoder of size B, 4x16x16 patches to 48 channels, with an adversary late on.
+"""Video autoencoder of size B: 4x16x16 patches to 48 channels, adversarial in its second half.
 
   python -m videodit.main --config=configs/autoencoder_b.py --workdir=runs/autoencoder_b \
     --config.data.catalog=DATA --config.text.workdir=DATA
 
-Hardware: 8 to 64 accelerators of 80 GB or more; for more of them raise data.batch_rows. By
-videodit.plan it takes 29 GiB a chip on h100:1x8 and 31 GiB on v5p:2x2x2.
+Hardware: 8 to 64 accelerators of 80 GB or more; on more of them raise data.batch_rows. By
+videodit.plan a chip needs 29 GiB on h100:1x8 and 31 GiB on v5p:2x2x2.
 DATA is a folder made by tools/curate.py.
 With --config.losses.perceptual_features=LPIPS.npz (models/perceptual.py:read_lpips says how to make
 it) and --config.losses.perceptual=0.2 the perceptual term is LPIPS.
 Expectation: not trained yet; --config=configs/autoencoder_b.py:smoke runs two steps on a CPU.
 """
 
+from ml_collections import ConfigDict
+
 from configs.common import variant
 from videodit.config import defaults
 
 
-def get_config(arg: str | None = None):
+def get_config(arg: str | None = None) -> ConfigDict:
+    """The config, or its variant `arg` (configs/common.py)."""
     config = defaults()
     config.task, config.steps = "autoencoder", 200_000
     config.autoencoder.update(size="B", patch=(4, 16, 16), channels=48)

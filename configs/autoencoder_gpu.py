@@ -13,12 +13,14 @@ Hardware: one H100 with 16 CPU cores (`pip install -e .[cuda,worlds]`).
 Expectation: not run on a GPU yet; the demo's size on a CPU reached 2.2 dB above PCA on the film
 (docs/autoencoder.md). --config=configs/autoencoder_gpu.py:smoke runs two steps on a CPU.
 
-How long it takes, by videodit.plan: a step of 16 rows of 2560 tokens (clips of at most 17 frames at
-128 pixels are 1280 tokens of 4x8x8, two in a row) 58 ms, 13 % MFU, 9.5 GiB; so 5,000 steps 4.8
-minutes. The rest of the ten is for compilation (two to three minutes), evaluations and the start.
-To keep up, 550 clips a second of the largest size must be decoded (32 a step), and more where
-clips are smaller or images, up to 4,400 a second if each of the 256 segments of a step is taken.
+By videodit.plan a step of 16 rows of 2560 tokens takes 58 ms (13 % MFU) and 9.5 GiB, so 5,000 steps
+take 4.8 minutes. The other five minutes are for compilation (two to three), evaluations and the
+start. A clip of 17 frames at 128 pixels, the largest, is 1280 tokens of 4x8x8, so a row holds two:
+32 such clips a step, or 550 a second, must be decoded. Smaller clips and images must be decoded
+faster: up to 4,400 a second if all 256 segments of a step are used.
 """
+
+from ml_collections import ConfigDict
 
 from configs.common import variant
 from videodit.config import defaults
@@ -26,7 +28,8 @@ from videodit.config import defaults
 WORLDS = ("sprites", "stage", "rooms", "survival", "maze")
 
 
-def get_config(arg: str | None = None):
+def get_config(arg: str | None = None) -> ConfigDict:
+    """The config, or its variant `arg` (configs/common.py)."""
     config = defaults()
     config.task, config.steps = "autoencoder", 5000
     config.autoencoder.update(size="S", patch=(4, 8, 8), channels=16)

@@ -1,4 +1,4 @@
-"""What several configs share: the choice of a variant and the shrinking to a smoke run."""
+"""What several configs share: the choice of a variant, and settings."""
 
 from ml_collections import ConfigDict
 
@@ -6,15 +6,19 @@ from videodit.config import MULTISCALE, RANDOM, SYNTHETIC, ConfigError, defaults
 
 
 def variant(config: ConfigDict, arg: str | None) -> ConfigDict:
-    """`config`, or what `--config=FILE.py:ARG` asks for. Raises ConfigError for an unknown ARG."""
+    """The variant that `--config=FILE.py:ARG` asks for; without ARG it is `config` itself.
+
+    Raises ConfigError for an unknown ARG.
+    """
     variants = {"": lambda config: config, "smoke": smoke}
-    if (arg or "") not in variants:
-        raise ConfigError(f"unknown variant {arg!r} of a config: {nearest(arg, variants)}")
-    return variants[arg or ""](config)
+    name = arg or ""
+    if name not in variants:
+        raise ConfigError(f"unknown variant {name!r} of a config: {nearest(name, variants)}")
+    return variants[name](config)
 
 
 def smoke(config: ConfigDict) -> ConfigDict:
-    """Two steps on a CPU in under a minute: small models, synthetic clips, no files needed."""
+    """Shrinks a config to two steps on a CPU in under a minute: small models, synthetic clips."""
     config.steps = config.eval_every = config.save_every = 2
     config.init_from = ""
     config.log_every = config.eval_batches = 1
@@ -51,9 +55,9 @@ def smoke(config: ConfigDict) -> ConfigDict:
 
 
 def demo(config: ConfigDict) -> ConfigDict:
-    """What the demo's two runs share: rows of 504 tokens of small clips, float32 for CPUs.
+    """Settings of the demo's two runs: rows of 504 tokens of small clips, float32 for CPUs.
 
-    Clips are seen whole; of longer ones in other data, as much as fits into a row.
+    The demo's clips are seen whole. Clips of other data that are longer than a row are cut.
     """
     config.data.update(
         catalog="runs/demo/data",
@@ -73,9 +77,9 @@ def demo(config: ConfigDict) -> ConfigDict:
 
 
 def pretrain_dit(config: ConfigDict, size: str) -> ConfigDict:
-    """Text-to-video pretraining at a real size: rows of 16384 tokens, all given-token tasks.
+    """Settings of text-to-video pretraining at a real size: rows of 16384 tokens, all modes.
 
-    Sides of 96 to 256 pixels and up to 2.5 seconds; tokens are dropped early on.
+    Clips have sides of 96 to 256 pixels and last up to 2.5 seconds. Tokens are dropped at first.
     """
     config.task = "diffusion"
     config.dit.size, config.text.size = size, "B"
@@ -92,7 +96,7 @@ def pretrain_dit(config: ConfigDict, size: str) -> ConfigDict:
         generate=0.7, animate=0.1, extend=0.05, prepend=0.05, connect=0.05, inpaint=0.05
     )
     config.flow.shift_tokens = 1024
-    config.compute.remat = "attention"  # the smallest that does not attend twice
+    config.compute.remat = "attention"  # the least memory without computing attention twice
     config.optim.update(learning_rate=2e-4, warmup_steps=2000, weight_decay=0.0, ema_decay=0.9999)
     config.sample.update(
         size="256x144",

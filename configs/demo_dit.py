@@ -7,11 +7,14 @@ Expectation: validation loss about 0.45 below the best linear predictor, and 0.0
 right captions than with shuffled ones (seed 0).
 """
 
+from ml_collections import ConfigDict
+
 from configs.common import demo, variant
 from videodit.config import defaults
 
 
-def get_config(arg: str | None = None):
+def get_config(arg: str | None = None) -> ConfigDict:
+    """The config, or its variant `arg` (configs/common.py)."""
     config = demo(defaults())
     config.task, config.steps = "diffusion", 300
     config.data.modes.update(generate=0.8, animate=0.1, extend=0.05, connect=0.05)

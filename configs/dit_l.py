@@ -8,11 +8,14 @@ DATA is a folder made by tools/curate.py, AUTOENCODER the run of configs/autoenc
 Expectation: not trained yet; --config=configs/dit_l.py:smoke runs two steps of it on a CPU.
 """
 
+from ml_collections import ConfigDict
+
 from configs.common import pretrain_dit, variant
 from videodit.config import defaults
 
 
-def get_config(arg: str | None = None):
+def get_config(arg: str | None = None) -> ConfigDict:
+    """The config, or its variant `arg` (configs/common.py)."""
     config = pretrain_dit(defaults(), "L")
     config.steps = 400_000
     config.data.update(batch_rows=256, rows_per_group=1024)

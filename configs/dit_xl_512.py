@@ -8,11 +8,14 @@ Hardware: 512 accelerators, as for the first stage; rows of 65536 tokens over 4 
 Expectation: not trained yet; --config=configs/dit_xl_512.py:smoke runs two steps of it on a CPU.
 """
 
+from ml_collections import ConfigDict
+
 from configs.common import pretrain_dit, variant
 from videodit.config import defaults
 
 
-def get_config(arg: str | None = None):
+def get_config(arg: str | None = None) -> ConfigDict:
+    """The config, or its variant `arg` (configs/common.py)."""
     config = pretrain_dit(defaults(), "XL")
     config.steps = 100_000
     config.init_from = "runs/dit_xl"

@@ -1,1 +1,1 @@
-"""Starting a run, and starting it again: one machine, several processes, TPU VMs, GKE, Slurm."""
+"""Launchers start a run and restart it: one machine, several processes, TPU VMs, GKE, Slurm."""

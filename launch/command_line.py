@@ -1,4 +1,4 @@
-"""What the launchers share: what a user can mend ends them with one line, exit status 2."""
+"""The command line of all launchers: a user's mistake is one line, with exit status 2."""
 
 from collections.abc import Callable
 
@@ -8,9 +8,9 @@ from videodit.config import ConfigError, refuse
 
 
 def run(main: Callable[[list[str]], None]) -> None:
-    """As app.run, but mistyped flags and ConfigErrors of `main` are one line, exit status 2."""
+    """Does app.run; for mistyped flags and ConfigErrors it prints one line, with exit status 2."""
 
-    def checked(argv):
+    def checked(argv: list[str]) -> None:
         try:
             main(argv)
         except ConfigError as error:
@@ -20,13 +20,13 @@ def run(main: Callable[[list[str]], None]) -> None:
 
 
 def behind_dashes(argv: list[str], what: str) -> list[str]:
-    """The words behind `--` on the command line. Raises ConfigError if there are none."""
+    """The words after `--` on the command line. Raises ConfigError if there is none."""
     if len(argv) < 2:
         raise ConfigError(f"expected -- and {what}")
     return argv[1:]
 
 
-def _parse(argv):
+def _parse(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:

@@ -4,11 +4,11 @@
     [--slices=2] [--chips_per_host=8] [--dry_run] -- --config=configs/dit_xl.py \
     --workdir=/mnt/shared/xl
 
---dry_run prints the YAML instead of giving it to kubectl. The image holds the checkout in /videodit
-with `pip install -e .[tpu]`. GKE tells every pod of its slice, and jax finds the others; a pod that
-fails restarts the whole JobSet, and the run resumes. JobSet counts restarts over its whole life:
-the pauses before them grow to five minutes and stay there. Exit status 2, a user's error, is final.
-`kubectl delete jobset xl` stops the run, which saves first.
+--dry_run prints the YAML instead of giving it to kubectl. An image has the checkout in /videodit,
+installed by `pip install -e .[tpu]`. GKE tells every pod about its slice, and jax finds the others.
+A pod that fails restarts the whole JobSet, and the run resumes. JobSet counts restarts over its
+whole life, so the pauses before them grow to five minutes and stay there. Exit status 2 (a user's
+error) is final. `kubectl delete jobset xl` stops the run, which saves first.
 """
 
 import json
@@ -16,6 +16,7 @@ import math
 import re
 import subprocess
 import sys
+from typing import Any
 
 from absl import flags
 
@@ -29,7 +30,7 @@ FAIL = {
     "action": "FailJobSet",
     "onJobFailureReasons": ["PodFailurePolicy"],
 }
-# What a pod runs. JobSet starts it again at once: the pause is made here, and SIGTERM ends it.
+# What a pod runs. JobSet restarts it at once, so the pause is made here; SIGTERM ends the pause.
 RUN = """\
 if [ "${RESTART:-0}" -gt 0 ]; then
   pause=$(( RESTART < 6 ? 5 << RESTART : 300 ))
@@ -42,17 +43,17 @@ exec python3 -m videodit.main "$@"
 """
 ATTEMPT = "metadata.labels['jobset.sigs.k8s.io/restart-attempt']"
 
-flags.DEFINE_string("name", None, "Of the JobSet.", required=True)
+flags.DEFINE_string("name", None, "Name of the JobSet.", required=True)
 flags.DEFINE_string("image", None, "Container image.", required=True)
 flags.DEFINE_string("accelerator", None, "Such as tpu-v5p-slice, tpu-v6e-slice.", required=True)
 flags.DEFINE_string("topology", None, "Chips along each axis of a slice, as 8x8x8.", required=True)
-flags.DEFINE_integer("chips_per_host", 4, "1 or 8: machines that are a slice of their own.")
-flags.DEFINE_integer("slices", 1, "How many slices train as one.", 1)
+flags.DEFINE_integer("chips_per_host", 4, "4, or 1 or 8 where one machine is a slice.")
+flags.DEFINE_integer("slices", 1, "Slices that train as one.", 1)
 flags.DEFINE_string("claim", "", "A PersistentVolumeClaim, mounted on /mnt/shared.")
 
 
 def hosts(topology: str, chips_per_host: int, slices: int) -> int:
-    """Machines of a slice. Raises ConfigError if GKE has no such slices."""
+    """Number of machines of a slice. Raises ConfigError if GKE has no such slices."""
     shape = re.fullmatch(r"[1-9]\d*(x[1-9]\d*){1,2}", topology)
     check(bool(shape), "topology", topology, "chips along 2 or 3 axes, as 16x16 or 8x8x8")
     check(chips_per_host in (1, 4, 8), "chips_per_host", chips_per_host, "1, 4 or 8")
@@ -63,14 +64,39 @@ def hosts(topology: str, chips_per_host: int, slices: int) -> int:
         expected = f"{chips_per_host} chips: chips_per_host={chips_per_host} is a single machine"
         check(chips == chips_per_host, "topology", topology, expected)
     count = chips // chips_per_host
-    check(slices == 1 or count > 1, "slices", slices, "1, or slices of more machines than one")
+    check(slices == 1 or count > 1, "slices", slices, "1, or slices of several machines")
     return count
 
 
-def jobset(args, arguments: list[str]) -> dict:
-    """The JobSet as plain data: one Job a slice, one pod a host. Raises ConfigError."""
+def jobset(args: Any, arguments: list[str]) -> dict[str, Any]:
+    """The JobSet as plain data: a Job for each slice, a pod for each host. Raises ConfigError.
+
+    `args` are the flags, `arguments` those of videodit.main.
+    """
     count = hosts(args.topology, args.chips_per_host, args.slices)
-    container = {
+    job = {
+        "parallelism": count,
+        "completions": count,
+        "backoffLimit": 0,  # a pod that fails makes its slice fail, and so the JobSet restarts
+        "podFailurePolicy": {"rules": [{"action": "FailJob", "onExitCodes": USER_ERRORS}]},
+        "template": {"spec": _pod(args, arguments)},
+    }
+    placement = {"alpha.jobset.sigs.k8s.io/exclusive-topology": "cloud.google.com/gke-nodepool"}
+    slices = {"name": "slice", "replicas": args.slices, "template": {"spec": job}}
+    return {
+        "apiVersion": "jobset.x-k8s.io/v1alpha2",
+        "kind": "JobSet",
+        "metadata": {"name": args.name, "annotations": placement},
+        "spec": {
+            "failurePolicy": {"maxRestarts": args.restarts, "rules": [FAIL]},
+            "replicatedJobs": [slices],
+        },
+    }
+
+
+def _pod(args: Any, arguments: list[str]) -> dict[str, Any]:
+    """What a host of a slice runs, and on which nodes."""
+    container: dict[str, Any] = {
         "name": "train",
         "image": args.image,
         "workingDir": "/videodit",
@@ -79,7 +105,7 @@ def jobset(args, arguments: list[str]) -> dict:
         "ports": [{"containerPort": 8471}, {"containerPort": 8080}],
         "resources": {"limits": {"google.com/tpu": args.chips_per_host}},
     }
-    pod = {
+    pod: dict[str, Any] = {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": 300,  # for the checkpoint that SIGTERM asks for
         "nodeSelector": {
@@ -88,40 +114,16 @@ def jobset(args, arguments: list[str]) -> dict:
         },
         "containers": [container],
     }
-    if args.slices > 1:  # slices exchange at the speed of the machines' own network
+    if args.slices > 1:  # slices exchange data at the speed of the machines' network
         pod |= {"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"}
     if args.claim:
         container["volumeMounts"] = [{"name": "shared", "mountPath": "/mnt/shared"}]
         pod["volumes"] = [{"name": "shared", "persistentVolumeClaim": {"claimName": args.claim}}]
-    job = {
-        "parallelism": count,
-        "completions": count,
-        "backoffLimit": 0,  # a pod that fails fails the slice, and so the JobSet, which restarts
-        "podFailurePolicy": {"rules": [{"action": "FailJob", "onExitCodes": USER_ERRORS}]},
-        "template": {"spec": pod},
-    }
-    return {
-        "apiVersion": "jobset.x-k8s.io/v1alpha2",
-        "kind": "JobSet",
-        "metadata": {
-            "name": args.name,
-            "annotations": {
-                "alpha.jobset.sigs.k8s.io/exclusive-topology": "cloud.google.com/gke-nodepool"
-            },
-        },
-        "spec": {
-            "failurePolicy": {
-                "maxRestarts": args.restarts,
-                "rules": [FAIL],
-            },
-            "replicatedJobs": [
-                {"name": "slice", "replicas": args.slices, "template": {"spec": job}}
-            ],
-        },
-    }
+    return pod
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
+    """Runs the command line. Raises ConfigError."""
     arguments = behind_dashes(argv, "the arguments of videodit.main")
     text = json.dumps(jobset(flags.FLAGS, arguments), indent=2)  # JSON is YAML
     if flags.FLAGS.dry_run:

@@ -3,13 +3,14 @@
   python -m launch.processes --processes=4 [--one_gpu_each] [--dry_run] -- --config=CONFIG \
     --workdir=DIR
 
-If one dies the others are stopped, and all are started again (launch/supervise.py) and resume. When
-all were asked to leave and one has left, the others are ended if they do not follow.
+If one dies, the others are stopped, and all are started again (launch/supervise.py) and resume. If
+all were asked to leave and one has left, the others are killed unless they follow in time.
 """
 
 import os
 import shlex
 import socket
+import subprocess
 import sys
 import time
 
@@ -18,14 +19,14 @@ from absl import flags
 from launch.command_line import behind_dashes, run
 from launch.supervise import Stopped, until_success
 
-GRACE = 20.0  # seconds that processes have to leave when one of them has left or died
+GRACE = 20.0  # seconds that processes have to leave after one of them has left or died
 
 flags.DEFINE_integer("processes", 2, "How many.", 1)
 flags.DEFINE_bool("one_gpu_each", False, "Process i sees GPU i alone.")
 
 
 def environments(count: int, port: int, one_gpu_each: bool) -> list[dict[str, str]]:
-    """What the environment of each process says of the others (sharding.py:join_processes)."""
+    """The environment of each process, by which it finds the others (sharding.py)."""
     return [
         {
             "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
@@ -38,25 +39,27 @@ def environments(count: int, port: int, one_gpu_each: bool) -> list[dict[str, st
 
 
 def run_together(command: list[str], stopped: Stopped, count: int, one_gpu_each: bool) -> int:
-    """Runs `count` processes to their end; if one fails, ends the others. Returns its status.
+    """Runs `count` processes to their end and returns the first exit status that is not 0.
 
-    After a signal, which all of them got, they are ended as well if one has left without them.
+    If one fails, the others are ended. After a signal, which all of them got, they are also ended
+    if one has left without them.
     """
     stopped.processes.clear()
     for environment in environments(count, _free_port(), one_gpu_each):
         stopped.start(command, env={**os.environ, **environment})
+    statuses: list[int | None]
     while None in (statuses := [process.poll() for process in stopped.processes]):
         left = [status for status in statuses if status is not None]
         if any(left) or (left and stopped.signal):
             _end(stopped.processes, asked=bool(stopped.signal))
-            statuses = left + [process.returncode for process in stopped.processes]
+            statuses = [*left, *(process.returncode for process in stopped.processes)]
             break
         time.sleep(0.2)
     return next(filter(None, statuses), 0)
 
 
-def _end(processes, *, asked: bool) -> None:
-    """Kills what still runs after GRACE, having asked it to leave unless it was `asked`."""
+def _end(processes: list[subprocess.Popen], *, asked: bool) -> None:
+    """Asks processes to leave, unless they were `asked`, and kills those that run after GRACE."""
     if not asked:
         for process in processes:
             process.terminate()
@@ -74,7 +77,8 @@ def _free_port() -> int:
         return server.getsockname()[1]
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
+    """Runs the command line. Raises ConfigError."""
     args, arguments = flags.FLAGS, behind_dashes(argv, "the arguments of videodit.main")
     command = [sys.executable, "-m", "videodit.main", *arguments]
     if args.dry_run:

@@ -4,10 +4,10 @@
 #   sbatch --nodes=8 --gpus-per-node=8 launch/slurm.sh --config=configs/dit_xl.py --workdir=/shared/xl ...
 #   launch/slurm.sh --dry-run ...     prints what srun would run
 #
-# To be called in the checkout; PYTHON=.venv/bin/python before the command names another Python than
+# Call it in the checkout. PYTHON=.venv/bin/python before the command chooses another Python than
 # python3 (3.11 or newer). A job that fails is started again on its nodes, with growing pauses; a
 # node that is lost requeues the job. Five minutes before the time limit the run saves and leaves,
-# and the job is requeued. `scancel --batch --signal=TERM JOB` stops it: it saves and leaves.
+# and the job is requeued. `scancel --batch --signal=TERM JOB` stops the run, which saves first.
 #SBATCH --job-name=videodit
 #SBATCH --ntasks-per-node=1
 #SBATCH --exclusive
@@ -33,9 +33,9 @@ else
 fi
 export JAX_COORDINATOR_ADDRESS="$first:12345"
 python=${PYTHON:-python3}
-# Of every process, by srun: how many there are, and which it is. When one fails, srun sends SIGTERM
-# to the others: while they do not listen for it they must not die of it, for that is the exit status
-# of a run that has saved.
+# srun tells every process how many there are and which it is. When one fails, srun sends SIGTERM to
+# the others. Before they handle the signal it must not kill them, because their exit status would
+# then be that of a run that has saved.
 process="trap '' TERM; JAX_NUM_PROCESSES=\$SLURM_NTASKS JAX_PROCESS_ID=\$SLURM_PROCID"
 process+=" exec $(printf '%q' "$python") -m videodit.main \"\$@\""
 step=(srun --kill-on-bad-exit=1 --cpu-bind=none --export=ALL bash -c "$process" videodit "$@")

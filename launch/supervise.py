@@ -2,11 +2,11 @@
 
   python -m launch.supervise [--dry_run] -- python -m videodit.main --config=CONFIG --workdir=DIR
 
-A command that fails is started again after a pause that grows with every failure in a row; a run
-resumes from its newest checkpoint. Exit status 2, a user's error, is final, as are those of --final
-(143: the run was asked to leave, and has saved). SIGTERM and SIGINT are passed on to the command,
-which saves and leaves, and is then not started again; SIGHUP, of a terminal that closes, is passed
-on as SIGTERM, unless nohup is to ignore it.
+A command that fails is started again after a pause, which grows with every failure in a row; a run
+resumes from its newest checkpoint. Exit status 2 (a user's error) is final, and so are those that
+--final lists (143: the run was asked to leave and has saved). SIGTERM and SIGINT are passed on to
+the command, which saves and leaves; it is then not started again. SIGHUP, which a closing terminal
+sends, is passed on as SIGTERM, unless nohup ignores it.
 """
 
 import shlex
@@ -16,6 +16,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any
 
 from absl import flags
 
@@ -24,7 +26,7 @@ from videodit.config import check
 
 USER_ERROR = 2
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0  # seconds
-HEALTHY = 600.0  # a command that ran for so many seconds begins the pauses anew
+HEALTHY = 600.0  # seconds; after a command ran for so long the pauses are short again
 
 flags.DEFINE_integer("restarts", 100, "Failures after which the command is given up.", 0)
 flags.DEFINE_list("final", [], "Exit statuses after which the command is not started again.")
@@ -35,25 +37,30 @@ flags.register_validator(
 
 
 class Stopped:
-    """Whether SIGTERM, SIGINT or SIGHUP came; hands them on to the processes of `start`."""
+    """Passes SIGTERM, SIGINT and SIGHUP on to the processes of `start`.
 
-    def __init__(self):
-        self.signal, self.processes = 0, []
+    `signal` is the number of the signal that was passed on, or 0 if none has come yet.
+    """
+
+    def __init__(self) -> None:
+        """Handles the signals from now on."""
+        self.signal = 0
+        self.processes: list[subprocess.Popen] = []
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup has it
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it
             signal.signal(signal.SIGHUP, self._stop)
 
-    def start(self, command: Sequence[str], **options) -> subprocess.Popen:
-        """As subprocess.Popen, in a session of its own, so that it hears only what is handed on."""
+    def start(self, command: Sequence[str], **options: Any) -> subprocess.Popen:
+        """Does subprocess.Popen in a new session, so that it gets only signals passed on to it."""
         process = subprocess.Popen(command, start_new_session=True, **options)
         self.processes.append(process)
-        if self.signal:  # it came while the process was being started
+        if self.signal:  # which came while the process was being started
             process.send_signal(self.signal)
         return process
 
-    def _stop(self, number, frame):
-        self.signal = signal.SIGTERM if number == signal.SIGHUP else number  # TERM: a run saves
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self.signal = signal.SIGTERM if number == signal.SIGHUP else number  # a run saves on it
         for process in self.processes:
             if process.poll() is None:
                 process.send_signal(self.signal)
@@ -67,10 +74,10 @@ def until_success(
     final: Sequence[int] = (),
     pause: float = FIRST_PAUSE,
 ) -> int:
-    """Calls `attempt` until it returns 0, or a status after which it is not to be called again.
+    """Calls `attempt` until it returns 0, and returns its last exit status.
 
-    These are a user's error and `final`; and any after a signal, or after `restarts` others.
-    Returns the last exit status.
+    It is not called again after a user's error, a status in `final`, a signal, or `restarts`
+    restarts.
     """
     wait, ends = pause, {0, USER_ERROR, *final}
     for left in range(restarts, -1, -1):
@@ -90,7 +97,8 @@ def until_success(
     return status
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
+    """Runs the command line. Raises ConfigError."""
     command, args = behind_dashes(argv, "the command to run"), flags.FLAGS
     check(bool(shutil.which(command[0])), "command", command[0], "a program")
     if args.dry_run:

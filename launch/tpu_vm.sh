@@ -3,10 +3,10 @@
 #
 #   launch/tpu_vm.sh [--dry-run] TPU ZONE --config=configs/dit_xl.py --workdir=/mnt/shared/xl ...
 #
-# The checkout lies in ~/videodit on every host, with `pip install -e .[tpu]`; the workdir is on
+# Every host has the checkout in ~/videodit, installed by `pip install -e .[tpu]`; the workdir is on
 # storage that all hosts see. jax finds the other hosts. PYTHON=.venv/bin/python before the command
-# names another Python of the hosts than python3 (3.11 or newer), as seen from ~/videodit. When a
-# host was replaced, the same command starts the run where it is not running.
+# chooses another Python of the hosts than python3 (3.11 or newer), as seen from ~/videodit. After a
+# host was replaced, the same command starts the run on the hosts where it is not running.
 #
 # With `gcloud compute tpus tpu-vm ssh TPU --zone=ZONE --worker=all --command=COMMAND`,
 #   'tail -f ~/videodit.log'                           shows the run;
@@ -23,7 +23,7 @@ tpu=$1 zone=$2; shift 2
 
 python=$(printf '%q' "${PYTHON:-python3}") arguments=$(printf ' %q' "$@")
 train="exec $python -m launch.supervise -- $python -m videodit.main$arguments"
-# The log is no pipe to tee, which would end with the session, before the run has saved.
+# A pipe to tee would end with the session, before the run has saved; so the log is a file.
 train="exec >> ~/videodit.log 2>&1; cd ~/videodit && $train"
 session="tmux has-session -t videodit || tmux new-session -d -s videodit $(printf '%q' "$train")"
 ${run[@]+"${run[@]}"} gcloud compute tpus tpu-vm ssh "$tpu" --zone="$zone" --worker=all --command="$session"

@@ -190,7 +190,7 @@ def test_gke_counts_the_machines_of_a_slice(topology, chips, pods):
         (["--topology=1x1"], "topology='1x1': expected a multiple of chips_per_host=4 chips"),
         (["--topology=4x4", "--chips_per_host=8"], "topology='4x4': expected 8 chips: "),
         (["--topology=4x4", "--chips_per_host=3"], "chips_per_host=3: expected 1, 4 or 8"),
-        (["--topology=2x2", "--slices=2"], "slices=2: expected 1, or slices of more machines"),
+        (["--topology=2x2", "--slices=2"], "slices=2: expected 1, or slices of several machines"),
         (["--topology=4x4", "--slices=0"], "flag --slices=0: "),
         (["--topology=8x8x8", "--hosts=7"], "Unknown command line flag 'hosts'"),
         ([], "flag --topology=None: "),

@@ -205,7 +205,8 @@ def table_section(autoencoder: Training, dit: Training, stages: dict[str, Any]) 
 def page(run: Path) -> str:
     """The report of the run folder as HTML text. Raises ConfigError if there is no such folder."""
     if not run.is_dir():
-        raise ConfigError(f"--run={run}: expected the folder of a demo (make demo)")
+        command = f"python -m tools.demo --out={run}"
+        raise ConfigError(f"--run={run}: expected the folder of a demo, made by `{command}`")
     autoencoder, dit = Training.read(run / "autoencoder"), Training.read(run / "dit")
     stages = read_json(run / "stages.json") or {}
     body = "".join(
