@@ -1,18 +1,19 @@
-"""The mesh and what the logical axis names mean on it: the only file that knows mesh axes.
+"""The mesh, and what logical axis names mean on it: the only file that knows mesh axes.
 
-Layers name the logical axes of their parameters and activations (`spec("embed", "mlp")`); RULES
-maps each to mesh axes. Parameters are stored sharded over fsdp (`embed`) and gathered where they
-are used; activations are sharded over batch rows, row length (`length`) and, inside a layer,
-over `heads` or `mlp`. In attention the heads are shared out over tensor and context together
-(`attention_heads`; DeepSpeed-Ulysses, arXiv:2309.14509), and the row over what remains of its own
-axes (`attention_length`), around which keys travel (nn/ring.py).
+Layers name the logical axes of their parameters and activations (`spec("embed", "mlp")`), and
+RULES maps each name to mesh axes. Parameters are stored sharded over fsdp (`embed`) and gathered
+where they are used. Activations are sharded over batch rows, over row length (`length`) and, inside
+a layer, over `heads` or `mlp`. In attention, tensor and context together divide the heads
+(`attention_heads`; DeepSpeed-Ulysses, arXiv:2309.14509), and ring divides the row
+(`attention_length`): ring attention passes the keys on (nn/ring.py).
 """
 
 import glob
 import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -23,7 +24,7 @@ from videodit.config import ConfigError, MeshConfig, check
 
 AXES = ("data", "fsdp", "ring", "context", "tensor")
 
-RULES = {
+RULES: dict[str | None, str | tuple[str, ...] | None] = {
     "batch": ("data", "fsdp"),
     "length": ("ring", "context"),
     "act_embed": None,  # the width of an activation, whole on every device
@@ -34,15 +35,16 @@ RULES = {
     "attention_length": "ring",
     None: None,
 }
-HOST = "pinned_host"  # jax's name of the memory of hosts that their devices read
-GPU_MEMORY = 0.93  # share of a GPU's memory that jax takes; its own choice is 0.75
+HOST = "pinned_host"  # jax's name of host memory that devices can read
+GPU_MEMORY = 0.93  # share of a GPU's memory that jax takes; jax's default is 0.75
 MEMORY_VARIABLES = ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION")
-TPU_FILES = ("/dev/accel*", "/dev/vfio/[0-9]*")  # of chips: v2 to v5p, and v5e and later
+TPU_FILES = ("/dev/accel*", "/dev/vfio/[0-9]*")  # chips of v2 to v5p, chips of v5e and later
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
 def spec(*names: str | None) -> PartitionSpec | None:
-    """The PartitionSpec of an array whose axes have these logical names; None outside a mesh.
+    """The PartitionSpec of an array whose axes have these logical names; None without a mesh.
 
     Raises KeyError for an unknown name.
     """
@@ -51,10 +53,11 @@ def spec(*names: str | None) -> PartitionSpec | None:
 
 
 def make_mesh(cfg: MeshConfig, devices: Sequence | None = None) -> jax.sharding.Mesh:
-    """An explicit mesh with the axes of AXES over the first devices that `cfg` asks for.
+    """An explicit mesh with the axes of AXES over as many devices as `cfg` asks for.
 
-    devices: other ones than jax.devices(), such as those of a topology. Raises ConfigError if they
-    are too few or do not divide, or if a process would have none in the mesh.
+    devices: used instead of jax.devices(), for example those of a topology. Raises ConfigError if
+    there are too few devices, if their number does not divide, or if the mesh leaves devices of
+    several processes out.
     """
     found = arrange(cfg, jax.devices() if devices is None else devices)
     if devices is None and jax.process_count() > 1 and found.size < jax.device_count():
@@ -66,14 +69,14 @@ def make_mesh(cfg: MeshConfig, devices: Sequence | None = None) -> jax.sharding.
 
 
 def local_mesh() -> jax.sharding.Mesh:
-    """A mesh of this process's own devices, which share out the rows of a batch."""
+    """A mesh of this process's own devices, which divide the rows of a batch."""
     return make_mesh(MeshConfig(), jax.local_devices())
 
 
 def arrange(cfg: MeshConfig, devices: Sequence) -> np.ndarray:
-    """The devices in the shape of the mesh, neighbours near each other in their network.
+    """The devices in the shape of the mesh, so that neighbours are close in the network.
 
-    Slices lie along `data`: every other axis stays inside of one. Raises ConfigError.
+    Slices lie along `data`; every other axis stays inside one slice. Raises ConfigError.
     """
     shape = mesh_shape(cfg, len(devices))
     slices = _slices(cfg, devices[: math.prod(shape)])
@@ -85,7 +88,7 @@ def arrange(cfg: MeshConfig, devices: Sequence) -> np.ndarray:
 
 
 def _slices(cfg: MeshConfig, devices: Sequence) -> list[list]:
-    """Devices in equal groups that a fast network joins: TPU slices, or as many as cfg asks for.
+    """Equal groups of devices that a fast network joins: TPU slices, or cfg.slices groups.
 
     GPUs are grouped in the order of their processes. Raises ConfigError.
     """
@@ -101,7 +104,7 @@ def _slices(cfg: MeshConfig, devices: Sequence) -> list[list]:
 
 
 def mesh_shape(cfg: MeshConfig, available: int) -> tuple[int, ...]:
-    """Devices along each of AXES, the one -1 filled in. Raises ConfigError as `make_mesh`."""
+    """Devices along each of AXES, with -1 replaced. Raises ConfigError like `make_mesh`."""
     shape = [getattr(cfg, axis) for axis in AXES]
     fixed = math.prod(size for size in shape if size != -1)
     asked = " x ".join(f"{axis}={size}" for axis, size in zip(AXES, shape))
@@ -122,12 +125,13 @@ def mesh_shape(cfg: MeshConfig, available: int) -> tuple[int, ...]:
 
 
 def join_processes(cfg: MeshConfig) -> None:
-    """Before any other use of jax: fakes CPU devices if asked, joins the other processes if any.
+    """Makes fake CPU devices if asked to, and joins the other processes of the run, if any.
 
-    Several processes are there if JAX_COORDINATOR_ADDRESS (host:port of process 0) is set, with
-    JAX_NUM_PROCESSES and JAX_PROCESS_ID; on TPUs jax asks GKE's environment or the metadata server
-    of the VM for them. On GPUs jax gets GPU_MEMORY of the memory, unless the environment says
-    otherwise. Raises ConfigError if one of the three is missing.
+    Call it before any other use of jax. The environment names the processes:
+    JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID. On TPUs
+    jax asks GKE's environment or the VM's metadata server instead. On GPUs jax takes GPU_MEMORY of
+    the memory, unless the environment sets another share. Raises ConfigError if JAX_NUM_PROCESSES
+    or JAX_PROCESS_ID is missing.
     """
     if not any(name in os.environ for name in MEMORY_VARIABLES):
         os.environ[MEMORY_VARIABLES[0]] = str(GPU_MEMORY)
@@ -139,31 +143,33 @@ def join_processes(cfg: MeshConfig) -> None:
     if address:
         if not all(number.isdigit() for number in numbers):
             raise ConfigError(f"{names[0]} is set: expected numbers in {names[1]} and {names[2]}")
-        # Under Slurm jax would let each process see but one of its node's GPUs.
+        # Without "deactivate", jax would let each process under Slurm see only one GPU of its node.
         count, index = map(int, numbers)
         jax.distributed.initialize(address, count, index, cluster_detection_method="deactivate")
     elif _uses_tpu():
         try:
             jax.distributed.initialize()
-        except (ValueError, OSError) as error:  # jax knows of no cluster, there is no server to ask
-            logger.warning("no other hosts are looked for: %s", error)
+        except (ValueError, OSError) as error:  # no known cluster, or no metadata server
+            logger.warning("looking for no other hosts: %s", error)
 
 
 def _uses_tpu() -> bool:
-    """Whether jax will use TPU chips of this machine; does not use jax yet."""
-    forced = (jax.config.jax_platforms or "tpu").split(",")[0]
+    """Whether jax will use TPU chips of this machine; finds out without starting jax."""
+    platforms = jax.config.jax_platforms  # type: ignore[attr-defined]
+    forced = (platforms or "tpu").split(",")[0]
     return forced == "tpu" and any(map(glob.glob, TPU_FILES))
 
 
-def target_device():
-    """What a program is made for, by `platform` and `device_kind`: the mesh's devices, or the
-    default one without a mesh.
+def target_device() -> Any:
+    """The device that programs are compiled for: one of the mesh, else the default device.
+
+    It has the attributes `platform` and `device_kind`.
     """
     return jax.sharding.get_abstract_mesh().abstract_device or jax.devices()[0]
 
 
-def first_alone(make):
-    """`make()` on process 0, and then on the others: what it leaves on disk is made once."""
+def first_alone(make: Callable[[], T]) -> T:
+    """Calls `make()` on process 0 first and then on the others, so that files are written once."""
     if jax.process_count() == 1:
         return make()
     if jax.process_index() > 0:
@@ -175,7 +181,7 @@ def first_alone(make):
 
 
 def check_same(digest: str, what: str) -> None:
-    """Raises ConfigError naming `what` if processes have different digests (hexadecimal)."""
+    """Raises ConfigError naming `what` if `digest` (hexadecimal) differs between processes."""
     if jax.process_count() > 1:
         digests = multihost_utils.process_allgather(np.array([int(digest[:8], 16)], np.uint32))
         if len(set(np.ravel(digests).tolist())) > 1:
@@ -185,14 +191,18 @@ def check_same(digest: str, what: str) -> None:
 
 
 def axis_size(name: str) -> int:
-    """How many ways the logical axis `name` is split on the current mesh; 1 outside a mesh."""
-    axes = RULES[name] if isinstance(RULES[name], tuple) else (RULES[name],)
+    """How many parts the current mesh splits the logical axis `name` into; 1 without a mesh."""
+    rule = RULES[name]
+    axes = rule if isinstance(rule, tuple) else (rule,)
     shape = jax.sharding.get_abstract_mesh().shape
     return int(np.prod([shape.get(axis, 1) for axis in axes]))
 
 
-def abstract(function, *args):
-    """Shapes, dtypes and shardings of `function(*args)`, nothing computed: a restore target."""
+def abstract(function: Callable[..., Any], *args: Any) -> Any:
+    """Shapes, dtypes and shardings of `function(*args)`, which is not computed.
+
+    Returns a tree of ShapeDtypeStruct, such as a checkpoint is restored into.
+    """
     mesh = jax.sharding.get_mesh()
     jaxpr, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
 
@@ -203,13 +213,13 @@ def abstract(function, *args):
         return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 
     leaves, tree = jax.tree.flatten(shapes)
-    return tree.unflatten(map(leaf, leaves, jaxpr.out_avals))
+    return jax.tree.unflatten(tree, map(leaf, leaves, jaxpr.out_avals))
 
 
-def gathered(tree):
-    """The tree's arrays whole along fsdp, as they are used; their other axes stay sharded."""
+def gathered(tree: Any) -> Any:
+    """The tree's arrays gathered along fsdp; they stay sharded along other mesh axes."""
 
-    def leaf(x):
+    def leaf(x: jax.Array) -> jax.Array:
         axes = (
             entry if isinstance(entry, tuple) else (entry,) for entry in jax.typeof(x).sharding.spec
         )
@@ -219,28 +229,28 @@ def gathered(tree):
     return tree if spec() is None else jax.tree.map(leaf, tree)
 
 
-def to_host(tree):
-    """The tree's arrays in the memory of their devices' hosts, sharded as before; not scalars."""
+def to_host(tree: Any) -> Any:
+    """Moves arrays to the memory of their devices' hosts, sharded as before; scalars stay."""
     return _to_memory(tree, jax.memory.Space.Host)
 
 
-def to_device(tree):
-    """The tree's arrays in the memory of their devices."""
+def to_device(tree: Any) -> Any:
+    """Moves arrays from hosts' memory back to their devices."""
     return _to_memory(tree, jax.memory.Space.Device)
 
 
-def _to_memory(tree, space):
+def _to_memory(tree: Any, space: Any) -> Any:
     return jax.tree.map(lambda x: jax.device_put(x, space) if x.ndim else x, tree)
 
 
-def first_rows(x, count: int):
-    """The first `count` rows of an array whole on every device of the mesh; no others travel."""
+def first_rows(x: jax.Array, count: int) -> jax.Array:
+    """The first `count` rows of an array, whole on every device; other rows are not sent."""
     if spec() is None:
         return x[:count]
     return x.at[np.arange(count)].get(out_sharding=PartitionSpec())
 
 
-def replicate(tree):
-    """The tree's arrays (numpy or global jax) whole on every device of the current mesh."""
+def replicate(tree: Any) -> Any:
+    """The tree's arrays (numpy or global jax), whole on every device of the current mesh."""
     mesh = jax.sharding.get_mesh()
     return tree if mesh.empty else jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
