@@ -54,7 +54,8 @@ def known_field(name: str) -> bool:
 @each_page
 def test_paths_exist(page):
     paths = [span for span in spans(page) if re.match(rf"(?:{'|'.join(FOLDERS)})/[\w./-]*$", span)]
-    assert [path for path in paths if not (ROOT / path).exists()] == []
+    real = [path for path in paths if "NAME" not in path]
+    assert [path for path in real if not (ROOT / path).exists()] == []
 
 
 @each_page
