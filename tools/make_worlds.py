@@ -42,6 +42,8 @@ from videodit.worlds.world import WORLDS, Clip, Shape, open_world
 
 SHARD_CLIPS = 250
 TOKENIZER_CLIPS = 20_000  # whose captions a tokenizer is trained on
+WORLDS_FOLDER = Path(videodit.worlds.__file__).parent
+NO_CLIPS = ("detector", "matching", "truth")  # files on which no clip depends
 
 
 class Shard(NamedTuple):
@@ -106,7 +108,7 @@ def plan(world: str, seed: int, shapes: Shapes, clips: int, held_out: float) -> 
     counts = dict.fromkeys(SPLITS, max(least, round(held_out * clips)))
     counts["train"] = clips - sum(counts[split] for split in SPLITS[1:])
     check(counts["train"] >= 1, "clips", clips, f"more, to hold out {held_out:.0%} three times")
-    code = _digest_code(world)
+    code = digest_code(world)
     return [
         Shard(world, seed, shapes, split, start, min(start + SHARD_CLIPS, count), code)
         for split, count in counts.items()
@@ -170,12 +172,15 @@ def summarize(catalog: Catalog, rows: list[dict], out: Path) -> None:
     )
 
 
-def _digest_code(world: str) -> str:
-    """A digest of the code that decides what the world's clips are."""
-    others = tuple(name for name in WORLDS if name != world)
+def digest_code(world: str, folder: Path = WORLDS_FOLDER) -> str:
+    """A digest of the code that decides what the world's clips are.
+
+    These are the files beside the worlds' folders and those of the world, without its detector.
+    """
+    files = [*folder.glob("*.py"), *folder.glob(f"{world}/*.py")]
     digest = hashlib.sha256()
-    for file in sorted(Path(videodit.worlds.__file__).parent.glob("*.py")):
-        if not (file.stem.startswith((*others, "truth")) or file.stem.endswith("_detector")):
+    for file in sorted(files):
+        if file.stem not in NO_CLIPS:
             digest.update(file.read_bytes())
     return digest.hexdigest()
 

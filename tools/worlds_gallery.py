@@ -5,6 +5,8 @@ their captions and facts, how many frames a second a core makes, and how much de
 clips are always the same.
 """
 
+import importlib
+import inspect
 import os
 import sys
 from itertools import pairwise
@@ -25,13 +27,6 @@ FRAMES, GAP = 6, 4  # of a clip in a sheet; pixels between them
 TIMED = Shape(64, 64, 33, 8.0)
 CLIPS = 10  # whose making is timed, after one that is not
 COLORS = 256  # of a sheet, for a small file
-ABOUT = {
-    "sprites": "Flat coloured shapes that move, meet, hide one another and paint.",
-    "stage": "A textured scene in three dimensions, seen by a camera that moves (Panda3D).",
-    "survival": "A player in a world of tiles: chops, digs, builds, drinks, sleeps (Crafter).",
-    "maze": "A hall in the first person: walk, look away and back, open the door (ViZDoom).",
-    "rooms": "Missions in rooms of tiles, solved step by step (BabyAI, MiniGrid).",
-}
 
 
 def contact_sheet(clips: list[Clip]) -> Image.Image:
@@ -90,6 +85,11 @@ def ceilings(measured: dict[str, dict]) -> list[str]:
     return lines
 
 
+def about(name: str) -> str:
+    """The line that describes a world: the docstring of its package."""
+    return inspect.getdoc(importlib.import_module(f"videodit.worlds.{name}"))
+
+
 def page(clips: dict[str, list[Clip]], speeds: dict[str, float], measured: dict[str, dict]) -> str:
     """The Markdown page. `measured`: reports of `measure_detectors`."""
     shape = f"{TIMED.width}x{TIMED.height}, {TIMED.frames} frames at {TIMED.fps:g} fps"
@@ -102,7 +102,7 @@ def page(clips: dict[str, list[Clip]], speeds: dict[str, float], measured: dict[
         "",
         f"| world | | frames/s a core ({shape}) |",
         "|---|---|---:|",
-        *(f"| [{name}](#{name}) | {ABOUT[name]} | {speeds[name]:,.0f} |" for name in clips),
+        *(f"| [{name}](#{name}) | {about(name)} | {speeds[name]:,.0f} |" for name in clips),
     ]
     for name, shown in clips.items():
         lines += ["", f"## {name}", "", f"![clips of {name}](worlds/{name}.png)"]

@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -109,9 +110,26 @@ def test_another_recipe_is_another_shard(tmp_path, monkeypatch):
     # Of 40 clips, 8 + 8 + 8 + 4 are for training; of 48, 8 + 8 + 8 + 8 + 1: two shards are new, and
     # those of the three other splits, which have one clip more.
     assert len(before) == 4 + 3 and len(after) == 2 * len(before) + 2 + 3
-    monkeypatch.setattr(tool, "_digest_code", lambda world: "changed")
+    monkeypatch.setattr(tool, "digest_code", lambda world: "changed")
     make(tmp_path)
     assert len([n for n in files(tmp_path) if n.suffix == ".array_record"]) == len(after) + 7
+
+
+def test_the_code_of_a_world_is_part_of_its_recipe(tmp_path):
+    """Its files and those of all worlds are; another world's and the detectors' are not."""
+    folder = shutil.copytree(tool.WORLDS_FOLDER, tmp_path / "worlds")
+
+    def digests():
+        return [tool.digest_code(world, folder) for world in ("sprites", "stage")]
+
+    first = digests()
+    assert first == [tool.digest_code("sprites"), tool.digest_code("stage")]
+    (folder / "sprites" / "detector.py").write_text("")
+    assert digests() == first
+    (folder / "sprites" / "scene.py").write_text("")
+    assert digests()[0] != first[0] and digests()[1] == first[1]
+    (folder / "grammar.py").write_text("")
+    assert digests()[1] != first[1]
 
 
 def test_a_clip_that_cannot_be_made_is_named(tmp_path, monkeypatch):

@@ -1,13 +1,16 @@
 """What every world promises."""
 
+import ast
 import importlib
 import importlib.util
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from simulators import has_libx11
 
+from videodit import worlds
 from videodit.config import ConfigError
 from videodit.worlds.world import WORLDS, Shape, open_world
 
@@ -73,6 +76,26 @@ def test_captions_of_pictures_speak_of_no_time(world):
 def test_what_is_detected_has_a_confidence(world, clips):
     for detection in world.detect(clips[0].frames, SHAPE.fps).values():
         assert isinstance(detection.value, str) and 0 <= detection.confidence <= 1
+
+
+def imported(text, name):
+    """Which files of a world are imported by one of them with this text."""
+    froms = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)]
+    names = [f"{node.module}.{alias.name}" for node in froms for alias in node.names]
+    start = f"videodit.worlds.{name}."
+    return {one.removeprefix(start).split(".")[0] for one in names if one.startswith(start)}
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_a_world_has_the_files_that_the_package_lists(name):
+    """And only its world.py, which nothing else imports, imports its detector."""
+    folder = Path(worlds.__file__).parent / name
+    texts = {file.stem: file.read_text() for file in folder.glob("*.py")}
+    assert texts.keys() >= {"__init__", "world", "facts", "captions", "detector"}
+    assert texts.keys() & {"scene", "game"}
+    parts = {stem: imported(text, name) for stem, text in texts.items()}
+    assert [stem for stem in parts if "detector" in parts[stem]] == ["world"]
+    assert not [stem for stem in parts if "world" in parts[stem]]
 
 
 def test_a_missing_simulator_is_named(monkeypatch):

@@ -6,8 +6,9 @@ import pytest
 pytest.importorskip("vizdoom")
 
 from videodit.worlds.grids import resized
-from videodit.worlds.maze import detector as maze_detector
-from videodit.worlds.maze import game as maze_game
+from videodit.worlds.maze import detector
+from videodit.worlds.maze.game import play, still
+from videodit.worlds.maze.scene import THINGS, Scene
 from videodit.worlds.maze.world import WORLD
 from videodit.worlds.world import Shape
 
@@ -25,7 +26,7 @@ def test_walls_floor_and_motion_are_seen():
 
 def test_things_are_seen():
     things = [(("blue", "torch"), 360.0, 90.0), (("green", "pillar"), 400.0, -110.0)]
-    picture, _ = maze_game.still("brick", "grass", things)
+    picture, _ = still("brick", "grass", things)
     seen = WORLD.detect(resized(picture, 120, 90)[None], 8.0)
     assert {name: d.value for name, d in seen.items() if name[0] == "t"} == {
         "things": "two",
@@ -40,14 +41,14 @@ def test_things_are_seen():
 
 @pytest.mark.parametrize("size", [(120, 90), (40, 32), (36, 48)])
 def test_things_are_seen_from_anywhere_and_in_small_pictures(size):
-    plan = maze_game.Plan(
+    scene = Scene(
         start=430.0,
         things=[(("red", "pillar"), 640.0, 90.0), (("blue", "torch"), 640.0, -85.0)],
         walls=("concrete", "brick"),
         floors=("grass", "stone"),
         **{"program": "stand", "side": 1, "angle": 0.0, "distance": 0.0, "tics": 0},
     )
-    (picture,), _ = maze_game.play(plan, [0], size[0] / size[1])
+    (picture,), _ = play(scene, [0], size[0] / size[1])
     seen = WORLD.detect(resized(picture, *size)[None], 8.0)
     found = {name: d.value for name, d in seen.items() if name[0] == "t"}
     assert found.get("things") == "two", found
@@ -56,8 +57,8 @@ def test_things_are_seen_from_anywhere_and_in_small_pictures(size):
 
 
 def test_known_things_are_all_of_them():
-    known = Counter(name for name, _ in maze_detector._known_things())
-    assert set(known) == set(maze_game.THINGS) and min(known.values()) >= 4
+    known = Counter(name for name, _ in detector._known_things())
+    assert set(known) == set(THINGS) and min(known.values()) >= 4
 
 
 @pytest.mark.parametrize(
@@ -65,16 +66,16 @@ def test_known_things_are_all_of_them():
     [
         (lambda x: np.roll(x, 5, axis=1), (1, 0)),
         (lambda x: np.roll(x, -5, axis=1), (-1, 0)),
-        (lambda x: maze_detector._zoomed(x, 1.06), (0, 1)),
-        (lambda x: maze_detector._zoomed(x, 0.95), (0, -1)),
+        (lambda x: detector._zoomed(x, 1.06), (0, 1)),
+        (lambda x: detector._zoomed(x, 0.95), (0, -1)),
         (lambda x: x, (0, 0)),
     ],
 )
 def test_moves(change, move):
-    side = maze_detector.SIDE
+    side = detector.SIDE
     coarse = np.random.default_rng(0).uniform(0, 255, (side // 4, side // 4))
     picture = np.kron(coarse, np.ones((4, 4)))
-    *seen, sure = maze_detector._move(picture, change(picture))
+    *seen, sure = detector._move(picture, change(picture))
     assert tuple(seen) == move and 0 < sure <= 1
 
 

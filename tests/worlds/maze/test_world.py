@@ -3,10 +3,11 @@ import pytest
 
 pytest.importorskip("vizdoom")
 
-from videodit.worlds.maze import game as maze_game
-from videodit.worlds.maze.game import Plan
+from videodit.worlds.maze.facts import events, facts
+from videodit.worlds.maze.game import play
 from videodit.worlds.maze.map import LENGTH
-from videodit.worlds.maze.world import HELD_OUT, WORLD, events, facts
+from videodit.worlds.maze.scene import HELD_OUT, Scene
+from videodit.worlds.maze.world import WORLD
 from videodit.worlds.world import Shape
 
 SHAPE = Shape(width=64, height=48, frames=9, fps=4)
@@ -17,9 +18,9 @@ def clips():
     return [WORLD.make(seed, SHAPE) for seed in range(6)]
 
 
-def plan(program, tics=70, things=(("red", "torch"), 500.0, 100.0), **more):
+def scene(program, tics=70, things=(("red", "torch"), 500.0, 100.0), **more):
     values = {"start": 160.0, "side": 1, "angle": 90.0, "distance": 200.0} | more
-    return Plan(
+    return Scene(
         things=[things] if things else [],
         walls=("brick", "stone"),
         floors=("stone", "grass"),
@@ -54,7 +55,7 @@ def test_pairs_are_held_out(clips):
 
 
 def test_who_looks_away_and_back_sees_the_same():
-    pictures, states = maze_game.play(plan("look away", things=TREE), [0, 35, 70], 4 / 3)
+    pictures, states = play(scene("look away", things=TREE), [0, 35, 70], 4 / 3)
     assert states[1]["angle"] == pytest.approx(270, abs=5) and not states[1]["things"]
     assert states[0] == states[2]
     np.testing.assert_array_equal(pictures[0], pictures[2])
@@ -62,7 +63,7 @@ def test_who_looks_away_and_back_sees_the_same():
 
 def test_the_door_lets_one_through():
     start = LENGTH - 100.0
-    _, states = maze_game.play(plan("open", 105, things=None, start=start), [0, 35, 105], 4 / 3)
+    _, states = play(scene("open", 105, things=None, start=start), [0, 35, 105], 4 / 3)
     assert states[0]["door"] == 0 and states[2]["door"] == 1
     assert states[2]["x"] > LENGTH
 

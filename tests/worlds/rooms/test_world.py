@@ -3,7 +3,10 @@ import pytest
 
 pytest.importorskip("minigrid")
 
-from videodit.worlds.rooms.world import HELD_OUT, WALL, WORLD, facts, fitted, layout_of
+from videodit.worlds.rooms.facts import facts
+from videodit.worlds.rooms.game import HELD_OUT
+from videodit.worlds.rooms.layout import WALL, fitted, layout_of
+from videodit.worlds.rooms.world import WORLD
 from videodit.worlds.world import Shape
 
 SHAPE = Shape(width=128, height=96, frames=25, fps=8)

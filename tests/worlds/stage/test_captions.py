@@ -3,7 +3,7 @@ import pytest
 
 from videodit.worlds.stage.captions import read, write
 from videodit.worlds.stage.facts import slots_of, states_of
-from videodit.worlds.stage.scene import make_scene
+from videodit.worlds.stage.scene import draw_scene
 from videodit.worlds.world import Shape
 
 SHAPES = (Shape(96, 64, 9, 4.0), Shape(64, 96, 17, 8.0), Shape(64, 64, 1, 8.0))
@@ -13,7 +13,7 @@ def captions(kind, count):
     """(caption, the clip's slots) of clips of several shapes, some of held-out combinations."""
     for seed in range(count):
         rng, shape = np.random.default_rng((1, seed)), SHAPES[seed % len(SHAPES)]
-        scene = make_scene(rng, shape, held_out=seed % 4 == 0)
+        scene = draw_scene(rng, shape, held_out=seed % 4 == 0)
         slots = slots_of(scene, shape, states_of(scene, shape))
         yield write(kind, slots, rng), slots
 

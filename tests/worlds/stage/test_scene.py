@@ -7,7 +7,7 @@ from videodit.worlds.stage.scene import (
     HELD_OUT,
     KINDS,
     View,
-    make_scene,
+    draw_scene,
     project,
 )
 from videodit.worlds.world import Shape
@@ -16,7 +16,7 @@ SHAPE = Shape(96, 64, 9, 4.0)
 
 
 def scenes(count, shape=SHAPE, held_out=False):
-    return [make_scene(np.random.default_rng(seed), shape, held_out) for seed in range(count)]
+    return [draw_scene(np.random.default_rng(seed), shape, held_out) for seed in range(count)]
 
 
 def looks(scene):

@@ -13,7 +13,7 @@ from videodit.worlds.world import Shape
 
 pytest.importorskip("panda3d")
 from videodit.worlds.stage import render as stage_render
-from videodit.worlds.stage.scene import CAMERAS, COLORS, make_scene, positions
+from videodit.worlds.stage.scene import CAMERAS, COLORS, draw_scene, positions
 from videodit.worlds.stage.world import STREAM, WORLD
 
 pytestmark = needs_libx11
@@ -79,7 +79,7 @@ def middle_of_color(frame, color):
 def first_seed(shape, wanted):
     """The first seed whose scene is as wanted."""
     for seed in range(5000):
-        scene = make_scene(np.random.default_rng((STREAM, seed, False)), shape, False)
+        scene = draw_scene(np.random.default_rng((STREAM, seed, False)), shape, False)
         if wanted(scene):
             return seed
     raise AssertionError("no such scene")
@@ -132,6 +132,6 @@ def test_where_the_renderer_cannot_be_loaded_its_library_is_named(monkeypatch):
 def test_things_stand_still_only_if_they_are_said_to():
     shape = Shape(64, 64, 9, 4.0)
     for seed in range(60):
-        scene = make_scene(np.random.default_rng(seed), shape, False)
+        scene = draw_scene(np.random.default_rng(seed), shape, False)
         moved = np.ptp(positions(scene, shape), axis=0).max(-1) > 0.1
         assert moved.tolist() == [thing.motion != "still" for thing in scene.things]

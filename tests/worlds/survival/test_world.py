@@ -8,9 +8,10 @@ pytest.importorskip("crafter")
 from opensimplex import OpenSimplex, internals
 
 from videodit.worlds.grids import STEPS_PER_SECOND, heading, steps_shown, walks
-from videodit.worlds.survival import world as survival
+from videodit.worlds.survival.facts import facts
 from videodit.worlds.survival.game import HELD_OUT
-from videodit.worlds.survival.world import WORLD, facts, grid_of
+from videodit.worlds.survival.layout import grid_of, item_rows
+from videodit.worlds.survival.world import WORLD
 from videodit.worlds.world import Shape
 
 SHAPE = Shape(width=128, height=96, frames=25, fps=8)
@@ -96,4 +97,4 @@ def test_tiles_are_nearly_square():
     for width, height in itertools.product((32, 64, 96), repeat=2):
         columns, rows = grid_of(width, height)
         assert abs(np.log(width / columns / (height / rows))) < 0.16, (width, height)
-        assert rows > survival.item_rows(columns)
+        assert rows > item_rows(columns)

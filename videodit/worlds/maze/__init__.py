@@ -1,1 +1,1 @@
-"""Maze: first person in a hall with things and a door (ViZDoom)."""
+"""A hall in the first person: walk, look away and back, open the door (ViZDoom)."""

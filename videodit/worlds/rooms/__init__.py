@@ -1,1 +1,1 @@
-"""Rooms: missions in rooms of tiles, seen from above (MiniGrid, BabyAI)."""
+"""Missions in rooms of tiles, solved step by step (BabyAI, MiniGrid)."""

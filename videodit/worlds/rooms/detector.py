@@ -1,4 +1,4 @@
-"""Reads the rooms from their pictures: every tile is compared with MiniGrid's drawings."""
+"""Finds the slots of a clip of rooms in its frames: compares each tile with MiniGrid's drawings."""
 
 import functools
 from itertools import product
@@ -6,26 +6,23 @@ from itertools import product
 import numpy as np
 from minigrid.core.constants import COLOR_NAMES
 from minigrid.core.grid import Grid
-from minigrid.core.world_object import Ball, Box, Door, Key, Wall
+from minigrid.core.world_object import Ball, Box, Door, Key, Wall, WorldObj
 from PIL import Image
 
-from videodit.worlds.rooms.world import (
-    FACINGS,
-    TILE,
-    describe,
-    facts,
-    fitted,
-    layout_of,
-    margins,
-    room_sizes,
-)
+from videodit.worlds.rooms.facts import FACINGS, describe, facts
+from videodit.worlds.rooms.layout import TILE, fitted, layout_of, margins, room_sizes
 from videodit.worlds.world import Detection
 
-SAMPLES = 8  # of a tile, both ways, are compared
+SAMPLES = 8  # pixels across a tile when tiles are compared
+
+Name = tuple[WorldObj | None, int | None]  # what a tile shows: an object, the agent's direction
 
 
 def detect(frames: np.ndarray) -> dict[str, Detection]:
-    """Every slot but for the mission, which no picture shows, of frames uint8 T H W 3."""
+    """All slots but those of the mission, which no picture shows.
+
+    `frames`: uint8 T H W 3, RGB.
+    """
     layout = layout_of(frames.shape[2], frames.shape[1])
     fits = {size: _match(frames[0], layout, size) for size in room_sizes(layout)}
     size = min(fits, key=lambda size: fits[size][1])
@@ -36,11 +33,13 @@ def detect(frames: np.ndarray) -> dict[str, Detection]:
 
 
 def _grid(layout: tuple[int, int], size: int) -> tuple[int, int]:
-    """(columns, rows) of tiles where a room measures `size` tiles."""
+    """(columns, rows) of tiles where a side of a room measures `size` tiles."""
     return layout[0] * (size - 1) + 1, layout[1] * (size - 1) + 1
 
 
-def _match(frame: np.ndarray, layout: tuple[int, int], size: int) -> tuple[list, float, float]:
+def _match(
+    frame: np.ndarray, layout: tuple[int, int], size: int
+) -> tuple[list[Name], float, float]:
     """(name of each tile, in reading order; their mean error; confidence)."""
     shape = frame.shape[1], frame.shape[0]
     names, templates = _templates(shape, layout, size)
@@ -48,7 +47,7 @@ def _match(frame: np.ndarray, layout: tuple[int, int], size: int) -> tuple[list,
     errors[~_possible(layout, size)] = np.inf
     best = errors.argmin(1)
     for line in _between(layout, size):
-        best[line] = 1  # a wall, but for the door that makes the largest difference
+        best[line] = 1  # index of the wall; one tile is the door: the one that fits a door best
         doors = errors[line][:, 2:].min(1) - errors[line][:, 1]
         best[line[doors.argmin()]] = 2 + errors[line[doors.argmin()], 2:].argmin()
     least, second = np.partition(errors, 1, axis=1)[:, :2].T
@@ -57,7 +56,7 @@ def _match(frame: np.ndarray, layout: tuple[int, int], size: int) -> tuple[list,
 
 
 def _samples(frame: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """Float32 tiles x values: what is compared of each tile of a frame uint8 H W 3."""
+    """Float32 (tiles, values): the pixels of each tile of a frame (uint8 H W 3), made small."""
     columns, rows = grid
     height, width = frame.shape[:2]
     x, y = margins(width, height, columns, rows)
@@ -71,18 +70,23 @@ def _samples(frame: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
 
 
 @functools.cache
-def _names() -> list[tuple]:
-    """(object, the agent's direction) of every tile there is, either may be None."""
+def _names() -> list[Name]:
+    """Everything that a tile can show: nothing first, then a wall, then doors."""
     doors = [Door(color, is_open) for color, is_open in product(COLOR_NAMES, (False, True))]
     things = [kind(color) for kind, color in product((Ball, Box, Key), COLOR_NAMES)]
-    names = [(thing, None) for thing in (None, Wall(), *doors)]
+    names: list[Name] = [(thing, None) for thing in (None, Wall(), *doors)]
     names += list(product([door for door in doors if door.is_open], range(len(FACINGS))))
     return names + [(thing, None) for thing in things] + [(None, k) for k in range(len(FACINGS))]
 
 
 @functools.lru_cache(maxsize=8)
-def _templates(shape: tuple[int, int], layout: tuple[int, int], size: int):
-    """(`_names`, float32 tiles x names x values): samples of each, seen at each tile."""
+def _templates(
+    shape: tuple[int, int], layout: tuple[int, int], size: int
+) -> tuple[list[Name], np.ndarray]:
+    """`_names`, and float32 (tiles, names, values): the `_samples` of each name at each tile.
+
+    `shape`: width and height of the frame.
+    """
     columns, rows = _grid(layout, size)
     seen = []
     for name in _names():
@@ -93,7 +97,7 @@ def _templates(shape: tuple[int, int], layout: tuple[int, int], size: int):
 
 
 def _possible(layout: tuple[int, int], size: int) -> np.ndarray:
-    """Bool tiles x names: walls and doors are where rooms end, all else is inside of them."""
+    """Bool (tiles, names): walls and doors are where rooms end, all else is inside of them."""
     columns, rows = _grid(layout, size)
     row, column = np.divmod(np.arange(columns * rows), columns)
     edge = (row % (size - 1) == 0) | (column % (size - 1) == 0)
@@ -111,31 +115,34 @@ def _between(layout: tuple[int, int], size: int) -> list[np.ndarray]:
     return across + [tiles[k * (size - 1), 1:-1] for k in range(1, layout[1])]
 
 
-def _states(frames: list[list], grid: tuple[int, int]) -> list[dict]:
-    """What `facts` needs of each frame. What has left the floor is what the agent carries."""
+def _states(frames: list[list[Name]], grid: tuple[int, int]) -> list[dict]:
+    """States for `facts`. A thing that has left the floor is what the agent carries."""
     states: list[dict] = []
+    last: dict = {"position": [0, 0], "facing": "right"}
     for tiles in frames:
-        placed = [(k % grid[0], k // grid[0], *tile) for k, tile in enumerate(tiles)]
-        agent = next(((x, y, way) for x, y, _, way in placed if way is not None), None)
-        objects = [
-            describe(thing, x, y)
-            for x, y, thing, _ in placed
-            if thing is not None and thing.type != "wall"
-        ]
-        last = states[-1] if states else {"position": [0, 0], "facing": "right"}
-        states.append(
-            {
-                "grid": list(grid),
-                "position": list(agent[:2]) if agent else last["position"],
-                "facing": FACINGS[agent[2]] if agent else last["facing"],
-                "objects": objects,
-            }
-        )
+        last = _seen(tiles, grid, last)
+        states.append(last)
     known = {_name(one) for state in states for one in state["objects"] if one["kind"] != "door"}
     for state in states:
         gone = known - {_name(one) for one in state["objects"]}
         state["carries"] = dict(zip(("color", "kind"), gone.pop())) if len(gone) == 1 else None
     return states
+
+
+def _seen(tiles: list[Name], grid: tuple[int, int], last: dict) -> dict:
+    """The state of one frame; where no agent is seen, it is where it was in the last state."""
+    placed = [(k % grid[0], k // grid[0], *tile) for k, tile in enumerate(tiles)]
+    agent = next(((x, y, way) for x, y, _, way in placed if way is not None), None)
+    return {
+        "grid": list(grid),
+        "position": list(agent[:2]) if agent else last["position"],
+        "facing": FACINGS[agent[2]] if agent else last["facing"],
+        "objects": [
+            describe(thing, x, y)
+            for x, y, thing, _ in placed
+            if thing is not None and thing.type != "wall"
+        ],
+    }
 
 
 def _name(thing: dict) -> tuple[str, str]:

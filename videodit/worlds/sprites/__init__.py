@@ -1,1 +1,1 @@
-"""Sprites: flat shapes that move on a plain background. numpy only."""
+"""Flat coloured shapes that move, meet, hide one another and paint."""

@@ -1,1 +1,1 @@
-"""The stage: objects in a textured 3D scene, seen by a moving camera (Panda3D)."""
+"""A textured scene in three dimensions, seen by a camera that moves (Panda3D)."""

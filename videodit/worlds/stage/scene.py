@@ -118,10 +118,10 @@ def half_extents(shape: Shape) -> tuple[float, float]:
     return tangent * shape.width, tangent * shape.height
 
 
-def make_scene(rng: np.random.Generator, shape: Shape, held_out: bool) -> Scene:
+def draw_scene(rng: np.random.Generator, shape: Shape, held_out: bool) -> Scene:
     """A scene whose objects are all in sight and apart in the first frame."""
     while True:
-        scene = _draw(rng, shape, held_out)
+        scene = _random_scene(rng, shape, held_out)
         first, middles = view(scene, shape, 0), middles_of(scene, shape)[0]
         across = project(middles, first, shape)[:, 0]
         seen = [visible(scene, shape, first, middles, i) for i in range(len(scene.things))]
@@ -181,7 +181,7 @@ def middles_of(scene: Scene, shape: Shape) -> np.ndarray:
     return positions(scene, shape) + np.array(up)
 
 
-def _draw(rng: np.random.Generator, shape: Shape, held_out: bool) -> Scene:
+def _random_scene(rng: np.random.Generator, shape: Shape, held_out: bool) -> Scene:
     place = _choice(rng, list(PLACES))
     camera = _choice(rng, list(CAMERAS))
     if share(shape) < SEEN_MOTION:

@@ -6,7 +6,7 @@ from videodit.worlds.stage import captions as stage_captions
 from videodit.worlds.stage import detector as stage_detector
 from videodit.worlds.stage.facts import slots_of, states_of
 from videodit.worlds.stage.render import render
-from videodit.worlds.stage.scene import make_scene
+from videodit.worlds.stage.scene import draw_scene
 from videodit.worlds.world import Clip, Detection, Shape, Slots, check_combinations
 
 STREAM = 0x57A6E  # sets this world's draws apart from others of the same seed
@@ -25,7 +25,7 @@ class Stage:
         check_combinations(combinations)
         held_out = combinations == "held_out"
         rng = np.random.default_rng((STREAM, seed, held_out))
-        scene = make_scene(rng, shape, held_out)
+        scene = draw_scene(rng, shape, held_out)
         states = states_of(scene, shape)
         slots = slots_of(scene, shape, states)
         short = stage_captions.write("short", slots, rng)

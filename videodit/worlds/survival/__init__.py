@@ -1,1 +1,1 @@
-"""Survival: a world of tiles seen from above, played by an agent (Crafter)."""
+"""A player in a world of tiles: chops, digs, builds, drinks, sleeps (Crafter)."""

@@ -1,4 +1,4 @@
-"""Reads the survival world from its pictures: every tile is compared with the game's textures."""
+"""Finds the slots of a survival clip in its frames: compares each tile with Crafter's textures."""
 
 import functools
 from collections import Counter
@@ -8,20 +8,25 @@ import numpy as np
 from crafter import constants, engine
 
 from videodit.worlds.grids import resized
-from videodit.worlds.survival.game import DAYLIGHT, TILE, WALKED
-from videodit.worlds.survival.world import facts, grid_of, item_rows, near
+from videodit.worlds.survival.facts import facts, near
+from videodit.worlds.survival.game import DAYLIGHT, WALKED
+from videodit.worlds.survival.layout import ITEMS, TILE, grid_of, item_rows
 from videodit.worlds.world import Detection
 
-SAMPLES = 4  # of a tile, both ways, are compared
-REACH = 3  # tiles at most that the player walks from one frame to the next
+SAMPLES = 4  # pixels across a tile when tiles are compared
+REACH = 3  # tiles: the farthest that the player walks from one frame to the next
 PLAYERS = ("player-left", "player-right", "player-up", "player-down")
+# Who can be on which ground.
 STANDING = {"cow": ("grass", "sand", "path"), "zombie": ("grass", "sand", "path")}
-NOISE = 79.5  # mean level of the grain of the night
-GREY = 1.5  # levels: a sleeper's world has no more colour than this
+NOISE = 79.5  # mean level of the noise that Crafter adds at night
+GREY = 1.5  # levels: while the player sleeps, red and green differ less than this
 
 
 def detect(frames: np.ndarray) -> dict[str, Detection]:
-    """Every slot that the tiles and the inventory tell, of frames uint8 T H W 3."""
+    """All slots that the tiles and the inventory show; none if the player sleeps all the time.
+
+    `frames`: uint8 T H W 3, RGB.
+    """
     grid = grid_of(frames.shape[2], frames.shape[1])
     pictures = [_samples(frame, grid) for frame in frames]
     awake = [k for k, picture in enumerate(pictures) if not _asleep(picture, grid)]
@@ -40,7 +45,7 @@ def detect(frames: np.ndarray) -> dict[str, Detection]:
 
 
 def _samples(frame: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """Float32 rows columns SAMPLES*SAMPLES*3: what is compared of each tile."""
+    """Float32 (rows, columns, SAMPLES * SAMPLES * 3): the pixels of each tile, made small."""
     columns, rows = grid
     picture = resized(frame, columns * SAMPLES, rows * SAMPLES)
     tiles = picture.reshape(rows, SAMPLES, columns, SAMPLES, 3).swapaxes(1, 2)
@@ -48,17 +53,23 @@ def _samples(frame: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
 
 
 def _world(picture: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """The `_samples` above the inventory."""
     return picture[: grid[1] - item_rows(grid[0])]
 
 
 def _asleep(picture: np.ndarray, grid: tuple[int, int]) -> bool:
-    """A sleeper sees no colours: red and green are the same."""
+    """Whether the player sleeps: Crafter then shows no colours, red and green are equal."""
     colors = _world(picture, grid).reshape(-1, 3)
     return bool(abs(colors[:, 0] - colors[:, 1]).mean() < GREY)
 
 
-def _match(picture: np.ndarray, grid: tuple[int, int], time: str):
-    """(name of each tile of the world, its error, that of the next best), in reading order."""
+def _match(
+    picture: np.ndarray, grid: tuple[int, int], time: str
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """(name of each tile of the world, its error, the error of the second best name).
+
+    Tiles are in reading order.
+    """
     names, templates = _templates(grid, time)
     tiles = _world(picture, grid).reshape(-1, 1, templates.shape[-1])
     errors = ((tiles - templates) ** 2).mean(-1)
@@ -68,47 +79,57 @@ def _match(picture: np.ndarray, grid: tuple[int, int], time: str):
 
 @functools.cache
 def _templates(grid: tuple[int, int], time: str) -> tuple[list[str], np.ndarray]:
-    """Names, and tiles x names x samples: what each looks like in this light at each place."""
+    """Names, and float32 (tiles, names, values): the `_samples` of each name at each tile.
+
+    At night the same name looks different near the middle of the picture and far from it.
+    """
+    named = _named_pictures()
+    columns, rows = grid[0], grid[1] - item_rows(grid[0])
+    noise = _noise_share(columns, rows, time).reshape(-1, 1, 1, 1, 1)
+    lit = _light(np.stack([picture for _, picture in named]), noise, DAYLIGHT[time])
+    size = TILE // SAMPLES
+    small = lit.reshape(*lit.shape[:2], SAMPLES, size, SAMPLES, size, 3).mean((3, 5))
+    return [name for name, _ in named], small.reshape(*small.shape[:2], -1).astype(np.float32)
+
+
+def _named_pictures() -> list[tuple[str, np.ndarray]]:
+    """Everything that a tile can show by day: "sand", "cow on grass", ...; uint8 TILE TILE 3."""
     textures = engine.Textures(crafter.constants.root / "assets")
-    names, pictures = [], []
-    for material in constants.materials:
-        names.append(material)
-        pictures.append(textures.get(material, (TILE, TILE))[..., :3])
-    over = [(name, name, grounds) for name, grounds in STANDING.items()]
-    over += [("skeleton", "skeleton", ("path",)), ("plant", "sapling", ("grass",))]
-    over += [(name, "player", WALKED["day"]) for name in PLAYERS]
-    for texture, name, grounds in over:
+    grounds_of = [(name, name, grounds) for name, grounds in STANDING.items()]
+    grounds_of += [("skeleton", "skeleton", ("path",)), ("plant", "sapling", ("grass",))]
+    grounds_of += [(name, "player", WALKED["day"]) for name in PLAYERS]
+    named = [(name, textures.get(name, (TILE, TILE))[..., :3]) for name in constants.materials]
+    for texture, name, grounds in grounds_of:
         for ground in grounds:
             picture = textures.get(ground, (TILE, TILE))[..., :3].copy()
             engine._draw_alpha(picture, (0, 0), textures.get(texture, (TILE, TILE)))
-            names.append(f"{name} on {ground}")
-            pictures.append(picture)
-    columns, rows = grid[0], grid[1] - item_rows(grid[0])
-    grain = _grain(columns, rows, time).reshape(-1, 1, 1, 1, 1)
-    lit = _light(np.stack(pictures).swapaxes(1, 2), grain, DAYLIGHT[time])
-    size = TILE // SAMPLES
-    small = lit.reshape(*lit.shape[:2], SAMPLES, size, SAMPLES, size, 3).mean((3, 5))
-    return names, small.reshape(*small.shape[:2], -1).astype(np.float32)
+            named.append((f"{name} on {ground}", picture))
+    return [(name, picture.swapaxes(0, 1)) for name, picture in named]  # Crafter puts x first
 
 
-def _grain(columns: int, rows: int, time: str) -> np.ndarray:
-    """Share of the night's grain in each tile: rows columns."""
+def _noise_share(columns: int, rows: int, time: str) -> np.ndarray:
+    """The share of noise, 0 to 1, that Crafter mixes into each tile: float (rows, columns)."""
     y, x = np.linspace(-1, 1, rows), np.linspace(-1, 1, columns)
     vignette = 1 - np.exp(-0.5 * (y[:, None] ** 2 + x**2) / 0.5**2)
     return 2 * max(0.5 - DAYLIGHT[time], 0) * vignette
 
 
-def _light(pictures: np.ndarray, grain: np.ndarray, daylight: float) -> np.ndarray:
-    """What the game's light makes of pictures N H W 3: tiles N H W 3, float."""
-    night = (1 - grain) * pictures + grain * NOISE
+def _light(pictures: np.ndarray, noise: np.ndarray, daylight: float) -> np.ndarray:
+    """Pictures (N H W 3) as Crafter's light shows them at each tile: float (tiles, N, H, W, 3).
+
+    `noise`: float (tiles, 1, 1, 1, 1), see `_noise_share`.
+    """
+    night = (1 - noise) * pictures + noise * NOISE
     grey = night @ np.array([0.299, 0.587, 0.114])
     night = 0.4 * night + 0.6 * grey[..., None]
     night = 0.5 * night + 0.5 * np.array([0, 16, 64])
     return daylight * pictures + (1 - daylight) * night
 
 
-def _states(pictures, awake: list[int], size: tuple[int, int], time: str) -> list[dict]:
-    """What `facts` needs of each frame (of this width and height)."""
+def _states(
+    pictures: list[np.ndarray], awake: list[int], size: tuple[int, int], time: str
+) -> list[dict]:
+    """States for `facts`, from the `_samples` of each frame; `size`: a frame's width and height."""
     grid = grid_of(*size)
     states, position, done = [], np.zeros(2, int), Counter()
     before, bag = None, None
@@ -135,7 +156,7 @@ def _states(pictures, awake: list[int], size: tuple[int, int], time: str) -> lis
 
 
 def _shift(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """By how many tiles (x, y) the view moved."""
+    """By how many tiles (x, y) the view moved, from the names of its tiles (rows, columns)."""
 
     def agreement(move: tuple[int, int]) -> float:
         x, y = move
@@ -152,16 +173,17 @@ def _shift(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 def _inventory(picture: np.ndarray, size: tuple[int, int]) -> dict[str, int]:
     """How many of each item the picture shows."""
     columns, rows = grid_of(*size)
-    cells = picture[rows - item_rows(columns) :].reshape(-1, picture.shape[-1])[
-        : len(constants.items)
-    ]
+    cells = picture[rows - item_rows(columns) :].reshape(-1, picture.shape[-1])[:ITEMS]
     amounts = ((_amounts(size) - cells) ** 2).mean(-1).argmin(0)
     return dict(zip(constants.items, amounts.tolist()))
 
 
 @functools.cache
 def _amounts(size: tuple[int, int]) -> np.ndarray:
-    """Samples of the items in a picture of this width and height: amount, item, samples."""
+    """Float32 (10 amounts, items, values): the `_samples` of the inventory with each amount.
+
+    `size`: width and height of the picture.
+    """
     columns, rows = grid_of(*size)
     view = engine.ItemView(
         engine.Textures(crafter.constants.root / "assets"), (columns, item_rows(columns))
@@ -172,12 +194,12 @@ def _amounts(size: tuple[int, int]) -> np.ndarray:
         items = view(dict.fromkeys(constants.items, n), (TILE, TILE)).swapaxes(0, 1)
         picture[-len(items) :] = items
         cells = _samples(resized(picture, *size), (columns, rows))[rows - item_rows(columns) :]
-        amounts.append(cells.reshape(-1, cells.shape[-1])[: len(constants.items)])
+        amounts.append(cells.reshape(-1, cells.shape[-1])[:ITEMS])
     return np.stack(amounts)
 
 
 def _deeds(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
-    """What was done, as achievements, where the inventory went from one to the other."""
+    """What the player did, as Crafter's achievements, when the inventory changed like this."""
     change = {item: after[item] - before[item] for item in after}
     deeds = {
         "collect_wood": change["wood"],
