@@ -126,7 +126,6 @@ def test_files_import_only_from_lower_floors():
     assert violations(ROOT / "videodit") == []
 
 
-@pytest.mark.xfail(reason="maze, rooms and survival import their detectors, which import them")
 def test_no_files_import_one_another_in_a_circle():
     assert circles(ROOT / "videodit") == []
 
