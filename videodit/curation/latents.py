@@ -1,8 +1,8 @@
-"""What tools/encode_latents.py encodes with and from: an encoder, and clips in packed rows."""
+"""An encoder of a trained autoencoder, and a reader of the clips that it encodes."""
 
 import os
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -22,13 +22,13 @@ from videodit.nn.kernel_check import resolve_attention_anew
 from videodit.sharding import abstract, axis_size
 from videodit.tasks.views import cells
 
-ROW_UNIT = 128  # tokens; rows that no config says the length of are multiples of it
+ROW_UNIT = 128  # tokens; rows as long as the longest clip are rounded up to a multiple
 
 
 class Rows(NamedTuple):
-    """How clips are packed; 0, and workers -1, stand for what the autoencoder was trained with."""
+    """How clips are packed; 0, or -1 for workers, means as the autoencoder was trained."""
 
-    row_tokens: int = 0  # 0: at least as many as the longest clip has
+    row_tokens: int = 0  # 0: at least as many as the longest clip needs
     batch_rows: int = 0  # rounded up to a multiple of the devices
     workers: int = -1  # decoding processes
 
@@ -39,7 +39,7 @@ AS_TRAINED = Rows()
 class Encoder:
     """The encoder of a trained autoencoder, on every device of the current mesh."""
 
-    def __init__(self, workdir: str):
+    def __init__(self, workdir: str) -> None:
         """Raises ConfigError naming `autoencoder` if there is none."""
         self.cfg = read_config(workdir, "autoencoder")
         check(self.cfg.task == "autoencoder", "autoencoder", workdir, "an autoencoder's folder")
@@ -50,7 +50,7 @@ class Encoder:
         self.digest = encoder_digest(self._params)
 
         @jax.jit
-        def run(params, batch):
+        def run(params: Any, batch: PackedBatch) -> jax.Array:
             place = cells(batch, self.cfg.autoencoder)
             return apply(params, to_pixels(batch.tokens), place, method="encode")[0]
 
@@ -62,7 +62,10 @@ class Encoder:
 
 
 def open_reader(cfg: Config, data: str, tokenizer: str, rows: Rows) -> Reader:
-    """The clips of `data`, seen whole, in rows that hold any of them. Raises ConfigError."""
+    """A reader of whole clips of `data` into rows that are long enough for all of them.
+
+    Raises ConfigError.
+    """
     names, words = data.split(","), open_tokenizer(tokenizer)
     one = len(names) == 1
     source_cfg = replace(
@@ -73,7 +76,7 @@ def open_reader(cfg: Config, data: str, tokenizer: str, rows: Rows) -> Reader:
         latents="",
         views=ViewConfig(),
         workers=cfg.data.workers if rows.workers < 0 else rows.workers,
-        max_broken=1.0,  # they are left out, however many
+        max_broken=1.0,  # broken clips are left out, however many they are
     )
     source = open_source(source_cfg, words)
     check_tokenizer(source.catalog, words)
@@ -83,13 +86,18 @@ def open_reader(cfg: Config, data: str, tokenizer: str, rows: Rows) -> Reader:
     batch_rows, ways = rows.batch_rows or cfg.data.batch_rows, axis_size("batch")
     batch_rows = -(-batch_rows // ways) * ways
     captions = int(source.catalog.text_tokens.values.max()) * cfg.data.max_segments
-    capacity = {"row_tokens": row_tokens, "text_tokens": captions}
-    packed = replace(source_cfg, **capacity, batch_rows=batch_rows, rows_per_group=batch_rows)
+    packed = replace(
+        source_cfg,
+        row_tokens=row_tokens,
+        text_tokens=captions,
+        batch_rows=batch_rows,
+        rows_per_group=batch_rows,
+    )
     return Reader(source, words, packed, cfg.autoencoder.patch, seed=0)
 
 
 def tokenizer_of(data: str, autoencoder: str) -> str:
-    """The first folder of the data with a tokenizer, else the autoencoder's."""
+    """The first folder of `data` that has a tokenizer, else the autoencoder's workdir."""
     if data == SYNTHETIC:
         return SYNTHETIC
     has = lambda name: storage.is_file(os.path.join(name, TOKENIZER_FILE))
@@ -97,15 +105,17 @@ def tokenizer_of(data: str, autoencoder: str) -> str:
 
 
 def _check_ids(catalog: Catalog) -> None:
-    """Latents are found by the names of their clips: raises ConfigError if two are the same."""
+    """Raises ConfigError if two clips have the same id, by which latents are found."""
     counts = pc.value_counts(catalog.ids.to_arrow())
     twice = counts.filter(pc.greater(counts.field("counts"), 1))
     if len(twice):
-        raise ConfigError(f"data: {len(twice)} ids are not of one clip: {twice[0]['values']}")
+        raise ConfigError(f"data: {len(twice)} ids belong to several clips: {twice[0]['values']}")
 
 
 def _longest(catalog: Catalog, cfg: Config) -> int:
-    """Tokens of the longest clip, rounded up to ROW_UNIT."""
-    columns = (catalog.frames, catalog.height, catalog.width)
-    grid = patches.grid(*(column.astype(np.int64) for column in columns), cfg.autoencoder.patch)
+    """Tokens of the longest clip, rounded up to a multiple of ROW_UNIT."""
+    frames, height, width = (
+        column.astype(np.int64) for column in (catalog.frames, catalog.height, catalog.width)
+    )
+    grid = patches.grid(frames, height, width, cfg.autoencoder.patch)
     return -(-int(np.prod(grid, axis=0).max()) // ROW_UNIT) * ROW_UNIT

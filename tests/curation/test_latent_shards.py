@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from packs import distance, perturb, tiny_config
 
-from tools import encode_latents as tool
-from tools.encode_latents import encode_latents
 from videodit.checkpoint import Checkpointer, write_run
 from videodit.config import ConfigError, ModeWeights
+from videodit.curation import latent_shards as tool
+from videodit.curation.latent_shards import encode_latents
 from videodit.curation.latents import Rows
 from videodit.data.loader import train_batches
 from videodit.data.planning.plan import Plan
