@@ -35,7 +35,9 @@ def smoke(config: ConfigDict) -> ConfigDict:
         workers=0,
         views=defaults().data.views,
     )
-    config.autoencoder.update(size="smoke", patch=(4, 8, 8), channels=16, pca_batches=1)
+    config.autoencoder.update(
+        workdir=RANDOM, size="smoke", patch=(4, 8, 8), channels=16, pca_batches=1
+    )
     config.losses.update(
         perceptual_features=MULTISCALE,
         crop=2,
@@ -43,8 +45,6 @@ def smoke(config: ConfigDict) -> ConfigDict:
         discriminator_start=0,
         adversarial_start=1,
     )
-    if config.task == "diffusion":
-        config.autoencoder.workdir = RANDOM
     config.text.update(workdir=SYNTHETIC, size="smoke")
     config.dit.size = "smoke"
     config.sample.update(steps=2, size="32x32", frames=5)

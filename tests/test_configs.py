@@ -10,7 +10,8 @@ import pytest
 from videodit.config import ConfigError, MeshConfig, from_config_dict
 from videodit.data.sources.source import open_tokenizer
 from videodit.sharding import abstract, make_mesh
-from videodit.train import make_task, train
+from videodit.tasks.registry import make_task
+from videodit.train import train
 
 FOLDER = Path(__file__).parents[1] / "configs"
 NAMES = [p.stem for p in sorted(FOLDER.glob("*.py")) if p.stem not in ("__init__", "common")]

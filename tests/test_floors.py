@@ -148,7 +148,7 @@ def test_every_path_in_the_table_of_floors_exists_once():
         ("nn/rope.py", "from videodit.nothing import f", "None is not below nn/"),
         ("data/planning/plan.py", "import jax.numpy as jnp", "brings jax"),
         ("data/planning/plan.py", "from videodit.sharding import spec", "brings jax"),
-        ("config.py", "def f():\n    import jax", "brings jax"),
+        ("config/run.py", "def f():\n    import jax", "brings jax"),
         ("train.py", "from tools import report", "outside the package"),
         ("train.py", "from .step import make_init", "is relative"),
         ("helpers.py", "", "stands on no floor"),
@@ -164,7 +164,7 @@ def test_every_path_in_the_table_of_floors_exists_once():
     ],
 )
 def test_a_wrong_import_is_found(tmp_path, path, line, reason):
-    for folder in ("nn", "models", "data/planning", "diffusion", "tasks"):
+    for folder in ("nn", "models", "data/planning", "diffusion", "tasks", "config"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / path).write_text(line)
     found = violations(tmp_path)

@@ -6,8 +6,15 @@ from packs import tiny_config
 
 from videodit.config import OptimConfig
 from videodit.models.dit import make_dit
-from videodit.optim import clip_players, decay_mask, make_optimizer, make_schedule
+from videodit.optim import clip_by_group, make_optimizer, make_schedule
+from videodit.parameters import ALL, ParameterGroup, by_group
 from videodit.sharding import HOST, abstract, spec
+from videodit.tasks.autoencoder import AutoencoderTask
+from videodit.tasks.diffusion import DiffusionTask
+
+
+def decay_mask(params, groups):
+    return by_group(lambda path, group: group.decays(path), params, groups)
 
 
 def test_schedule_warms_up_and_decays_to_its_fraction():
@@ -19,7 +26,7 @@ def test_schedule_warms_up_and_decays_to_its_fraction():
 def test_only_matrices_decay():
     cfg = tiny_config()
     init, _ = make_dit(cfg.dit, 16, 32, cfg.compute)
-    mask = decay_mask(jax.eval_shape(init, jax.random.key(0)))
+    mask = decay_mask(jax.eval_shape(init, jax.random.key(0)), DiffusionTask.groups)
     flat = {
         jax.tree_util.keystr(p, simple=True, separator="/"): m
         for p, m in jax.tree_util.tree_leaves_with_path(mask)
@@ -30,7 +37,8 @@ def test_only_matrices_decay():
 
 def test_a_linear_path_and_a_discriminator_do_not_decay():
     dense = {"kernel": jnp.ones((2, 2))}
-    mask = decay_mask({"encoder": {"embed": dense, "linear": dense}, "discriminator": dense})
+    params = {"encoder": {"embed": dense, "linear": dense}, "discriminator": dense}
+    mask = decay_mask(params, AutoencoderTask.groups)
     keep = {"kernel": False}
     assert mask == {"encoder": {"embed": {"kernel": True}, "linear": keep}, "discriminator": keep}
 
@@ -38,7 +46,7 @@ def test_a_linear_path_and_a_discriminator_do_not_decay():
 def test_first_step_is_adam_on_clipped_gradients_with_decay():
     # After one step Adam's update is g / |g| = sign(g), whatever the clipping.
     cfg = OptimConfig(learning_rate=0.1, warmup_steps=0, weight_decay=0.5, clip_norm=1e-3)
-    optimizer = make_optimizer(cfg, lambda step: 0.1)
+    optimizer = make_optimizer(cfg, lambda step: 0.1, ALL)
     params = {"kernel": jnp.array([[2.0, -3.0]]), "bias": jnp.array([1.0])}
     grads = {"kernel": jnp.array([[4.0, -9.0]]), "bias": jnp.array([100.0])}
     updates, _ = optimizer.update(grads, optimizer.init(params), params)
@@ -47,7 +55,7 @@ def test_first_step_is_adam_on_clipped_gradients_with_decay():
 
 
 def test_a_discriminators_gradients_are_clipped_on_their_own():
-    clip = clip_players(1.0)
+    clip = clip_by_group(1.0, AutoencoderTask.groups)
     gradients = {
         "encoder": jnp.array([3.0, 4.0]),
         "discriminator": {"head": jnp.array([0.0, 60.0])},
@@ -59,9 +67,25 @@ def test_a_discriminators_gradients_are_clipped_on_their_own():
     np.testing.assert_allclose(alone["dit"], [0.3, 0.4], rtol=1e-6)
 
 
+def test_groups_are_updated_each_by_its_own_optimizer():
+    groups = (
+        ParameterGroup("gate", lambda path: path[0] == "gate", optimizer="sgd"),
+        ParameterGroup("rest"),
+    )
+    cfg = OptimConfig(weight_decay=0.5, clip_norm=1.0)
+    optimizer = make_optimizer(cfg, lambda step: 0.1, groups)
+    params = {"gate": jnp.array([2.0]), "dense": {"kernel": jnp.array([[2.0, -3.0]])}}
+    grads = {"gate": jnp.array([0.5]), "dense": {"kernel": jnp.array([[40.0, -90.0]])}}
+    updates, state = optimizer.update(grads, optimizer.init(params), params)
+    np.testing.assert_allclose(updates["gate"], [-0.05], rtol=1e-6)  # of its own norm, not decayed
+    np.testing.assert_allclose(updates["dense"]["kernel"], [[-0.1 - 0.1, 0.1 + 0.15]], rtol=1e-2)
+    moments = [x for x in jax.tree.leaves(state) if x.ndim]
+    assert [x.shape for x in moments] == [(1, 2), (1, 2)]  # of the kernel alone
+
+
 def test_a_state_on_the_host_makes_the_same_updates(mesh):
     def train(memory):
-        optimizer = make_optimizer(OptimConfig(memory=memory), lambda step: 0.1)
+        optimizer = make_optimizer(OptimConfig(memory=memory), lambda step: 0.1, ALL)
         make = lambda: {"kernel": jnp.ones((16, 4), out_sharding=spec("embed", None))}
 
         @jax.jit

@@ -16,6 +16,7 @@ from videodit.optim import make_optimizer, make_schedule
 from videodit.sharding import make_mesh
 from videodit.step import make_init
 from videodit.tasks.autoencoder import AutoencoderTask
+from videodit.tasks.resolve import resolve_elsewhere
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,8 @@ def test_bytes_of_a_chip_are_those_that_a_device_holds(figures):
     cfg, found = figures
     with jax.set_mesh(make_mesh(cfg.mesh)):
         task = AutoencoderTask(cfg)
-        optimizer = make_optimizer(cfg.optim, make_schedule(cfg.optim, cfg.steps))
+        schedule = make_schedule(cfg.optim, cfg.steps)
+        optimizer = make_optimizer(cfg.optim, schedule, task.groups)
         pca = {
             "mean": np.zeros(768, np.float32),
             "components": np.zeros((768, 16), np.float32),
@@ -67,7 +69,7 @@ def test_a_run_is_planned_with_its_trained_autoencoder_and_stored_latents(tmp_pa
     trained = tiny_config("autoencoder", autoencoder__channels=6, autoencoder__patch=(4, 16, 8))
     write_run(tmp_path, trained, tokenizer)
     stored = {"data__latents": "latents", "data__modes": vars(ModeWeights(generate=1))}
-    cfg = plan.settle(tiny_config(autoencoder__workdir=str(tmp_path), **stored))
+    cfg = resolve_elsewhere(tiny_config(autoencoder__workdir=str(tmp_path), **stored))
     assert (cfg.autoencoder.channels, cfg.autoencoder.patch) == (6, (4, 16, 8))
     _, (_, frozen, batch) = lower_step(cfg, make_mesh(cfg.mesh), tokenizer)
     assert batch.tokens.shape == (cfg.data.batch_rows, cfg.data.row_tokens, 6)

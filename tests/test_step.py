@@ -133,7 +133,7 @@ def init_of(config):
     config.data.text_tokens = 4096  # which the plan chooses, from captions
     cfg = from_config_dict(config)
     task = DiffusionTask(cfg, open_tokenizer("synthetic"))
-    return make_init(task, make_optimizer(cfg.optim, optax.constant_schedule(1.0)))
+    return make_init(task, make_optimizer(cfg.optim, optax.constant_schedule(1.0), task.groups))
 
 
 def test_fsdp_shares_out_the_whole_state(mesh):

@@ -16,7 +16,8 @@ from videodit.data.sources.synthetic import synthetic_tokenizer
 from videodit.inference.codec import Codec
 from videodit.metrics import has_line, read_metrics
 from videodit.preemption import Preempted, Preemption
-from videodit.train import keep_compiled, make_task, plan_metrics, train
+from videodit.tasks.registry import make_task
+from videodit.train import keep_compiled, plan_metrics, train
 
 LEAVE_OUT = {
     "time", "step_seconds", "tokens_per_second", "seconds_left",

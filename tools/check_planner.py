@@ -71,10 +71,11 @@ def measure(name: str, steps: int) -> dict:
     cfg = from_config_dict(config(name))
     mesh = make_mesh(cfg.mesh)
     with jax.set_mesh(mesh):
-        state, frozen, batch, tokenizer = real_arguments(cfg)
-    lowered, arguments = lower_step(cfg, mesh, tokenizer)
+        task, state, frozen, batch = real_arguments(cfg)
+    lowered, arguments = lower_step(cfg, mesh, task.tokenizer)
     compiled, memory = compile_step(cfg, lowered, arguments)
-    done = work(hlo.parse(compiled.as_text()), mesh, seen_shares(cfg, clips_of(batch), "cpu"))
+    stack = task.stacks(clips_of(batch), cfg.steps)[0]
+    done = work(hlo.parse(compiled.as_text()), mesh, seen_shares(cfg, stack, "cpu"))
     predicted = predict(done, this_cpu(), mesh).step
     key, seconds = jax.random.key(cfg.seed), []
     gc.collect()
@@ -98,7 +99,6 @@ def config(name: str):
 
     config = dit_s.get_config("smoke")
     config.text.size, config.autoencoder.size = "S", "S"
-    config.sample.prompts = ()
     config.update_from_flattened_dict(CONFIGS[name])
     config.data.rows_per_group = config.data.batch_rows
     config.data.text_tokens = config.data.row_tokens // 4
@@ -106,23 +106,25 @@ def config(name: str):
 
 
 def real_arguments(cfg):
-    """State, frozen arrays, the first batch and the tokenizer of a run of `cfg`."""
+    """The task, the state, the frozen arrays and the first batch of a run of `cfg`."""
     import jax
 
     from videodit.data.sources.source import open_tokenizer
     from videodit.optim import make_optimizer, make_schedule
     from videodit.step import make_init
-    from videodit.train import Data, make_task
+    from videodit.tasks.registry import make_task
+    from videodit.train import Data
 
     tokenizer = open_tokenizer(cfg.text.workdir)
-    data = Data(cfg, tokenizer)
+    data = Data(tokenizer)
+    data.open(cfg)
     batch = next(data.from_the_start())
     data.close()
     task = make_task(cfg, tokenizer)
     frozen = task.make_frozen(iter([batch]))
-    optimizer = make_optimizer(cfg.optim, make_schedule(cfg.optim, cfg.steps))
+    optimizer = make_optimizer(cfg.optim, make_schedule(cfg.optim, cfg.steps), task.groups)
     state = jax.jit(make_init(task, optimizer))(jax.random.key(cfg.seed), frozen)
-    return state, frozen, batch, tokenizer
+    return task, state, frozen, batch
 
 
 def clips_of(batch):

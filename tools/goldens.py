@@ -47,8 +47,9 @@ def parameter_table(name: str) -> dict[str, list]:
 
     from videodit.config import MeshConfig, from_config_dict
     from videodit.data.sources.source import open_tokenizer
+    from videodit.optim import make_optimizer, make_schedule
     from videodit.sharding import make_mesh
-    from videodit.train import make_optimizer, make_schedule, make_task
+    from videodit.tasks.registry import make_task
 
     config = importlib.import_module(f"configs.{name}").get_config()
     config.data.text_tokens = config.data.text_tokens or 4096  # which the plan chooses
@@ -58,7 +59,8 @@ def parameter_table(name: str) -> dict[str, list]:
         from videodit.forecasting.ahead import abstract_arguments
 
         task = make_task(cfg, open_tokenizer("synthetic"))
-        optimizer = make_optimizer(cfg.optim, make_schedule(cfg.optim, cfg.steps))
+        schedule = make_schedule(cfg.optim, cfg.steps)
+        optimizer = make_optimizer(cfg.optim, schedule, task.groups)
         state = abstract_arguments(cfg, task, optimizer)[0]
     return {
         jax.tree_util.keystr(path, simple=True, separator="."): [
@@ -118,6 +120,10 @@ def exact(name: str) -> dict:
     import numpy as np
     import orbax.checkpoint as ocp
 
+    from videodit.checkpoint import read_config
+    from videodit.tasks.diffusion import DiffusionTask
+    from videodit.tasks.registry import is_task
+
     with tempfile.TemporaryDirectory() as folder:
         workdir = Path(folder)
         found = run_smoke(name, workdir)
@@ -126,7 +132,7 @@ def exact(name: str) -> dict:
             tree = ocp.StandardCheckpointer().restore(path)
             leaves = jax.tree_util.tree_leaves_with_path(tree)
             found[item] = {jax.tree_util.keystr(path): hash_of(np.asarray(x)) for path, x in leaves}
-        if (workdir / "config.json").read_text().find('"task": "diffusion"') >= 0:
+        if is_task(read_config(workdir, "--workdir"), DiffusionTask):
             out = workdir / "clip.mp4"
             _python("videodit.generate", f"--workdir={workdir}", f"--out={out}", *CLIP)
             found["clip"] = hashlib.sha256(out.read_bytes()).hexdigest()[:16]

@@ -4,20 +4,19 @@ A restore always has a target (`sharding.abstract`), so a checkpoint written on 
 onto any other. The averaged weights can be read alone: `restore_item(..., "ema", ...)`.
 """
 
-import json
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
-from videodit.config import Config, ConfigError, differences, from_json, to_dict
+from videodit.config import Config, ConfigError, differences, find_task, from_json, to_json
 from videodit.data.tokenizer import Tokenizer
 
 DATA_FILE = "data.digest"  # in the workdir: what the batches followed from
-AUTOENCODER_FILE = "autoencoder.digest"  # in the workdir: in whose latents it was trained
-MODEL_PARTS = ("task", "autoencoder", "text", "dit")  # fields that decide what parameters there are
+FROZEN_FILE = "{}.digest"  # in the workdir, by name: what the weights are of no use without
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +47,7 @@ class Checkpointer:
         got = self._manager.restore(step, args=ocp.args.Composite(loader=loader, **items))
         return {name: got[name][name] for name in target}, got["loader"]["next_step"]
 
-    def restore_item(self, name: str, target):
+    def restore_item(self, name: str, target: Any) -> Any:
         """One item ("ema") of the newest checkpoint."""
         args = ocp.args.Composite(**{name: ocp.args.StandardRestore({name: target})})
         return self._manager.restore(self.latest_step(), args=args)[name][name]
@@ -58,7 +57,7 @@ class Checkpointer:
         self._manager.close()
 
 
-def restore_ema(workdir: str | os.PathLike, target, field: str):
+def restore_ema(workdir: str | os.PathLike, target: Any, field: str) -> Any:
     """The averaged weights of the newest checkpoint of a run.
 
     Raises ConfigError naming the config field `field` if there is none.
@@ -88,7 +87,8 @@ def check_run(workdir: str | os.PathLike, cfg: Config, tokenizer: Tokenizer) -> 
     """Refuses (ConfigError) a folder with checkpoints of another model or another tokenizer."""
     path = Path(workdir) / "config.json"
     if path.is_file() and _folder(workdir).is_dir():
-        found = differences(from_json(path.read_text()), cfg, MODEL_PARTS)
+        parts = ("task", *find_task(cfg.task).model)
+        found = differences(from_json(path.read_text()), cfg, parts)
         found = [field for field in found if ".workdir:" not in field]  # folders may move
         if found:
             raise ConfigError(
@@ -101,47 +101,38 @@ def check_run(workdir: str | os.PathLike, cfg: Config, tokenizer: Tokenizer) -> 
             )
 
 
-def check_discriminator(workdir: str | os.PathLike, cfg: Config) -> None:
-    """Refuses (ConfigError) to go on with another discriminator than the checkpoints have."""
-    there, here = read_config(workdir, "--workdir").losses.network, cfg.losses.network
-    if there != here:
-        raise ConfigError(
-            f"losses.adversarial, losses.discriminator: the checkpoints in {workdir} are of "
-            f"discriminator {there or 'none'!r}, not {here or 'none'!r}; "
-            "init_from starts a new stage with another"
-        )
-
-
 def check_data(workdir: str | os.PathLike, digest: str, *, resumed: bool) -> None:
     """Writes the digest of a run's plan; warns if the run goes on with other data than it had."""
     path = Path(workdir) / DATA_FILE
     if resumed and path.is_file() and path.read_text().strip() != digest:
         logger.warning(
             "%s: the catalog, the data config or the seed has changed since the run stopped: "
-            "from here on its batches are not those of a run that did not stop",
+            "from here on its batches differ from those of a run that did not stop",
             workdir,
         )
     if jax.process_index() == 0:
         path.write_text(digest + "\n")
 
 
-def check_autoencoder(workdir: str | os.PathLike, digest: str, cfg: Config) -> None:
-    """Refuses (ConfigError) weights that were trained on another encoder than cfg's is now.
+def check_digests(workdir: str | os.PathLike, digests: dict[str, str], cfg: Config) -> None:
+    """Refuses (ConfigError) weights that were trained with other frozen arrays than are here.
 
-    Nothing is said of a run that has not begun, or (`digest` is "") has none.
+    digests: as `Task.digests` gives them. A run that has not begun yet has none.
     """
-    path = Path(workdir) / AUTOENCODER_FILE
-    if digest and path.is_file() and (known := path.read_text().strip()) != digest:
-        raise ConfigError(
-            f"autoencoder.workdir={cfg.autoencoder.workdir!r}: its encoder ({digest}) is not the "
-            f"one in whose latents {workdir} was trained ({known})"
-        )
+    for name, digest in digests.items():
+        path = Path(workdir) / FROZEN_FILE.format(name)
+        if path.is_file() and (known := path.read_text().strip()) != digest:
+            raise ConfigError(
+                f"{name}.workdir={getattr(cfg, name).workdir!r}: its weights ({digest}) are not "
+                f"those that {workdir} was trained with ({known})"
+            )
 
 
-def write_autoencoder(workdir: str | os.PathLike, digest: str) -> None:
-    """Writes the digest of the encoder of a run, if it has one."""
-    if digest and jax.process_index() == 0:
-        (Path(workdir) / AUTOENCODER_FILE).write_text(digest + "\n")
+def write_digests(workdir: str | os.PathLike, digests: dict[str, str]) -> None:
+    """Writes the digests of the frozen arrays of a run, a file each."""
+    if jax.process_index() == 0:
+        for name, digest in digests.items():
+            (Path(workdir) / FROZEN_FILE.format(name)).write_text(digest + "\n")
 
 
 def write_run(workdir: str | os.PathLike, cfg: Config, tokenizer: Tokenizer) -> None:
@@ -150,10 +141,10 @@ def write_run(workdir: str | os.PathLike, cfg: Config, tokenizer: Tokenizer) -> 
         path = Path(workdir) / "config.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(to_dict(cfg), indent=2) + "\n")
+        temporary.write_text(to_json(cfg))
         temporary.replace(path)
         tokenizer.write(workdir)
 
 
-def _folder(workdir) -> Path:
+def _folder(workdir: str | os.PathLike) -> Path:
     return Path(workdir).absolute() / "checkpoints"

@@ -1,10 +1,11 @@
-"""Closed forms of how much arithmetic a model needs: two FLOPs for each multiply-add of a product.
+"""Closed forms of how much arithmetic a model needs: two FLOPs for each multiply-add of a matmul.
 
-Only the products inside of stacks count, and of attention only pairs of tokens of which one sees
-the other: what is useful, not what an implementation spends on padding or masked pairs. Embeddings,
+Only the matmuls inside of stacks count, and in attention only pairs of tokens of which one sees the
+other: what is useful, not what an implementation spends on padding or masked pairs. Embeddings,
 heads, modulation (which is per clip) and the features of pictures are left out: a few per cent.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,7 +15,8 @@ from videodit.config import AutoencoderConfig
 from videodit.nn.block import StackShape
 
 BACKWARD = 2  # times the forward pass: gradients of the inputs and of the kernels
-# What of a `Forward` the backward pass computes again, by compute.remat (nn/block.py:REMAT).
+# How often the backward pass computes the parts of a `Forward` again, by compute.remat
+# (nn/block.py:REMAT).
 RECOMPUTED = {
     "none": (0, 0),
     "products": (0, 0),
@@ -39,7 +41,7 @@ class Clips(NamedTuple):
 
 @dataclass(frozen=True)
 class Flops:
-    """Of a part of a training step, on all devices together."""
+    """FLOPs of a part of a training step, on all devices together."""
 
     useful: float = 0.0  # what MFU counts
     computed: float = 0.0  # and what is computed again for the backward pass: what HFU counts
@@ -54,8 +56,8 @@ class Flops:
 class Forward(NamedTuple):
     """FLOPs of a forward pass through a stack."""
 
-    products: float  # of kernels
-    attention: float  # of queries with keys, and of weights with values
+    products: float  # matmuls with kernels
+    attention: float  # matmuls of queries with keys, and of weights with values
 
     def only(self) -> Flops:
         """Without a backward pass."""
@@ -68,7 +70,39 @@ class Forward(NamedTuple):
         return Flops(useful, useful + again)
 
 
-def stack_flops(shape: StackShape, tokens, pairs, text=None, text_width: int = 0) -> Forward:
+class StackRun(NamedTuple):
+    """How a training step uses one stack of blocks: what its FLOPs are counted of."""
+
+    shape: StackShape
+    tokens: np.ndarray  # n: tokens of each clip
+    pairs: np.ndarray  # n: pairs of them of which one sees the other, in a layer, on average
+    remat: str  # compute.remat
+    text: np.ndarray | None = None  # n: text tokens that each token of a clip attends to
+    text_width: int = 0
+    times: float = 1.0  # passes through it, or stacks of this shape
+    backward: float = BACKWARD  # FLOPs of the backward pass, times the forward pass; 0: none
+    calls: int = 1  # calls of attention in a layer, which share out the queries
+
+    @property
+    def flops(self) -> Flops:
+        """FLOPs of all passes."""
+        forward = stack_flops(self.shape, self.tokens, self.pairs, self.text, self.text_width)
+        once = forward.trained(self.remat, self.backward) if self.backward else forward.only()
+        return once * self.times
+
+
+def total_flops(runs: Iterable[StackRun]) -> Flops:
+    """FLOPs of all stacks together."""
+    return sum((run.flops for run in runs), Flops())
+
+
+def stack_flops(
+    shape: StackShape,
+    tokens: np.ndarray,
+    pairs: np.ndarray,
+    text: np.ndarray | None = None,
+    text_width: int = 0,
+) -> Forward:
     """A forward pass of a stack over clips of `tokens` (n), of which `pairs` (n) see each other.
 
     pairs: in a layer, on average. Each token also sees the `text` tokens (n) of its clip; without
@@ -91,17 +125,17 @@ def coder_flops(shape: StackShape, cfg: AutoencoderConfig, clips: Clips) -> Forw
     return stack_flops(shape, clips.tokens, pairs)
 
 
-def all_pairs(tokens) -> np.ndarray:
-    """Pairs (n) of clips of `tokens` (n) whose tokens all see each other."""
+def all_pairs(tokens: np.ndarray) -> np.ndarray:
+    """Pairs (n) of clips of `tokens` (n), if all tokens of a clip see each other."""
     return np.square(np.asarray(tokens, np.float64))
 
 
 def chunk_pairs(clips: Clips, chunk: int, window: int, depth: int) -> np.ndarray:
     """Pairs (n) of a layer of the autoencoder, the mean over `depth` layers (nn/windows.py).
 
-    A token sees its own chunk of `chunk` latent frames and the one before, of frames of more than
-    window^2 cells those in its window, which odd layers shift. Where tokens were dropped, the
-    mean over all ways to drop as many.
+    A token sees its own chunk of `chunk` latent frames and the one before; in frames of more than
+    window^2 cells it sees only its window, which odd layers shift. Where tokens were dropped, it
+    is the mean over all ways to drop as many.
     """
     frames, rows, columns = np.asarray(clips.grids).T
     even, odd = (
@@ -118,14 +152,14 @@ def chunk_pairs(clips: Clips, chunk: int, window: int, depth: int) -> np.ndarray
     return share * (pairs - cells) + tokens
 
 
-def _window_pairs(cells, side: int, offset: int):
+def _window_pairs(cells: np.ndarray, side: int, offset: int) -> np.ndarray:
     """Pairs along one axis of `cells` (n), cut at side - offset, 2 side - offset, ..."""
     first = np.minimum(cells, side - offset)
     full, last = np.divmod(cells - first, side)
     return first**2 + full * side**2 + last**2
 
 
-def _frame_pairs(frames, chunk: int):
+def _frame_pairs(frames: np.ndarray, chunk: int) -> np.ndarray:
     """Pairs of latent frames of which one sees the other: own chunk and the one before.
 
     Chunks are of 1, `chunk`, ..., `chunk` and the rest of the frames.

@@ -1,11 +1,15 @@
-"""AdamW with warm-up, cosine decay, clipping, and weight decay on matrices only."""
+"""Optimizers with warm-up and cosine decay of the learning rate, and clipping by groups."""
+
+from collections.abc import Callable
 
 import jax
 import optax
 
 from videodit.config import OptimConfig, check
-from videodit.models.discriminator import NAME, without_discriminator
+from videodit.parameters import Groups, Params, by_group
 from videodit.sharding import HOST, to_device, to_host
+
+Mask = Callable[[Params], Params]  # a tree of bools of a tree of parameters
 
 
 def make_schedule(cfg: OptimConfig, steps: int) -> optax.Schedule:
@@ -16,26 +20,52 @@ def make_schedule(cfg: OptimConfig, steps: int) -> optax.Schedule:
     return optax.warmup_cosine_decay_schedule(first, cfg.learning_rate, warmup, steps, final)
 
 
-def decay_mask(params):
-    """True for the matrices of dense layers; biases, norms and offsets do not decay, nor does an
-    autoencoder's linear path, which may be fixed to the PCA, nor a discriminator, which may rest.
-    """
-
-    def decays(path, _):
-        names = [entry.key for entry in path]
-        return names[-1] == "kernel" and "linear" not in names and NAME not in names
-
-    return jax.tree_util.tree_map_with_path(decays, params)
+def adamw(cfg: OptimConfig, schedule: optax.Schedule, decays: Mask) -> optax.GradientTransformation:
+    """AdamW (arXiv:1711.05101); weight decay applies where `decays` says."""
+    return optax.adamw(schedule, cfg.b1, cfg.b2, weight_decay=cfg.weight_decay, mask=decays)
 
 
-def make_optimizer(cfg: OptimConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """The configured optimizer; its state is sharded like the parameters.
+def sgd(cfg: OptimConfig, schedule: optax.Schedule, decays: Mask) -> optax.GradientTransformation:
+    """Gradient descent with decoupled weight decay, for parameters that need no momentum."""
+    decay = optax.add_decayed_weights(cfg.weight_decay, decays)
+    return optax.chain(decay, optax.scale_by_learning_rate(schedule))
+
+
+OPTIMIZERS = {"adamw": adamw, "sgd": sgd}
+
+
+def make_optimizer(
+    cfg: OptimConfig, schedule: optax.Schedule, groups: Groups
+) -> optax.GradientTransformation:
+    """The optimizer of the parameters of all groups; its state is sharded like the parameters.
 
     Raises ConfigError where optim.memory asks for memory that devices do not share with hosts.
     """
-    adamw = optax.adamw(schedule, cfg.b1, cfg.b2, weight_decay=cfg.weight_decay, mask=decay_mask)
-    optimizer = optax.chain(clip_players(cfg.clip_norm), adamw)
+    decays = lambda params: by_group(lambda path, group: group.decays(path), params, groups)
+    names = sorted({group.optimizer for group in groups})
+    updates = {name: OPTIMIZERS[name](cfg, schedule, decays) for name in names}
+    labels = lambda params: by_group(lambda path, group: group.optimizer, params, groups)
+    # One optimizer alone keeps a state without labels, as checkpoints have it.
+    update = updates[names[0]] if len(names) == 1 else optax.partition(updates, labels)
+    optimizer = optax.chain(clip_by_group(cfg.clip_norm, groups), update)
     return offloaded(optimizer) if cfg.memory == "host" else optimizer
+
+
+def clip_by_group(clip_norm: float, groups: Groups) -> optax.GradientTransformation:
+    """Scales the gradients of each group so that their common norm is at most `clip_norm`."""
+    clip = optax.clip_by_global_norm(clip_norm)
+
+    def update(gradients: Params, params: Params | None = None) -> Params:
+        names = jax.tree.leaves(by_group(lambda path, group: group.name, gradients, groups))
+        leaves, tree = jax.tree.flatten(gradients)
+        for name in dict.fromkeys(names):
+            places = [i for i, other in enumerate(names) if other == name]
+            clipped, _ = clip.update([leaves[i] for i in places], optax.EmptyState())
+            for i, gradient in zip(places, clipped):
+                leaves[i] = gradient
+        return jax.tree.unflatten(tree, leaves)
+
+    return optax.stateless(update)
 
 
 def offloaded(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
@@ -50,16 +80,3 @@ def offloaded(optimizer: optax.GradientTransformation) -> optax.GradientTransfor
         return updates, to_host(state)
 
     return optax.GradientTransformation(lambda params: to_host(optimizer.init(params)), update)
-
-
-def clip_players(clip_norm: float) -> optax.GradientTransformation:
-    """Clips the norm of all gradients, but those of a discriminator on their own."""
-    clip = optax.clip_by_global_norm(clip_norm)
-
-    def update(gradients, params=None):
-        others = without_discriminator(gradients)
-        adversary = {NAME: gradients[NAME]} if NAME in gradients else {}
-        parts = [clip.update(part, optax.EmptyState())[0] for part in (others, adversary)]
-        return parts[0] | parts[1]
-
-    return optax.stateless(update)

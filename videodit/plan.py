@@ -6,57 +6,36 @@ v6e:16x16 (chips along each axis of the torus), v5e:16x16*2 (two slices), h100:6
 cpu:8 (fake devices of this machine).
 """
 
-import dataclasses
 import json
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import app, flags
 from absl import logging as absl_logging
 
 from videodit.command_line import config_from_flags, parse_flags
-from videodit.config import SYNTHETIC, Config, ConfigError, refuse
+from videodit.config import Changes, Config, ConfigError, refuse
 
-TEXT_SHARE = 8  # a row's text tokens where the config leaves them to the data: L / 8
+if TYPE_CHECKING:
+    from videodit.forecasting.forecast import Forecast
+    from videodit.forecasting.topology import Topology
+
 GIB = 2**30
 MOST_CPU_DEVICES = 512  # a process gets as many threads and more
 
 
-def plan(cfg: Config, topology: str, clip_tokens: int = 0):
-    """The `forecasting.forecast.Forecast` of a train step of `cfg` on `topology`.
+def plan(cfg: Config, topology: str, clip_tokens: int = 0) -> "Forecast":
+    """The forecast of a train step of `cfg` on `topology`.
 
     Raises ConfigError if the topology or the mesh cannot be.
     """
-    from videodit.forecasting.forecast import forecast
     from videodit.forecasting.topology import open_topology
+    from videodit.tasks.resolve import resolve_elsewhere
 
-    cfg = settle(cfg)
-    return forecast(cfg, open_topology(topology), tokenizer_of(cfg), clip_tokens)
-
-
-def tokenizer_of(cfg: Config):
-    """The config's tokenizer, or the synthetic one where it names none."""
-    from videodit.data.sources.source import open_tokenizer
-
-    return open_tokenizer(cfg.text.workdir or SYNTHETIC)
-
-
-def settle(cfg: Config) -> Config:
-    """`cfg` with what training finds out: the shape of the trained autoencoder, and text tokens.
-
-    Without prompts, which are drawn at evaluations. Raises ConfigError for a bad
-    autoencoder.workdir.
-    """
-    from videodit.train import adopt_autoencoder
-
-    cfg = adopt_autoencoder(cfg)
-    text_tokens = cfg.data.text_tokens or cfg.data.row_tokens // TEXT_SHARE
-    return dataclasses.replace(
-        cfg,
-        data=dataclasses.replace(cfg.data, text_tokens=text_tokens),
-        sample=dataclasses.replace(cfg.sample, prompts=()),
-    )
+    return _compiler(open_topology(topology), clip_tokens)(resolve_elsewhere(cfg))
 
 
 def describe(figures: dict) -> str:
@@ -82,7 +61,7 @@ def _describe_speed(figures: dict) -> list[str]:
         return ["  predicted step: unknown for such chips, or for a program that does not fit"]
     seconds = {name: 1e3 * value for name, value in figures["seconds"].items()}
     return [
-        f"  predicted step {seconds['step']:.0f} ms: products {seconds['products']:.0f}, attention "
+        f"  predicted step {seconds['step']:.0f} ms: matmuls {seconds['products']:.0f}, attention "
         f"{seconds['attention']:.0f}, other kernels {seconds['memory']:.0f}; beside them "
         f"collectives {seconds['beside']:.0f}, HBM {seconds['hbm']:.0f}; waiting for others "
         f"{seconds['waited']:.0f}, for the host's memory {seconds['host']:.0f}",
@@ -102,7 +81,7 @@ def _describe_collectives(collectives: list[dict]) -> list[str]:
     return lines
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
     from videodit.forecasting.topology import use_no_accelerator
 
     absl_logging.set_verbosity(absl_logging.WARNING)
@@ -135,14 +114,14 @@ def _make_cpu_devices(topology: str) -> None:
         jax.config.update("jax_num_cpu_devices", int(count))
 
 
-def remedy(found, clip_tokens: int):
+def remedy(found: "Forecast", clip_tokens: int) -> tuple[Changes | None, "Forecast"]:
     """The first changes with which the step of a Forecast fits, printed, and the new Forecast.
 
     None and the old one if there are none.
     """
     from videodit.forecasting.remedies import as_flags, find_remedy
 
-    done = find_remedy(found, _compiler(found, clip_tokens), _tell)
+    done = find_remedy(found, _compiler(found.topology, clip_tokens), _tell)
     if done is None:
         print("  none of the changes that were tried makes it fit")
         return None, found
@@ -151,24 +130,26 @@ def remedy(found, clip_tokens: int):
     return changes, better
 
 
-def ranking(found, clip_tokens: int) -> list[dict]:
+def ranking(found: "Forecast", clip_tokens: int) -> list[dict]:
     """The best meshes, remat policies and batch sizes for a Forecast, printed and returned."""
+    from videodit.data.sources.source import open_tokenizer
     from videodit.forecasting.remedies import as_flags
     from videodit.forecasting.search import search
 
-    best = search(found, tokenizer_of(found.cfg), _compiler(found, clip_tokens), tell=_tell)
+    tokenizer = open_tokenizer(found.cfg.text.workdir)
+    best = search(found, tokenizer, _compiler(found.topology, clip_tokens), tell=_tell)
     for changes, one in best:
         memory = one.memory.total / GIB
         print(f"  {one.speed:,.0f} tokens/s a chip, {memory:.1f} GiB: {as_flags(changes)}")
     return [changes | {"tokens_per_second_chip": one.speed} for changes, one in best]
 
 
-def _compiler(found, clip_tokens: int):
-    """The forecast of another config on the same topology."""
+def _compiler(topology: "Topology", clip_tokens: int) -> Callable[[Config], "Forecast"]:
+    """The forecast of a resolved config on the topology."""
+    from videodit.data.sources.source import open_tokenizer
     from videodit.forecasting.forecast import forecast
 
-    tokenizer = tokenizer_of(found.cfg)
-    return lambda cfg: forecast(cfg, found.topology, tokenizer, clip_tokens)
+    return lambda cfg: forecast(cfg, topology, open_tokenizer(cfg.text.workdir), clip_tokens)
 
 
 def _tell(line: str) -> None:

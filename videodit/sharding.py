@@ -216,6 +216,12 @@ def abstract(function: Callable[..., Any], *args: Any) -> Any:
     return jax.tree.unflatten(tree, map(leaf, leaves, jaxpr.out_avals))
 
 
+def abstract_whole(*shape: int) -> jax.ShapeDtypeStruct:
+    """A float32 array that every device of the current mesh has whole, as `replicate` makes it."""
+    sharding = NamedSharding(jax.sharding.get_mesh(), PartitionSpec())
+    return jax.ShapeDtypeStruct(shape, np.float32, sharding=sharding)
+
+
 def gathered(tree: Any) -> Any:
     """The tree's arrays gathered along fsdp; they stay sharded along other mesh axes."""
 

@@ -1,10 +1,12 @@
 """Pure functions that the loop compiles: a state, a training step, an evaluation step.
 
-A state is a plain dict of arrays: step, params, ema (their moving average, without what only the
-loss needs: a discriminator), opt.
+A state is a plain dict of arrays: step, params, opt, and ema, the exponential moving average of
+those groups of parameters that have one.
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,27 +16,38 @@ from jax.sharding import PartitionSpec
 
 from videodit.compiler_flags import compiler_options
 from videodit.config import OptimConfig
-from videodit.models.discriminator import without_discriminator
+from videodit.data.packing import PackedBatch
+from videodit.parameters import Params, averaged
 from videodit.sharding import spec
-from videodit.tasks.task import Task
+from videodit.tasks.task import Arrays, Task
+
+State = dict[str, Any]
+Averages = dict[str, tuple[Average, Average]]  # of a measure and of its square, by name
 
 
-def make_init(task: Task, optimizer: optax.GradientTransformation):
+def make_init(
+    task: Task, optimizer: optax.GradientTransformation
+) -> Callable[[jax.Array, Arrays], State]:
     """`init(key, frozen) -> state`; under jit every array is born with its sharding."""
 
-    def init(key, frozen):
+    def init(key: jax.Array, frozen: Arrays) -> State:
         params = task.init(key, frozen)
         return {
             "step": jnp.zeros((), jnp.int32),
             "params": params,
-            "ema": jax.tree.map(jnp.copy, without_discriminator(params)),
+            "ema": jax.tree.map(jnp.copy, averaged(params, task.groups)),
             "opt": optimizer.init(params),
         }
 
     return init
 
 
-def make_train_step(task: Task, optimizer, schedule: optax.Schedule, cfg: OptimConfig):
+def make_train_step(
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    cfg: OptimConfig,
+) -> Callable[..., tuple[State, dict[str, jax.Array]]]:
     """`train_step(state, frozen, batch, key) -> (state, metrics)`, compiled, the state donated.
 
     `key` is the run's; level, noise and dropout follow from it and state["step"].
@@ -48,9 +61,11 @@ def make_train_step(task: Task, optimizer, schedule: optax.Schedule, cfg: OptimC
         )
         updates, opt = optimizer.update(grads, state["opt"], state["params"])
         params = optax.apply_updates(state["params"], updates)
-        warm = (1 + state["step"]) / (10 + state["step"])  # a short memory while all is new
+        warm = (1 + state["step"]) / (
+            10 + state["step"]
+        )  # early on, forget the initial weights fast
         decay = jnp.minimum(cfg.ema_decay, warm)
-        new = without_discriminator(params)
+        new = averaged(params, task.groups)
         ema = optax.incremental_update(new, state["ema"], 1 - decay)
         real = batch.segment_ids > 0
         metrics = {
@@ -67,10 +82,12 @@ def make_train_step(task: Task, optimizer, schedule: optax.Schedule, cfg: OptimC
     return jax.jit(train_step, donate_argnums=0, compiler_options=compiler_options() or None)
 
 
-def make_eval_step(task: Task):
+def make_eval_step(
+    task: Task,
+) -> Callable[[Params, Arrays, PackedBatch, jax.Array], Averages]:
     """`eval_step(params, frozen, batch, key)`, compiled: the measures of the batch's clips.
 
-    Returns by name a pair of clu averages over the clips: of the measure and of its square.
+    It returns, by name, the averages over the clips of the measure and of its square.
     """
 
     @jax.jit
@@ -83,12 +100,12 @@ def make_eval_step(task: Task):
     return eval_step
 
 
-def merge(a: dict, b: dict) -> dict:
+def merge(a: Averages, b: Averages) -> Averages:
     """The averages over the clips of two results of an evaluation step."""
     return {name: tuple(x.merge(y) for x, y in zip(a[name], b[name])) for name in a}
 
 
-def summarize(averages: dict) -> dict[str, float]:
+def summarize(averages: Averages) -> dict[str, float]:
     """Python floats: the mean of each measure, and as NAME_stderr its standard error."""
     values = {}
     for name, (first, second) in jax.device_get(averages).items():

@@ -1,11 +1,11 @@
 """The one training loop, to be read from top to bottom."""
 
-import dataclasses
 import json
 import logging
 import os
 import time
 from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -18,17 +18,17 @@ from jax.profiler import StepTraceAnnotation
 
 from videodit.checkpoint import (
     Checkpointer,
-    check_autoencoder,
     check_data,
-    check_discriminator,
+    check_digests,
     check_run,
     read_config,
     restore_ema,
-    write_autoencoder,
+    write_digests,
     write_run,
 )
-from videodit.config import RANDOM, Config, ConfigError, check
+from videodit.config import Config, ConfigError, DataConfig, check
 from videodit.data.loader import make_pool, train_batches, validation_batches
+from videodit.data.packing import PackedBatch
 from videodit.data.patches import grid
 from videodit.data.planning.plan import Plan
 from videodit.data.sources.source import open_source, open_tokenizer
@@ -37,22 +37,22 @@ from videodit.flops import Clips, Flops
 from videodit.goodput import Goodput, begin_life, device_metrics, total_goodput
 from videodit.inference.pipeline import Pipeline
 from videodit.metrics import MetricWriter, StepTimer, format_count, has_line
-from videodit.nn.kernel_check import resolve_attention
 from videodit.optim import make_optimizer, make_schedule
+from videodit.parameters import Params, replaced
 from videodit.preemption import Preempted, Preemption
 from videodit.profiling import Profiler
 from videodit.sharding import abstract, axis_size, check_same, first_alone, make_mesh
-from videodit.step import make_eval_step, make_init, make_train_step, merge, summarize
-from videodit.tasks.autoencoder import AutoencoderTask
-from videodit.tasks.diffusion import DiffusionTask
+from videodit.step import State, make_eval_step, make_init, make_train_step, merge, summarize
 from videodit.tasks.drawing import write_drawings
-from videodit.tasks.task import Generative, Task
+from videodit.tasks.registry import make_task
+from videodit.tasks.resolve import resolve
+from videodit.tasks.task import Arrays, Generative, Task
 
 PADDING_STEPS = 256  # over which the padding of summary.json is the mean
 logger = logging.getLogger(__name__)
 
 
-def train(cfg: Config, workdir: str | os.PathLike) -> dict:
+def train(cfg: Config, workdir: str | os.PathLike) -> State:
     """Trains `cfg` in `workdir` from its newest checkpoint or from the start; returns the state.
 
     Writes config.json, metrics.jsonl, tensorboard/, draws/, checkpoints/ and at the end
@@ -65,39 +65,53 @@ def train(cfg: Config, workdir: str | os.PathLike) -> dict:
     mesh = make_mesh(cfg.mesh)
     logger.info("mesh %s: %d of %d devices", dict(mesh.shape), mesh.size, jax.device_count())
     with jax.set_mesh(mesh):
-        cfg = adopt_autoencoder(cfg)
         tokenizer = open_tokenizer(cfg.text.workdir)
-        check_run(workdir, cfg, tokenizer)
-        check_rows(cfg)
-        with closing(Data(cfg, tokenizer)) as data, closing(Preemption()) as preemption:
-            return _train(cfg, Path(workdir), data, preemption, goodput)
+
+        def open_data(cfg: Config) -> DataConfig:
+            check_run(workdir, cfg, tokenizer)  # before data, which may take long to index
+            check_rows(cfg)
+            return data.open(cfg)
+
+        with closing(Data(tokenizer)) as data:
+            cfg = resolve(cfg, open_data)
+            with closing(Preemption()) as preemption:
+                return _train(cfg, Path(workdir), data, preemption, goodput)
 
 
 class Data:
     """The data of a run. The plan is made from the catalog alone; a batch follows from its step."""
 
-    def __init__(self, cfg: Config, tokenizer: Tokenizer):
-        source = first_alone(lambda: open_source(cfg.data, tokenizer))  # it may have to be indexed
+    plan: Plan  # once the data are open
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer, self._pool = tokenizer, None
+
+    def open(self, cfg: Config) -> DataConfig:
+        """Makes the plan and starts the decoding processes; cfg.data with text_tokens chosen."""
+        # On process 0 first, so that the files of an index are written once.
+        source = first_alone(lambda: open_source(cfg.data, self.tokenizer))
         patch, chunk = cfg.autoencoder.patch, cfg.autoencoder.chunk
         self.plan = Plan(source.catalog, cfg.data, cfg.seed, patch, source.parts, chunk=chunk)
         check_same(self.plan.digest(), "data.catalog")
-        self.tokenizer = tokenizer
-        self._parts = (source, self.plan, tokenizer, cfg.autoencoder.patch)
+        self._parts = (source, self.plan, self.tokenizer, patch)
         self._pool = make_pool(*self._parts)
+        return self.plan.cfg
 
-    def train_batches(self, first_step: int):
+    def train_batches(self, first_step: int) -> Iterator[PackedBatch]:
+        """Global batches from this step on."""
         return train_batches(*self._parts, start_step=first_step, pool=self._pool)
 
-    def validation_batches(self):
+    def validation_batches(self) -> Iterator[PackedBatch]:
+        """Global batches of all held-out clips."""
         return validation_batches(*self._parts, pool=self._pool)
 
-    def from_the_start(self):
+    def from_the_start(self) -> Iterator[PackedBatch]:
         """Training batches from step 0 on, opened when the first is asked for."""
         with closing(self.train_batches(0)) as batches:
             yield from batches
 
     def check_encoder(self, digest: str, cfg: Config) -> None:
-        """Raises ConfigError if data.latents are of another encoder than the one with `digest`."""
+        """Raises ConfigError if the encoder with `digest` did not make the latents of the data."""
         if cfg.data.latents:
             self._parts[0].check_encoder(digest, cfg.autoencoder.workdir)
 
@@ -107,21 +121,23 @@ class Data:
             self._pool.close()
 
 
-def _train(cfg: Config, workdir: Path, data: Data, preemption: Preemption, goodput: Goodput):
+def _train(
+    cfg: Config, workdir: Path, data: Data, preemption: Preemption, goodput: Goodput
+) -> State:
     plan, tokenizer = data.plan, data.tokenizer
-    cfg = dataclasses.replace(cfg, data=plan.cfg)
-    task = make_task(dataclasses.replace(cfg, compute=resolve_attention(cfg.compute)), tokenizer)
+    task = make_task(cfg, tokenizer)
     pipeline = Pipeline(task, cfg, tokenizer) if isinstance(task, Generative) else None
     schedule = make_schedule(cfg.optim, cfg.steps)
-    optimizer = make_optimizer(cfg.optim, schedule)
+    optimizer = make_optimizer(cfg.optim, schedule, task.groups)
     frozen = task.make_frozen(data.from_the_start())
-    init, key = make_init(task, optimizer), jax.random.key(cfg.seed)
-    check_frozen(cfg, workdir, data, task.digest(frozen))
+    digests, key = task.digests(frozen), jax.random.key(cfg.seed)
+    check_frozen(cfg, workdir, data, digests)
     make_folder(workdir)
     checkpoints = Checkpointer(workdir, keep=cfg.keep)
-    state, first = open_state(cfg, workdir, checkpoints, tokenizer, init, key, frozen)
+    init = make_init(task, optimizer)
+    state, first = open_state(cfg, workdir, checkpoints, task, tokenizer, init, key, frozen)
     write_run(workdir, cfg, tokenizer)
-    write_autoencoder(workdir, task.digest(frozen))
+    write_digests(workdir, digests)
     check_data(workdir, plan.digest(), resumed=first > 0)
     parameters = log_parameters(state["params"])
 
@@ -131,7 +147,7 @@ def _train(cfg: Config, workdir: Path, data: Data, preemption: Preemption, goodp
     writer = MetricWriter(workdir, cfg.steps, resume_step=first)
     timer = StepTimer(first, cfg.steps)
     profiler = Profiler(workdir)
-    # A run that was asked to leave did not evaluate; of one mind, though some see the file late.
+    # A preempted run skipped this evaluation. Process 0 decides for all hosts.
     owed = first_says(not has_line(workdir, first, "eval"))
     pending = deque()  # metrics on the device, of steps that may still be running
 
@@ -216,14 +232,23 @@ def first_says(answer: bool) -> bool:
     return bool(np.ravel(multihost_utils.process_allgather(np.array([answer])))[0])
 
 
-def check_frozen(cfg: Config, workdir: Path, data: Data, digest: str) -> None:
-    """Refuses (ConfigError) stored latents, and weights, of another encoder than `digest`."""
-    data.check_encoder(digest, cfg)
+def check_frozen(cfg: Config, workdir: Path, data: Data, digests: dict[str, str]) -> None:
+    """Refuses (ConfigError) stored latents, and weights, of other frozen arrays than these."""
+    data.check_encoder(digests.get("autoencoder", ""), cfg)
     for folder in filter(None, (workdir, cfg.init_from)):
-        check_autoencoder(folder, digest, cfg)
+        check_digests(folder, digests, cfg)
 
 
-def open_state(cfg, workdir: Path, checkpoints: Checkpointer, tokenizer, init, key, frozen):
+def open_state(
+    cfg: Config,
+    workdir: Path,
+    checkpoints: Checkpointer,
+    task: Task,
+    tokenizer: Tokenizer,
+    init: Callable[[jax.Array, Arrays], State],
+    key: jax.Array,
+    frozen: Arrays,
+) -> tuple[State, int]:
     """The state that training goes on from, on the current mesh, and the steps that it has had.
 
     From the newest checkpoint; else from the weights of cfg.init_from; else `init(key, frozen)`.
@@ -233,18 +258,18 @@ def open_state(cfg, workdir: Path, checkpoints: Checkpointer, tokenizer, init, k
     if first > cfg.steps:
         raise ConfigError(f"steps={cfg.steps}: {workdir} has already trained {first} steps")
     if first:
-        check_discriminator(workdir, cfg)
+        task.check_resume(read_config(workdir, "--workdir"), workdir)
         logger.info("resuming after step %d of %s", first, workdir)
         return checkpoints.restore(first, target)
     state = jax.jit(init)(key, frozen)
     if cfg.init_from:
         weights = read_stage(cfg, tokenizer, target["ema"])
-        state["params"] |= jax.tree.map(jnp.copy, weights)
+        state["params"] = replaced(state["params"], jax.tree.map(jnp.copy, weights))
         state["ema"] = weights
     return state, 0
 
 
-def log_parameters(params: dict) -> int:
+def log_parameters(params: Params) -> int:
     """How many parameters there are; the log gets a table of them."""
     count = parameter_overview.count_parameters(params)
     table = parameter_overview.get_parameter_overview(params, include_stats=False)
@@ -284,7 +309,7 @@ def step_clips(plan: Plan, step: int) -> Clips:
     return Clips(np.stack(grid(*sizes, plan.patch), axis=-1), tokens, text)
 
 
-def read_stage(cfg: Config, tokenizer: Tokenizer, target) -> dict:
+def read_stage(cfg: Config, tokenizer: Tokenizer, target: Params) -> Params:
     """The averaged weights of the run that `cfg` continues.
 
     `target`: their shapes, dtypes and shardings. Raises ConfigError if that run trained
@@ -307,19 +332,3 @@ def check_rows(cfg: Config) -> None:
     ways = cfg.optim.accumulate * axis_size("batch")
     expected = f"a multiple of {ways}, as the mesh and optim.accumulate have it"
     check(cfg.data.batch_rows % ways == 0, "data.batch_rows", cfg.data.batch_rows, expected)
-
-
-def make_task(cfg: Config, tokenizer: Tokenizer) -> Task:
-    """The task that the config names."""
-    if cfg.task == "autoencoder":
-        return AutoencoderTask(cfg)
-    return DiffusionTask(cfg, tokenizer)
-
-
-def adopt_autoencoder(cfg: Config) -> Config:
-    """`cfg` with the shape of the trained autoencoder that a diffusion run names."""
-    workdir = cfg.autoencoder.workdir
-    if cfg.task == "autoencoder" or workdir in ("", RANDOM):
-        return cfg
-    trained = read_config(workdir, "autoencoder.workdir").autoencoder
-    return dataclasses.replace(cfg, autoencoder=dataclasses.replace(trained, workdir=workdir))

@@ -2,17 +2,27 @@ import numpy as np
 import pytest
 from packs import tiny_config
 
-from videodit.forecasting.clips import seen_shares, typical_clips
+from videodit.data.sources.source import open_tokenizer
+from videodit.forecasting import clips
+from videodit.forecasting.clips import typical_clips
+from videodit.tasks.registry import make_task
 
+TOKENIZER = open_tokenizer("synthetic")
 SIZED = {"data__views__sides": ((0, 32, 64),), "data__views__seconds": ((0, 1.0, 1.0),)}
+
+
+def seen_shares(cfg, found, platform):
+    """Of the stack that most of a step over these clips is in."""
+    stack = make_task(cfg, TOKENIZER).stacks(found, cfg.steps)[0]
+    return clips.seen_shares(cfg, stack, platform)
 
 
 def test_clips_have_the_mean_size_of_the_schedule():
     cfg = tiny_config(data__row_tokens=2000, data__views__rates=((0, 12.0),), **SIZED)
-    clips = typical_clips(cfg)
+    found = typical_clips(cfg)
     # The mean of side^2 is 48^2 + 16^2 / 3 pixels: 6 cells of 8 pixels along a side; 12 frames.
-    assert clips.grids[0].tolist() == [4, 6, 6] and len(clips.tokens) == 8
-    assert clips.tokens.sum() <= 2000 and clips.text.sum() <= cfg.data.text_tokens
+    assert found.grids[0].tolist() == [4, 6, 6] and len(found.tokens) == 8
+    assert found.tokens.sum() <= 2000 and found.text.sum() <= cfg.data.text_tokens
 
 
 @pytest.mark.parametrize("tokens", [40, 300, 5000])

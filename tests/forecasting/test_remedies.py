@@ -4,9 +4,9 @@ from types import SimpleNamespace
 import pytest
 from packs import tiny_config
 
-from videodit.config import ConfigError
+from videodit.config import ConfigError, changed
 from videodit.forecasting.ahead import Memory
-from videodit.forecasting.remedies import as_flags, candidates, changed, estimate, find_remedy
+from videodit.forecasting.remedies import as_flags, candidates, estimate, find_remedy
 
 GIB = 2**30
 

@@ -1,11 +1,13 @@
 from types import SimpleNamespace
 
 import jax
+import numpy as np
 import pytest
 from packs import tiny_config
 
 from videodit.config import ConfigError
 from videodit.data.sources.source import open_tokenizer
+from videodit.flops import StackRun
 from videodit.forecasting.ahead import Memory
 from videodit.forecasting.chips import CHIPS
 from videodit.forecasting.roofline import Times
@@ -25,6 +27,7 @@ def base(temporaries=20 * GIB, host=0.0):
         topology=SimpleNamespace(name="h100:1x8", devices=devices),
         mesh=make_mesh(cfg.mesh, devices),
         parameters=10**9,
+        stack=StackRun(SIZES[cfg.dit.size], np.ones(1), np.ones(1), "block"),
         memory=Memory(2 * GIB, 4 * GIB, 2 * GIB, 0, 0, temporaries),
         chip=CHIPS["h100"],
         times=Times(

@@ -11,7 +11,7 @@ def test_training_leaves_the_pca_as_it_is_and_changes_all_else():
     cfg = tiny_config("autoencoder", optim__weight_decay=0.5)
     task, batch = AutoencoderTask(cfg), pack([[clip(0), clip(1)], [clip(2)]])
     schedule = make_schedule(cfg.optim, 10)
-    optimizer = make_optimizer(cfg.optim, schedule)
+    optimizer = make_optimizer(cfg.optim, schedule, task.groups)
     frozen = task.make_frozen([batch])
     state = make_init(task, optimizer)(jax.random.key(0), frozen)
     before = jax.device_get(state["params"])

@@ -8,7 +8,6 @@ their time is predicted as by videodit.plan. Rows are full of clips of the mean 
 rows of data.views ask for, of random pixels; weights are random.
 """
 
-import dataclasses
 import json
 import logging
 import time
@@ -37,13 +36,12 @@ from videodit.forecasting.topology import Topology, open_topology, use_no_accele
 from videodit.forecasting.work import work
 from videodit.goodput import device_metrics
 from videodit.models.autoencoder import SIZES, patch_values
-from videodit.nn.kernel_check import resolve_attention
 from videodit.optim import make_optimizer, make_schedule
-from videodit.plan import settle, tokenizer_of
 from videodit.sharding import join_processes, make_mesh, spec
 from videodit.step import make_init, make_train_step
 from videodit.tasks.autoencoder import AutoencoderTask
-from videodit.train import make_task
+from videodit.tasks.registry import is_task
+from videodit.tasks.resolve import resolve, resolve_elsewhere
 
 GIB = 2**30
 STEPS = 10  # that are timed
@@ -64,9 +62,9 @@ class Bench:
 
     def __init__(self, cfg: Config):
         self.cfg, self.clips = cfg, typical_clips(cfg)
-        self.task: AutoencoderTask = make_task(cfg, tokenizer_of(cfg))
+        self.task = AutoencoderTask(cfg)
         schedule = make_schedule(cfg.optim, cfg.steps)
-        self.optimizer = make_optimizer(cfg.optim, schedule)
+        self.optimizer = make_optimizer(cfg.optim, schedule, self.task.groups)
         self.programs = {
             "train": make_train_step(self.task, self.optimizer, schedule, cfg.optim),
             "encode": jax.jit(self.task.encode),
@@ -120,7 +118,8 @@ class Bench:
             "decode": (state["ema"], latents, batch),
             "train": (state, frozen, batch, key),
         }
-        seen = seen_shares(self.cfg, self.clips, chip.platform)
+        coders = self.task.stacks(self.clips, self.cfg.steps)[0]
+        seen = seen_shares(self.cfg, coders, chip.platform)
         for name, values in arguments.items():
             compiled = self.programs[name].lower(*values).compile()
             done = work(hlo.parse(compiled.as_text()), mesh, seen)
@@ -186,14 +185,13 @@ def _gib(compiled) -> float:
 
 def run(cfg: Config, topology: str) -> list[Speed]:
     """Prints and returns the speeds, on `topology` or on this machine. Raises ConfigError."""
-    check(cfg.task == "autoencoder", "task", cfg.task, "an autoencoder's config")
+    check(is_task(cfg, AutoencoderTask), "task", cfg.task, "an autoencoder's config")
     there = open_topology(topology) if topology else None
     if there and not there.chip.peak:
         raise ConfigError(f"--topology={topology!r}: expected an accelerator")
-    cfg = settle(cfg)
     with jax.set_mesh(make_mesh(cfg.mesh, there.devices if there else None)):
-        compute = cfg.compute if there else resolve_attention(cfg.compute)
-        bench = Bench(dataclasses.replace(cfg, compute=compute))
+        cfg = resolve_elsewhere(cfg) if there else resolve(cfg)
+        bench = Bench(cfg)
         frames, height, width = full_size(
             tuple(bench.clips.grids[0].tolist()), cfg.autoencoder.patch
         )

@@ -43,6 +43,7 @@ from videodit.nn.kernel_check import resolve_attention
 from videodit.optim import make_optimizer, make_schedule
 from videodit.sharding import join_processes
 from videodit.step import make_init, make_train_step
+from videodit.tasks.task import Task
 from videodit.tasks.views import token_levels
 
 ON_CPU = {"size": "smoke", "rows": 2, "row_tokens": 256, "steps": 3}
@@ -124,10 +125,10 @@ def packed_batch(rows: Rows, seed: int = 0) -> PackedBatch:
     return batch
 
 
-class DiTAlone:
-    """A task (tasks/task.py) of the DiT on latents and text vectors that are given."""
+class DiTAlone(Task):
+    """The DiT on latents and text vectors that are given."""
 
-    def __init__(self, shape: StackShape, compute: ComputeConfig):
+    def __init__(self, shape: StackShape, compute: ComputeConfig) -> None:
         make = lambda rngs: DiT(DiTConfig(), shape, CHANNELS, TEXT_WIDTH, compute, rngs=rngs)
         self.init_dit, self.apply = functional(make, compute.dtype)
 
@@ -159,7 +160,7 @@ def run_jax(
     """
     task, cfg = DiTAlone(shape, compute), OptimConfig()
     schedule = make_schedule(cfg, steps=1000)
-    optimizer = make_optimizer(cfg, schedule)
+    optimizer = make_optimizer(cfg, schedule, task.groups)
     batch = jax.device_put(packed_batch(rows))
     key = jax.random.key(0)
     text_shape = (*batch.text_segment_ids.shape, TEXT_WIDTH)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from videodit.checkpoint import read_config, restore_ema
-from videodit.config import SYNTHETIC, Config, ConfigError, ViewConfig, check
+from videodit.config import SYNTHETIC, Config, ConfigError, ViewConfig
 from videodit.data import patches
 from videodit.data.packing import PackedBatch
 from videodit.data.reading import Reader
@@ -18,8 +18,10 @@ from videodit.data.sources.catalog import Catalog
 from videodit.data.sources.source import check_tokenizer, open_source, open_tokenizer
 from videodit.data.tokenizer import FILE as TOKENIZER_FILE
 from videodit.models.autoencoder import encoder_digest, make_autoencoder, to_pixels
-from videodit.nn.kernel_check import resolve_attention_anew
 from videodit.sharding import abstract, axis_size
+from videodit.tasks.autoencoder import AutoencoderTask
+from videodit.tasks.registry import expect_task
+from videodit.tasks.resolve import resolve_trained
 from videodit.tasks.views import cells
 
 ROW_UNIT = 128  # tokens; rows as long as the longest clip are rounded up to a multiple
@@ -41,11 +43,10 @@ class Encoder:
 
     def __init__(self, workdir: str) -> None:
         """Raises ConfigError naming `autoencoder` if there is none."""
-        self.cfg = read_config(workdir, "autoencoder")
-        check(self.cfg.task == "autoencoder", "autoencoder", workdir, "an autoencoder's folder")
-        init, apply = make_autoencoder(
-            self.cfg.autoencoder, resolve_attention_anew(self.cfg.compute)
-        )
+        cfg = read_config(workdir, "autoencoder")
+        expect_task(cfg, AutoencoderTask, "autoencoder", workdir)
+        self.cfg = resolve_trained(cfg)
+        init, apply = make_autoencoder(self.cfg.autoencoder, self.cfg.compute)
         self._params = restore_ema(workdir, abstract(init, jax.random.key(0)), "autoencoder")
         self.digest = encoder_digest(self._params)
 

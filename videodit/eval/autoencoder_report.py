@@ -43,6 +43,8 @@ from videodit.eval.shapes import (
 )
 from videodit.inference.codec import Codec
 from videodit.models.perceptual import Weights
+from videodit.tasks.autoencoder import AutoencoderTask
+from videodit.tasks.registry import expect_task
 
 PERCEPTUAL = {  # descriptions by the name of the features, see models/perceptual.py
     "lpips": "LPIPS, VGG-16",
@@ -175,7 +177,7 @@ def seams(codec: Codec, clip: HeldOutClip, tiles: Tiles) -> dict[str, Any]:
 def read_about(workdir: str) -> AutoencoderConfig:
     """The config of the autoencoder in a workdir. Raises ConfigError naming --workdir."""
     cfg = read_config(workdir, "--workdir")
-    check(cfg.task == "autoencoder", "--workdir", workdir, f"an autoencoder, not {cfg.task!r}")
+    expect_task(cfg, AutoencoderTask, "--workdir", workdir)
     return cfg.autoencoder
 
 

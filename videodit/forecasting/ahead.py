@@ -2,23 +2,27 @@
 
 import math
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+import optax
+from jax.sharding import Mesh
 
 from videodit.config import Config
 from videodit.data.loader import abstract_batch
+from videodit.data.packing import PackedBatch
 from videodit.data.tokenizer import Tokenizer
 from videodit.models.autoencoder import patch_values
 from videodit.optim import make_optimizer, make_schedule
-from videodit.sharding import abstract, spec
+from videodit.sharding import abstract
 from videodit.step import make_init, make_train_step
-from videodit.train import check_rows, make_task
+from videodit.tasks.registry import make_task
+from videodit.tasks.task import Task
+from videodit.train import check_rows
 
-USED = re.compile(r"[Uu]sed ([\d.]+)([KMGT]) of")  # in what XLA says of a program too large
+USED = re.compile(r"[Uu]sed ([\d.]+)([KMGT]) of")  # XLA says so when a program does not fit
 
 
 class Memory(NamedTuple):
@@ -36,26 +40,32 @@ class Memory(NamedTuple):
         return sum(self)
 
 
-def lower_step(cfg: Config, mesh: Mesh, tokenizer: Tokenizer):
+def lower_step(
+    cfg: Config, mesh: Mesh, tokenizer: Tokenizer
+) -> tuple[jax.stages.Lowered, list[Any]]:
     """The train step of `cfg` lowered for `mesh`, and its abstract (state, frozen, batch)."""
     with jax.set_mesh(mesh):
         check_rows(cfg)
         task = make_task(cfg, tokenizer)
         schedule = make_schedule(cfg.optim, cfg.steps)
-        optimizer = make_optimizer(cfg.optim, schedule)
+        optimizer = make_optimizer(cfg.optim, schedule, task.groups)
         *arguments, key = abstract_arguments(cfg, task, optimizer)
         step = make_train_step(task, optimizer, schedule, cfg.optim)
         return step.lower(*arguments, key), arguments
 
 
-def abstract_arguments(cfg: Config, task, optimizer):
-    """Of a train step on the current mesh: state, frozen, batch, key."""
+def abstract_arguments(
+    cfg: Config, task: Task, optimizer: optax.GradientTransformation
+) -> tuple[Any, Any, PackedBatch, Any]:
+    """State, frozen, batch and key of a train step on the current mesh, none of which is made."""
     key = jax.eval_shape(lambda: jax.random.key(cfg.seed))
-    frozen = _abstract_frozen(cfg, task, key)
+    frozen = task.abstract_frozen()
     return abstract(make_init(task, optimizer), key, frozen), frozen, _abstract_batch(cfg), key
 
 
-def compile_step(cfg: Config, lowered, arguments, options: dict | None = None):
+def compile_step(
+    cfg: Config, lowered: jax.stages.Lowered, arguments: list[Any], options: dict | None = None
+) -> tuple[jax.stages.Compiled | None, Memory]:
     """The compiled step, or None where XLA refuses a program that does not fit, and its Memory.
 
     lowered, arguments: as `lower_step` gives them for `cfg`; options: XLA's flags by name.
@@ -82,7 +92,7 @@ def compile_step(cfg: Config, lowered, arguments, options: dict | None = None):
     return compiled, memory._replace(temporaries=compiled.memory_analysis().temp_size_in_bytes)
 
 
-def shard_bytes(tree) -> int:
+def shard_bytes(tree: Any) -> int:
     """Bytes of one device's share of abstract arrays with shardings."""
     return sum(
         math.prod(x.sharding.shard_shape(x.shape)) * jnp.dtype(x.dtype).itemsize
@@ -90,31 +100,7 @@ def shard_bytes(tree) -> int:
     )
 
 
-def _abstract_batch(cfg: Config):
+def _abstract_batch(cfg: Config) -> PackedBatch:
     if cfg.data.latents:
         return abstract_batch(cfg.data, cfg.autoencoder.channels, np.float32)
     return abstract_batch(cfg.data, patch_values(cfg.autoencoder.patch))
-
-
-def _abstract_frozen(cfg: Config, task, key):
-    if cfg.task == "autoencoder":
-        values, channels = patch_values(cfg.autoencoder.patch), cfg.autoencoder.channels
-        pca = {
-            "mean": _whole(values),
-            "components": _whole(values, channels),
-            "deviations": _whole(channels),
-        }
-        features = {name: _whole(*x.shape) for name, x in task.losses.features.items()}
-        return {"pca": pca, "features": features}
-    channels = task.channels
-    return {
-        "autoencoder": abstract(task.init_autoencoder, key),
-        "mean": _whole(channels),
-        "deviation": _whole(channels),
-        "correlation": _whole(channels, channels),
-    }
-
-
-def _whole(*shape):
-    sharding = NamedSharding(jax.sharding.get_mesh(), spec(*[None] * len(shape)))
-    return jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding)

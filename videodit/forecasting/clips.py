@@ -1,13 +1,12 @@
-"""What a row is taken to hold when no data is there: clips of one typical size."""
+"""What the forecast assumes a row to hold, as no data is there: clips of one typical size."""
 
 import math
 
 import numpy as np
 
 from videodit.config import Config
-from videodit.flops import Clips, all_pairs, chunk_pairs
+from videodit.flops import Clips, StackRun
 from videodit.forecasting.work import Seen
-from videodit.models.autoencoder import SIZES
 from videodit.nn.plain_attention import key_block, query_block
 from videodit.nn.splash import block_size
 
@@ -52,27 +51,20 @@ def _mean_size(cfg: Config) -> tuple[int, float]:
     return side, 1 + np.mean(views.seconds[-1][1:]) * np.mean(rates) / frames
 
 
-def seen_shares(cfg: Config, clips: Clips, platform: str) -> Seen:
-    """What attention does not skip of rows full of such clips, by the kernel of a platform.
+def seen_shares(cfg: Config, stack: StackRun, platform: str) -> Seen:
+    """What attention does not skip in rows full of the clips of `stack`, by a platform's kernel.
 
-    Blocks of the row, or of its parts along `ring`, as splash on a "tpu" has them, begin anywhere
-    in a clip.
-    Of the autoencoder only when it is what is trained; in a DiT's step its pairs are few beside
-    those of the DiT, of which they are taken to be as many.
+    stack: where most of the work is; attention in other stacks is taken to be like it. Blocks of
+    the row, or of its parts along `ring`, as splash on a "tpu" has them, begin anywhere in a clip.
     """
-    row, tokens = cfg.data.row_tokens, clips.tokens.astype(float)
+    row, tokens = cfg.data.row_tokens, stack.tokens.astype(float)
     full = row / tokens.sum()  # rows of it
-    pairs = all_pairs(tokens)
-    if cfg.task == "autoencoder":
-        ae = cfg.autoencoder
-        pairs = chunk_pairs(clips, ae.chunk, ae.window, SIZES[ae.size].depth)
-    keys = pairs / tokens
+    keys = stack.pairs / tokens
     part = row // cfg.mesh.ring
     touched = lambda queries_of, keys_of: (tokens + queries_of) * (keys + keys_of)
     tiles = np.ceil(tokens / TILE) * np.ceil(keys / TILE) * TILE**2
     if platform == "tpu":
         tiles = touched(block_size(part), block_size(part))
-    if cfg.task == "autoencoder":
-        tiles /= 2  # its two calls share out the queries, and each call is taken to have all pairs
+    tiles /= stack.calls  # the calls share out the queries; each is taken to have all pairs
     blocks = touched(query_block(part), key_block(part))
     return Seen(*(min(full * float(x.sum()) / row**2, 1.0) for x in (tiles, blocks)))

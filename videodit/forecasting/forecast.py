@@ -11,7 +11,7 @@ from clu import parameter_overview
 
 from videodit.config import Config
 from videodit.data.tokenizer import Tokenizer
-from videodit.flops import Flops
+from videodit.flops import Flops, StackRun, total_flops
 from videodit.forecasting import hlo
 from videodit.forecasting.ahead import Memory, compile_step, lower_step
 from videodit.forecasting.chips import Chip
@@ -20,9 +20,9 @@ from videodit.forecasting.roofline import Times, predict
 from videodit.forecasting.topology import Topology
 from videodit.forecasting.work import Collective, Work, work
 from videodit.sharding import make_mesh
-from videodit.train import make_task
+from videodit.tasks.registry import make_task
 
-OPTIONS = {  # what the program is made of does not change: machine code that nobody runs
+OPTIONS = {  # they make machine code that nobody runs fast to compile; the program stays the same
     "cpu": {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True},
 }
 COMPILERS = {  # packages beside jaxlib, by platform
@@ -32,13 +32,14 @@ COMPILERS = {  # packages beside jaxlib, by platform
 
 
 class Forecast(NamedTuple):
-    """Of a step on all chips, or of a chip where it says so."""
+    """A step on all chips; what a chip does where a field says so."""
 
-    cfg: Config
+    cfg: Config  # as tasks/resolve.py gives it
     topology: Topology
     mesh: jax.sharding.Mesh
     parameters: int
-    flops_per_token: Flops  # closed form: of pairs of the same clip
+    stack: StackRun  # the stack that most of the work is in, over the clips of a row
+    flops_per_token: Flops  # by closed forms, which count only pairs of one clip
     clip_tokens: int
     memory: Memory  # of a chip
     work: Work | None  # of a chip; None if XLA refused the program
@@ -124,17 +125,18 @@ def forecast(
     compiled, memory = compile_step(cfg, lowered, arguments, OPTIONS.get(topology.chip.platform))
     seconds = time.perf_counter() - began
     clips, done = typical_clips(cfg, clip_tokens), None
-    if compiled is not None:
-        seen = seen_shares(cfg, clips, topology.chip.platform)
-        done = work(hlo.parse(compiled.as_text()), mesh, seen)
     with jax.set_mesh(mesh):
-        flops = make_task(cfg, tokenizer).flops(clips, cfg.steps)
+        stacks = make_task(cfg, tokenizer).stacks(clips, cfg.steps)
+    if compiled is not None:
+        seen = seen_shares(cfg, stacks[0], topology.chip.platform)
+        done = work(hlo.parse(compiled.as_text()), mesh, seen)
     return Forecast(
         cfg=cfg,
         topology=topology,
         mesh=mesh,
         parameters=int(parameter_overview.count_parameters(arguments[0]["params"])),
-        flops_per_token=flops * (1 / clips.tokens.sum()),
+        stack=stacks[0],
+        flops_per_token=total_flops(stacks) * (1 / clips.tokens.sum()),
         clip_tokens=int(clips.tokens[0]),
         memory=memory,
         work=done,

@@ -2,21 +2,11 @@
 
 from collections.abc import Callable, Iterator
 
-from ml_collections import ConfigDict
-
-from videodit.config import Config, ConfigError, from_config_dict, to_dict
+from videodit.config import Changes, Config, ConfigError, changed
 from videodit.forecasting.forecast import Forecast
 from videodit.nn.block import REMAT
 
-Changes = dict[str, int | str]  # fields by dotted names, and their new values
 MARGIN = 1.1  # of the chip's memory, by which an estimate may be wrong before it is believed
-
-
-def changed(cfg: Config, changes: Changes) -> Config:
-    """`cfg` with other values of some fields. Raises ConfigError for one that cannot be."""
-    config = ConfigDict(to_dict(cfg))
-    config.update_from_flattened_dict(changes)
-    return from_config_dict(config)
 
 
 def as_flags(changes: Changes) -> str:

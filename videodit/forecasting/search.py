@@ -13,19 +13,18 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from videodit.config import Config, ConfigError, MeshConfig
+from videodit.config import Changes, Config, ConfigError, MeshConfig, changed
 from videodit.data.tokenizer import Tokenizer
 from videodit.flops import RECOMPUTED
 from videodit.forecasting.ahead import abstract_arguments
 from videodit.forecasting.forecast import Forecast
-from videodit.forecasting.remedies import Changes, as_flags, changed
+from videodit.forecasting.remedies import as_flags
 from videodit.forecasting.roofline import exchange_seconds
 from videodit.forecasting.work import Collective
-from videodit.models import autoencoder, dit
-from videodit.nn.block import REMAT, StackShape
+from videodit.nn.block import REMAT
 from videodit.optim import make_optimizer, make_schedule
 from videodit.sharding import make_mesh
-from videodit.train import make_task
+from videodit.tasks.registry import make_task
 
 ROWS = (0.5, 1, 2)  # times the config's batch rows
 MARGIN = 1.0  # of the chip's memory, below which an estimate must be
@@ -92,11 +91,11 @@ def variants(base: Forecast) -> Iterator[Changes]:
                     "mesh.context": context,
                     "compute.remat": remat,
                     "data.batch_rows": rows,
-                } | _windows(cfg, rows)
+                } | _groups(cfg, rows)
 
 
-def _windows(cfg: Config, rows: int) -> Changes:
-    """What makes windows of whole batches of so many rows: nothing, where they are already."""
+def _groups(cfg: Config, rows: int) -> Changes:
+    """What makes a group of rows whole batches of so many rows: nothing, where it is already."""
     if cfg.data.rows_per_group % rows == 0:
         return {}
     return {"data.rows_per_group": math.lcm(cfg.data.rows_per_group, rows)}
@@ -150,18 +149,10 @@ def exchanges(base: Forecast, shape: dict[str, int], rows: float) -> tuple[list,
         Collective("reduce-scatter", ("fsdp",), shape["fsdp"], whole, accumulate),
         Collective("all-reduce", ("data",), shape["data"], 2 * whole / shape["fsdp"], 1),
     ]
-    stack = stack_shape(base.cfg)
+    stack, copies = base.stack.shape, base.stack.times
     heads = 2 * rows * base.cfg.data.row_tokens * stack.heads * stack.head_size
-    moves = 8 * stack.depth * accumulate  # q, k, v and the output, and their gradients
+    moves = 8 * stack.depth * copies * accumulate  # q, k, v and the output, and their gradients
     return beside, [Collective("all-to-all", ("context",), shape["context"], heads, moves)]
-
-
-def stack_shape(cfg: Config) -> StackShape:
-    """The stack that most of the work is in; encoder and decoder as one."""
-    if cfg.task == "autoencoder":
-        shape = autoencoder.SIZES[cfg.autoencoder.size]
-        return shape._replace(depth=2 * shape.depth)
-    return dit.SIZES[cfg.dit.size]
 
 
 def kept_bytes(cfg: Config, tokenizer: Tokenizer, remat: str) -> float:
@@ -178,7 +169,8 @@ def kept_bytes(cfg: Config, tokenizer: Tokenizer, remat: str) -> float:
     )
     with jax.set_mesh(make_mesh(MeshConfig(data=1), jax.devices()[:1])):
         task = make_task(cfg, tokenizer)
-        optimizer = make_optimizer(cfg.optim, make_schedule(cfg.optim, cfg.steps))
+        schedule = make_schedule(cfg.optim, cfg.steps)
+        optimizer = make_optimizer(cfg.optim, schedule, task.groups)
         state, frozen, batch, key = abstract_arguments(cfg, task, optimizer)
 
         def kept(params, frozen, batch, key):
@@ -193,11 +185,11 @@ def kept_bytes(cfg: Config, tokenizer: Tokenizer, remat: str) -> float:
     return float(sum(math.prod(x.shape) * x.dtype.itemsize for x in arrays))
 
 
-def _mesh(base: Forecast, shape: dict[str, int]):
+def _mesh(base: Forecast, shape: dict[str, int]) -> jax.sharding.Mesh:
     sizes = {axis: shape[axis] for axis in base.mesh.axis_names}
     return _cached_mesh(MeshConfig(**sizes, slices=base.cfg.mesh.slices), *base.topology.devices)
 
 
 @functools.cache
-def _cached_mesh(cfg: MeshConfig, *devices):
+def _cached_mesh(cfg: MeshConfig, *devices: jax.Device) -> jax.sharding.Mesh:
     return make_mesh(cfg, devices)

@@ -30,8 +30,10 @@ from videodit.models.autoencoder import (
     to_pixels,
 )
 from videodit.nn.block import KeysValues
-from videodit.nn.kernel_check import resolve_attention_anew
 from videodit.sharding import abstract, make_mesh
+from videodit.tasks.autoencoder import AutoencoderTask
+from videodit.tasks.registry import expect_task
+from videodit.tasks.resolve import resolve_trained
 
 
 class Codec:
@@ -62,13 +64,13 @@ class Codec:
         Raises ConfigError if there are none; `field`: what it calls the workdir.
         """
         cfg = read_config(workdir, field)
-        check(cfg.task == "autoencoder", field, str(workdir), f"an autoencoder, not {cfg.task!r}")
-        compute = resolve_attention_anew(cfg.compute)
-        init, _ = make_autoencoder(cfg.autoencoder, compute)
+        expect_task(cfg, AutoencoderTask, field, workdir)
+        cfg = resolve_trained(cfg)
+        init, _ = make_autoencoder(cfg.autoencoder, cfg.compute)
         with jax.set_mesh(make_mesh(MeshConfig(data=1))):
             target = abstract(init, jax.random.key(0))
             params = restore_ema(workdir, target, field)
-        return cls(cfg.autoencoder, compute, jax.device_get(params), **options)
+        return cls(cfg.autoencoder, cfg.compute, jax.device_get(params), **options)
 
     def encode_stream(self, frames: Iterable[np.ndarray], fps: float) -> Iterator[np.ndarray]:
         """Latents of frames H W 3 uint8, all of one size: t h w C float32, chunk by chunk.

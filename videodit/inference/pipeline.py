@@ -8,7 +8,6 @@ Weights are loaded once, and a program is compiled once for each shape of a grou
 """
 
 import copy
-import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -18,19 +17,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from videodit.checkpoint import check_autoencoder, read_config, restore_ema
-from videodit.config import Config, MeshConfig, check
+from videodit.checkpoint import check_digests, read_config, restore_ema
+from videodit.config import Config, MeshConfig, changed
 from videodit.data.loader import place
 from videodit.data.packing import PackedBatch, unpack
 from videodit.data.tokenizer import Tokenizer
 from videodit.inference.packing import Group, Packer
 from videodit.inference.request import Request, configured_requests
 from videodit.inference.sampling import sample_latents
-from videodit.models import autoencoder, dit, text
 from videodit.models.autoencoder import to_bytes
-from videodit.nn.kernel_check import resolve_attention_anew
 from videodit.sharding import abstract, first_rows, make_mesh, target_device
 from videodit.tasks.diffusion import DiffusionTask
+from videodit.tasks.registry import expect_task, task_class
+from videodit.tasks.resolve import resolve_trained
 from videodit.tasks.task import Drawing, Generative
 
 GROUP_TOKENS = 16384  # a device's, which keep an accelerator busy; a CPU is busy with one row
@@ -78,18 +77,15 @@ class Pipeline:
         model cannot make, before any weights are read.
         """
         cfg = read_config(workdir, field)
-        check(cfg.task == "diffusion", field, str(workdir), f"a diffusion run, not {cfg.task!r}")
-        changes = {"sample": dataclasses.replace(cfg.sample, **sample)}
+        expect_task(cfg, DiffusionTask, field, workdir)
+        cfg = changed(cfg, {f"sample.{name}": value for name, value in sample.items()})
         with jax.set_mesh(make_mesh(sampling_mesh(cfg, len(jax.devices())))):
             tokenizer = Tokenizer.read(workdir)
             make_packer(cfg, tokenizer, group_tokens).groups(requests)
-            changes["compute"] = dataclasses.replace(
-                resolve_attention_anew(cfg.compute), gather="layer"
-            )
-            cfg = dataclasses.replace(cfg, **changes)
+            cfg = changed(resolve_trained(cfg), {"compute.gather": "layer"})
             task = DiffusionTask(cfg, tokenizer)
             frozen = task.make_frozen(())
-            check_autoencoder(workdir, task.digest(frozen), cfg)
+            check_digests(workdir, task.digests(frozen), cfg)
             target = abstract(task.init, jax.random.key(0), frozen)
             params = restore_ema(workdir, target, field)
             return cls(task, cfg, tokenizer, params, frozen, group_tokens=group_tokens)
@@ -158,6 +154,5 @@ def make_packer(cfg: Config, tokenizer: Tokenizer, group_tokens: int | None = No
 
 def sampling_mesh(cfg: Config, devices: int) -> MeshConfig:
     """All devices share out the rows, and as many of them as divide the widths the weights."""
-    shapes = dit.SIZES[cfg.dit.size], autoencoder.SIZES[cfg.autoencoder.size]
-    widths = [x.width for x in (*shapes, text.SIZES[cfg.text.size])]
+    widths = [shape.width for shape in task_class(cfg).shapes(cfg)]
     return MeshConfig(fsdp=math.gcd(devices, *widths))

@@ -3,21 +3,26 @@
 import itertools
 import json
 import math
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from videodit.config import Config
-from videodit.data.packing import unpack
+from videodit.config import Config, ConfigError
+from videodit.data.packing import PackedBatch, unpack
+from videodit.data.tokenizer import Tokenizer
 from videodit.diffusion.flow import token_noise, token_weights
 from videodit.eval import pca
 from videodit.eval.reconstruction import clip_psnr
-from videodit.flops import coder_flops
+from videodit.flops import Clips, StackRun, chunk_pairs
+from videodit.models import discriminator
 from videodit.models.autoencoder import (
     SIZES,
     make_autoencoder,
+    patch_values,
     pixel_mask,
     to_bytes,
     to_pixels,
@@ -25,9 +30,11 @@ from videodit.models.autoencoder import (
     with_linear_path,
 )
 from videodit.models.discriminator import NAME, without_discriminator
-from videodit.sharding import first_rows, replicate
+from videodit.nn.block import StackShape
+from videodit.parameters import ParameterGroup, is_dense_kernel
+from videodit.sharding import abstract_whole, first_rows, replicate
 from videodit.tasks.losses import Losses, Target, with_gradients
-from videodit.tasks.task import Drawing
+from videodit.tasks.task import Arrays, Drawing, Task
 from videodit.tasks.views import cells, segment_one_hot
 
 STATISTICS_FILE = "latents.json"
@@ -35,12 +42,26 @@ STATISTICS_BATCHES = 16
 DRAWN_CLIPS, DRAWN_ROWS = 6, 8  # the longest clips of the first rows
 
 
-class AutoencoderTask:
-    """A `Task`; its frozen arrays are the PCA of training patches, which is baseline and starting
-    point, and the weights of the perceptual features, if there are any.
+class AutoencoderTask(Task):
+    """The frozen arrays are the PCA of training patches, which is baseline and starting point, and
+    the weights of the perceptual features, if there are any.
     """
 
-    def __init__(self, cfg: Config):
+    # The discriminator may rest, so it does not decay; nobody reads it after training, so it has no
+    # EMA. The linear path may be fixed to the PCA, so it does not decay either.
+    groups = (
+        ParameterGroup(
+            "discriminator",
+            contains=lambda path: path[0] == NAME,
+            decays=lambda path: False,
+            averaged=False,
+        ),
+        ParameterGroup(
+            "coders", decays=lambda path: is_dense_kernel(path) and "linear" not in path
+        ),
+    )
+
+    def __init__(self, cfg: Config, tokenizer: Tokenizer | None = None) -> None:
         self.cfg, self.channels = cfg.autoencoder, cfg.autoencoder.channels
         self.remat = cfg.compute.remat
         self.losses = Losses(cfg.losses, cfg.autoencoder.patch, cfg.compute)
@@ -48,16 +69,38 @@ class AutoencoderTask:
         self._statistics_step = jax.jit(self._latents)
         self._draw_step = jax.jit(self.reconstruct)
 
-    def make_frozen(self, batches):
-        """PCA of the patches of the first training batches: mean, components, deviations."""
+    @staticmethod
+    def shapes(cfg: Config) -> tuple[StackShape, ...]:
+        network = cfg.losses.network
+        judge = (discriminator.SIZES[network],) if network else ()
+        return (SIZES[cfg.autoencoder.size], *judge)
+
+    def check_resume(self, trained: Config, workdir: str | os.PathLike) -> None:
+        there, here = trained.losses.network, self.losses.cfg.network
+        if there != here:
+            raise ConfigError(
+                f"losses.adversarial, losses.discriminator: the checkpoints in {workdir} are of "
+                f"discriminator {there or 'none'!r}, not {here or 'none'!r}; "
+                "init_from starts a new stage with another"
+            )
+
+    def make_frozen(self, batches: Iterable[PackedBatch]) -> Arrays:
+        """PCA of the patches of the first training batches: mean, components, stds."""
         count = max(self.cfg.pca_batches, 1)
         patches = ((to_pixels(b.tokens), b.segment_ids > 0) for b in batches)
         mean, covariance = pca.mean_and_covariance(itertools.islice(patches, count))
         components = pca.principal_components(mean, covariance, self.channels)
         return replicate({"pca": components, "features": self.losses.features})
 
-    def digest(self, frozen):
-        return ""
+    def abstract_frozen(self) -> Arrays:
+        values = patch_values(self.cfg.patch)
+        components = {
+            "mean": abstract_whole(values),
+            "components": abstract_whole(values, self.channels),
+            "deviations": abstract_whole(self.channels),
+        }
+        features = {name: abstract_whole(*x.shape) for name, x in self.losses.features.items()}
+        return {"pca": components, "features": features}
 
     def init(self, key, frozen):
         params = self.init_params(key)
@@ -70,9 +113,12 @@ class AutoencoderTask:
     def weights(self, batch):
         return token_weights(batch.segment_ids > 0, None, "token")
 
-    def flops(self, clips, step):
-        half = coder_flops(SIZES[self.cfg.size], self.cfg, clips).trained(self.remat)
-        return half * 2 + self.losses.flops(clips, step)
+    def stacks(self, clips: Clips, step: int) -> list[StackRun]:
+        cfg, shape = self.cfg, SIZES[self.cfg.size]
+        pairs = chunk_pairs(clips, cfg.chunk, cfg.window, shape.depth)
+        # Encoder and decoder; of two calls of attention each, for even and for odd chunks.
+        coders = StackRun(shape, clips.tokens, pairs, self.remat, times=2, calls=2)
+        return [coders, *self.losses.stacks(clips, step)]
 
     def loss(self, params, frozen, batch, weights, key, step):
         """The terms of tasks/losses.py and KL(posterior | N(0, 1)).

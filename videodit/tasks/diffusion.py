@@ -1,6 +1,8 @@
 """Training text encoder and DiT by rectified flow in the latents of a frozen autoencoder."""
 
 import json
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,22 +10,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from videodit.checkpoint import restore_ema
+from videodit.checkpoint import read_config, restore_ema
 from videodit.config import RANDOM, Config, ConfigError, check
+from videodit.data.packing import PackedBatch
 from videodit.data.tokenizer import Tokenizer
 from videodit.diffusion import flow
 from videodit.diffusion.samplers import Velocity
 from videodit.eval.linear import best_linear_velocity
-from videodit.flops import all_pairs, coder_flops, stack_flops
+from videodit.flops import Clips, StackRun, all_pairs, chunk_pairs
 from videodit.models import autoencoder, dit
 from videodit.models import text as text_encoder
 from videodit.models.autoencoder import encoder_digest, make_autoencoder, to_pixels
 from videodit.models.dit import make_dit
 from videodit.models.text import make_text_encoder, text_width
+from videodit.nn.block import StackShape
 from videodit.nn.layers import to_tokens
-from videodit.sharding import abstract, replicate
+from videodit.parameters import Params
+from videodit.sharding import abstract, abstract_whole, replicate
 from videodit.tasks.autoencoder import STATISTICS_FILE
-from videodit.tasks.task import Sampler
+from videodit.tasks.task import Arrays, Drawing, Sampler, Task
 from videodit.tasks.views import (
     cells,
     clip_means,
@@ -43,10 +48,10 @@ class Corruption(NamedTuple):
     dropped: jax.Array
 
 
-class DiffusionTask:
-    """A `Task`; its frozen arrays are the autoencoder and the statistics of its latents."""
+class DiffusionTask(Task):
+    """The frozen arrays are the autoencoder and the statistics of its latents."""
 
-    def __init__(self, cfg: Config, tokenizer: Tokenizer):
+    def __init__(self, cfg: Config, tokenizer: Tokenizer) -> None:
         self.cfg, self.tokenizer, self.channels = cfg, tokenizer, cfg.autoencoder.channels
         self.init_autoencoder, self.apply_autoencoder = make_autoencoder(
             cfg.autoencoder, cfg.compute
@@ -58,7 +63,24 @@ class DiffusionTask:
             cfg.dit, self.channels, text_width(cfg.text), cfg.compute
         )
 
-    def make_frozen(self, batches):
+    @staticmethod
+    def resolve(cfg: Config) -> Config:
+        """`cfg` with the shape of the trained autoencoder that it names."""
+        workdir = cfg.autoencoder.workdir
+        if workdir in ("", RANDOM):
+            return cfg
+        trained = read_config(workdir, "autoencoder.workdir").autoencoder
+        return replace(cfg, autoencoder=replace(trained, workdir=workdir))
+
+    @staticmethod
+    def shapes(cfg: Config) -> tuple[StackShape, ...]:
+        return (
+            dit.SIZES[cfg.dit.size],
+            text_encoder.SIZES[cfg.text.size],
+            autoencoder.SIZES[cfg.autoencoder.size],
+        )
+
+    def make_frozen(self, batches: Iterable[PackedBatch]) -> Arrays:
         """The trained autoencoder's averaged weights, and mean, deviation, correlation of latents.
 
         Raises ConfigError naming autoencoder.workdir if there is none.
@@ -86,11 +108,20 @@ class DiffusionTask:
         arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
         return {"autoencoder": params, **replicate(arrays)}
 
-    def digest(self, frozen):
-        """Of the encoder, in whose latents the DiT is trained; another decoder may follow."""
+    def abstract_frozen(self) -> Arrays:
+        statistics = {
+            "mean": abstract_whole(self.channels),
+            "deviation": abstract_whole(self.channels),
+            "correlation": abstract_whole(self.channels, self.channels),
+        }
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        return {"autoencoder": abstract(self.init_autoencoder, key), **statistics}
+
+    def digests(self, frozen: Arrays) -> dict[str, str]:
+        """That of the encoder, in whose latents the DiT is trained; another decoder may follow."""
         if self.cfg.autoencoder.workdir == RANDOM:
-            return ""
-        return encoder_digest(frozen["autoencoder"])
+            return {}
+        return {"autoencoder": encoder_digest(frozen["autoencoder"])}
 
     def init(self, key, frozen):
         text_key, dit_key = jax.random.split(key)
@@ -101,17 +132,20 @@ class DiffusionTask:
         wanted = (batch.segment_ids > 0) & ~batch.given
         return flow.token_weights(wanted, one_hot, self.cfg.flow.loss_per)
 
-    def flops(self, clips, step):
-        """As `Task` says; of clips whose given tokens are encoded apart a little too many."""
-        cfg, remat = self.cfg, self.cfg.compute.remat
-        tokens, text, width = clips.tokens, clips.text, text_width(cfg.text)
-        shapes = dit.SIZES[cfg.dit.size], text_encoder.SIZES[cfg.text.size]
-        total = stack_flops(shapes[0], tokens, all_pairs(tokens), text, width).trained(remat)
-        total += stack_flops(shapes[1], text, all_pairs(text)).trained(remat)
+    def stacks(self, clips: Clips, step: int) -> list[StackRun]:
+        """As `Task` says; a little too many for clips whose given tokens are encoded apart."""
+        cfg, remat, tokens, text = self.cfg, self.cfg.compute.remat, clips.tokens, clips.text
+        trained, texts, encoder = self.shapes(cfg)
+        width = text_width(cfg.text)
+        runs = [
+            StackRun(trained, tokens, all_pairs(tokens), remat, text=text, text_width=width),
+            StackRun(texts, text, all_pairs(text), remat),
+        ]
         if cfg.data.latents:
-            return total
-        encoder = autoencoder.SIZES[cfg.autoencoder.size]
-        return total + coder_flops(encoder, cfg.autoencoder, clips).only()
+            return runs
+        ae = cfg.autoencoder
+        pairs = chunk_pairs(clips, ae.chunk, ae.window, encoder.depth)
+        return [*runs, StackRun(encoder, tokens, pairs, remat, backward=0, calls=2)]
 
     def loss(self, params, frozen, batch, weights, key, step, draws: Corruption | None = None):
         """Weighted squared error of the velocity; level and noise from `key` unless given."""
@@ -215,12 +249,11 @@ class DiffusionTask:
             "caption_gain": shuffled - loss,
         }
 
-    def draw(self, params, frozen, batch, sampler: Sampler | None):
+    def draw(
+        self, params: Params, frozen: Arrays, batch: PackedBatch, sampler: Sampler | None
+    ) -> list[Drawing]:
         """Samples of the configured prompts, seeded 0, 1, ..."""
         return sampler.drawings() if sampler else []
-
-    def finish(self, params, frozen, batches, workdir):
-        """Nothing follows."""
 
 
 def _read_statistics(workdir: str):

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from videodit.config import ComputeConfig, LossConfig, check
 from videodit.data.packing import PackedBatch
 from videodit.diffusion.flow import token_noise
-from videodit.flops import BACKWARD, Clips, Flops, all_pairs, stack_flops
+from videodit.flops import BACKWARD, Clips, StackRun, all_pairs
 from videodit.models import discriminator
 from videodit.models.autoencoder import Cells, patch_values
 from videodit.models.discriminator import hinge, make_discriminator
@@ -81,16 +81,18 @@ class Losses:
                 total += weight * found[i]
         return total, parts
 
-    def flops(self, clips: Clips, step: int) -> Flops:
-        """Of the discriminator in the training step after `step`: nothing before it starts."""
+    def stacks(self, clips: Clips, step: int) -> list[StackRun]:
+        """How the training step after `step` steps runs the discriminator: not before it starts."""
         if not self.cfg.network or step < self.cfg.discriminator_start:
-            return Flops()
-        pairs, shape = all_pairs(clips.tokens), discriminator.SIZES[self.cfg.network]
-        judged = stack_flops(shape, clips.tokens, pairs)
-        # Learns from originals and reconstructions, now and then to be smooth, and passes a
-        # gradient on to the reconstructions alone.
-        times = 2 + 2 / self.cfg.regularise_every
-        return judged.trained(self.remat) * times + judged.trained(self.remat, BACKWARD / 2)
+            return []
+        shape, pairs = discriminator.SIZES[self.cfg.network], all_pairs(clips.tokens)
+        # It learns from originals and reconstructions, and now and then to be smooth.
+        learns = StackRun(
+            shape, clips.tokens, pairs, self.remat, times=2 + 2 / self.cfg.regularise_every
+        )
+        # It passes a gradient on to the reconstructions, and none to its own kernels.
+        judges = StackRun(shape, clips.tokens, pairs, self.remat, backward=BACKWARD / 2)
+        return [learns, judges]
 
     def adversary(self, params, output, gradient, target: Target, key, step):
         """What follows from a reconstruction `output` for the discriminator with `params`.

@@ -1,14 +1,24 @@
-"""What the training loop asks of a task, and what a task hands back to be looked at."""
+"""What the training loop, the optimizer, checkpoints and the planner ask of a task.
 
+A new task is one class that inherits from `Task`, and one call of tasks/registry.py:register.
+"""
+
+import os
 from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
 
+from videodit.config import Config
 from videodit.data.packing import PackedBatch
+from videodit.data.tokenizer import Tokenizer
 from videodit.diffusion.samplers import Velocity
-from videodit.flops import Clips, Flops
+from videodit.flops import Clips, Flops, StackRun, total_flops
+from videodit.nn.block import StackShape
+from videodit.parameters import ALL, Groups, Params
+
+Arrays = Any  # a tree of arrays
 
 
 class Drawing(NamedTuple):
@@ -53,35 +63,95 @@ class Task(Protocol):
     """One objective. Arrays live on the current mesh; `frozen` is what is used but not trained.
 
     A loss is a sum over tokens with weights that add up to 1 over the global batch, so it is the
-    same under gradient accumulation.
+    same under gradient accumulation. What a task does not need it inherits from here.
     """
 
-    def make_frozen(self, batches: Iterable[PackedBatch]):
+    groups: Groups = ALL  # of the parameters: clipped together, decayed, averaged
+
+    def __init__(self, cfg: Config, tokenizer: Tokenizer) -> None:
+        """`cfg`: as tasks/resolve.py gives it. Raises ConfigError for what cannot be."""
+
+    @staticmethod
+    def resolve(cfg: Config) -> Config:
+        """`cfg` with what other runs that it names decide. Raises ConfigError for a bad one."""
+        return cfg
+
+    @staticmethod
+    def shapes(cfg: Config) -> tuple[StackShape, ...]:
+        """The shapes of all stacks: meshes share out their widths and heads."""
+        return ()
+
+    def check_resume(self, trained: Config, workdir: str | os.PathLike) -> None:
+        """Raises ConfigError if the checkpoints in `workdir`, of a run with the config `trained`,
+        have other parameters that are not averaged. config/tasks.py:TaskConfig.model has the rest.
+        """
+
+    def make_frozen(self, batches: Iterable[PackedBatch]) -> Arrays:
         """Arrays that the loss needs and that are not trained; may look at training batches."""
+        return {}
 
-    def digest(self, frozen) -> str:
-        """Of the frozen arrays that trained weights are of no use without; "": of none."""
+    def abstract_frozen(self) -> Arrays:
+        """Shapes, dtypes and shardings of the frozen arrays, of which none is made."""
+        return {}
 
-    def init(self, key, frozen):
+    def digests(self, frozen: Arrays) -> dict[str, str]:
+        """Digests of the frozen arrays that trained weights are of no use without.
+
+        The names are those of sections of the config that have a field `workdir`.
+        """
+        return {}
+
+    def init(self, key: jax.Array, frozen: Arrays) -> Params:
         """float32 parameters as nested dicts, sharded from birth."""
+        ...
 
-    def weights(self, batch: PackedBatch):
+    def weights(self, batch: PackedBatch) -> jax.Array:
         """Weights B L of the tokens in the loss, adding up to 1 over the global batch."""
+        ...
+
+    def stacks(self, clips: Clips, step: int) -> list[StackRun]:
+        """The stacks that the training step over `clips` runs that follows after `step` steps.
+
+        The first is the one that most of the work is in.
+        """
+        ...
 
     def flops(self, clips: Clips, step: int) -> Flops:
-        """Of the training step over `clips` that follows after `step` steps."""
+        """FLOPs of the training step over `clips` that follows after `step` steps."""
+        return total_flops(self.stacks(clips, step))
 
-    def loss(self, params, frozen, batch: PackedBatch, weights, key, step):
+    def loss(
+        self,
+        params: Params,
+        frozen: Arrays,
+        batch: PackedBatch,
+        weights: jax.Array,
+        key: jax.Array,
+        step: jax.Array,
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The weighted loss (a scalar) and further weighted sums to report, by name.
 
         step: int32 scalar, the steps trained so far.
         """
+        ...
 
-    def evaluate(self, params, frozen, batch: PackedBatch, key):
+    def evaluate(
+        self, params: Params, frozen: Arrays, batch: PackedBatch, key: jax.Array
+    ) -> dict[str, jax.Array]:
         """Measures of each clip, B M float32 by name; averaged over held-out clips."""
+        ...
 
-    def draw(self, params, frozen, batch: PackedBatch, sampler: Sampler | None) -> list[Drawing]:
+    def draw(
+        self, params: Params, frozen: Arrays, batch: PackedBatch, sampler: Sampler | None
+    ) -> list[Drawing]:
         """Clips to look at; `sampler` is there if the task is `Generative`."""
+        return []
 
-    def finish(self, params, frozen, batches: Iterable[PackedBatch], workdir) -> None:
+    def finish(
+        self,
+        params: Params,
+        frozen: Arrays,
+        batches: Iterable[PackedBatch],
+        workdir: str | os.PathLike,
+    ) -> None:
         """Writes what later stages need of the trained model."""

@@ -1,0 +1,50 @@
+"""Fields that have moved: a config.json with old names is read through this table.
+
+A user who types an old name is told the new one.
+"""
+
+from videodit.config.errors import ConfigError
+
+RENAMED = {  # old name: new name
+    "data.tasks": "data.modes",
+    "data.sampling": "data.views",
+    "data.rows_per_window": "data.rows_per_group",
+}
+
+
+def new_name(name: str) -> str:
+    """What the field `name` is called now; "" if it did not move."""
+    for old, new in RENAMED.items():
+        if name == old or name.startswith(old + "."):
+            return new + name.removeprefix(old)
+    return ""
+
+
+def refuse_old_name(name: str) -> None:
+    """Raises ConfigError if the field `name` is called otherwise now."""
+    if new_name(name):
+        raise ConfigError(f"{name} is now called {new_name(name)}")
+
+
+def with_new_names(values: dict) -> dict:
+    """Nested dicts of a config.json with every old name replaced by the new one.
+
+    Raises ConfigError if a field is there under both names.
+    """
+    values = {k: dict(v) if isinstance(v, dict) else v for k, v in values.items()}
+    for old, new in RENAMED.items():
+        section, _, name = old.rpartition(".")
+        if name not in _fields(values, section):
+            continue
+        moved = _fields(values, section).pop(name)
+        section, _, name = new.rpartition(".")
+        if name in _fields(values, section):
+            raise ConfigError(f"{old} is now called {new}: expected one of the two, not both")
+        _fields(values, section)[name] = moved
+    return values
+
+
+def _fields(values: dict, section: str) -> dict:
+    """The fields of a section; those of the whole config for ""."""
+    fields = values.setdefault(section, {}) if section else values
+    return fields if isinstance(fields, dict) else {}

@@ -1,0 +1,122 @@
+"""What can be configured of a run: steps, optimizer, number formats, mesh; and the whole config."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from videodit.config.data import DataConfig
+from videodit.config.errors import check, check_positive
+from videodit.config.models import AutoencoderConfig, DiTConfig, TextConfig
+from videodit.config.tasks import FlowConfig, LossConfig, SampleConfig, find_task, sections
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW with linear warm-up and cosine decay, gradient clipping, and an EMA of the weights."""
+
+    learning_rate: float = 1e-3
+    warmup_steps: int = 100
+    final_fraction: float = 0.1  # of the learning rate, reached at the last step
+    weight_decay: float = 0.01  # on matrices only
+    b1: float = 0.9
+    b2: float = 0.95
+    clip_norm: float = 1.0
+    ema_decay: float = 0.999
+    accumulate: int = 1  # micro-batches whose gradients are added before an update
+    memory: str = "device"  # where the optimizer's state waits between updates: or "host"
+
+    def __post_init__(self) -> None:
+        check_positive(self, "optim", ("accumulate",))
+        check(0 <= self.ema_decay < 1, "optim.ema_decay", self.ema_decay, "0 or more, below 1")
+        good = self.memory in ("device", "host")
+        check(good, "optim.memory", self.memory, "'device' or 'host'")
+
+
+@dataclass(frozen=True)
+class ComputeConfig:
+    """Number formats and the trade of memory against recomputation."""
+
+    dtype: str = "bfloat16"  # matmuls
+    residual_dtype: str = "bfloat16"  # the residual stream between blocks
+    # The blocks' matmuls: "" in dtype, or of 8 bits, "int8" or "fp8" (nn/low_precision.py).
+    matmul: str = ""
+    unroll: int = 1  # layers that one turn of the loop over layers does
+    gather: str = "layer"  # when parameters are gathered over fsdp: for each, or once a "step"
+    remat: str = "block"  # what is kept for the backward pass: nn/block.py:REMAT
+    attention: str = "auto"  # the kernel of the platform, or one of nn/kernels.py:NAMES
+
+    def __post_init__(self) -> None:
+        check_positive(self, "compute", ("unroll",))
+        known = self.matmul in ("", "int8", "fp8")
+        check(known, "compute.matmul", self.matmul, "'', 'int8' or 'fp8'")
+        for name in ("dtype", "residual_dtype"):
+            value = getattr(self, name)
+            good = value in ("float32", "bfloat16")
+            check(good, f"compute.{name}", value, "'float32' or 'bfloat16'")
+        good = self.gather in ("layer", "step")
+        check(good, "compute.gather", self.gather, "'layer' or 'step'")
+
+
+@dataclass(frozen=True)
+class MeshConfig:
+    """Devices along each mesh axis; -1 for one axis means all that remain."""
+
+    data: int = -1
+    fsdp: int = 1
+    ring: int = 1  # parts of a row, beyond what heads allow: ring attention (nn/ring.py)
+    context: int = 1  # parts of a row; times tensor at most as many as heads
+    tensor: int = 1
+    slices: int = 0  # that a slow network joins, along data; 0: the slices of TPUs, else 1
+    cpu_devices: int = 0  # fake CPU devices to make; 0: the machine's own devices
+
+
+class TaskSections:
+    """The sections of tasks as attributes of a Config. Tasks elsewhere may register further ones:
+    their sections are found in the same way, but type checkers do not know them.
+    """
+
+    losses: LossConfig
+    flow: FlowConfig
+    sample: SampleConfig
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["sections"][name]
+        except KeyError:
+            raise AttributeError(f"the config has no section or field {name!r}") from None
+
+
+@dataclass(frozen=True)
+class Config(TaskSections):
+    """A run: what it trains, on what, for how long."""
+
+    task: str = "diffusion"  # one of config/tasks.py:TASKS
+    seed: int = 0
+    steps: int = 1000
+    log_every: int = 10
+    eval_every: int = 500
+    eval_batches: int = 0  # at most this many batches of held-out clips; 0: all
+    save_every: int = 500
+    keep: int = 2  # checkpoints
+    init_from: str = ""  # workdir of an earlier stage, whose averaged weights a new run starts from
+    data: DataConfig = field(default_factory=DataConfig)
+    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    dit: DiTConfig = field(default_factory=DiTConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    # The sections of all tasks by name, those that are left out at their defaults.
+    sections: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        task = find_task(self.task)
+        found = {name: kind() for name, kind in sections().items()} | self.sections
+        object.__setattr__(self, "sections", found)
+        check_positive(self, "", ("steps", "log_every", "eval_every", "save_every", "keep"))
+        check(
+            self.data.batch_rows % self.optim.accumulate == 0,
+            "optim.accumulate",
+            self.optim.accumulate,
+            f"a divisor of data.batch_rows={self.data.batch_rows}",
+        )
+        task.check(self)

@@ -1,0 +1,56 @@
+"""The tasks by name: `config.task` is one of them.
+
+A task elsewhere registers itself, with the part of the config that is its own, when its module is
+imported (by a file in configs/, say):
+
+    register("toy", ToyTask, TaskConfig({"toy": ToyConfig}, model=("toy",)))
+"""
+
+from videodit.config import Config, ConfigError, TaskConfig, find_task, register_task
+from videodit.data.tokenizer import Tokenizer
+from videodit.tasks.autoencoder import AutoencoderTask
+from videodit.tasks.diffusion import DiffusionTask
+from videodit.tasks.task import Task
+
+TASKS: dict[str, type[Task]] = {}
+
+
+def register(name: str, task: type[Task], config: TaskConfig | None = None) -> None:
+    """From now on configs may name the task.
+
+    `config`: None if the package config has it already. Raises ValueError for a name that is taken.
+    """
+    if config:
+        register_task(name, config)
+    find_task(name)
+    TASKS[name] = task
+
+
+def task_class(cfg: Config) -> type[Task]:
+    """The class of the task that a config names. Raises ConfigError if its module is missing."""
+    if cfg.task not in TASKS:
+        raise ConfigError(f"task={cfg.task!r}: expected one of {', '.join(TASKS)}")
+    return TASKS[cfg.task]
+
+
+def make_task(cfg: Config, tokenizer: Tokenizer) -> Task:
+    """The task that a config names; `cfg`: as tasks/resolve.py gives it."""
+    return task_class(cfg)(cfg, tokenizer)
+
+
+def is_task(cfg: Config, kind: type[Task]) -> bool:
+    """Whether a config is of this task."""
+    return issubclass(task_class(cfg), kind)
+
+
+def expect_task(cfg: Config, kind: type[Task], field: str, value: object) -> None:
+    """Raises ConfigError naming the flag or field and its value unless `cfg` is of this task."""
+    if not is_task(cfg, kind):
+        expected = " or ".join(name for name, task in TASKS.items() if issubclass(task, kind))
+        raise ConfigError(
+            f"{field}={str(value)!r}: expected a run of task {expected}, not {cfg.task}"
+        )
+
+
+register("autoencoder", AutoencoderTask)
+register("diffusion", DiffusionTask)

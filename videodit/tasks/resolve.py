@@ -1,0 +1,46 @@
+"""From the config that a user wrote to the one that a run follows."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from videodit.config import SYNTHETIC, ComputeConfig, Config, DataConfig
+from videodit.nn.kernel_check import resolve_attention, resolve_attention_anew
+from videodit.tasks.registry import task_class
+
+TEXT_SHARE = 8  # a row's text tokens where no captions are there to choose by: L / 8
+
+
+def resolve(
+    cfg: Config,
+    open_data: Callable[[Config], DataConfig] | None = None,
+    attention: Callable[[ComputeConfig], ComputeConfig] = resolve_attention,
+) -> Config:
+    """The config that a run follows: nothing in it is left open.
+
+      by other runs     the shape of the trained autoencoder that a task uses (`Task.resolve`)
+      by the data       data.text_tokens, as many as captions need, where it is 0
+      by the machine    compute.attention, a kernel that works here
+
+    open_data: opens the data of a config and gives their config with text_tokens chosen; None where
+    no data are there, as for a forecast: they are guessed. attention: `resolve_attention`, or
+    another of this file. Raises ConfigError for what cannot be.
+    """
+    cfg = task_class(cfg).resolve(cfg)
+    cfg = replace(cfg, data=open_data(cfg)) if open_data else _without_data(cfg)
+    return replace(cfg, compute=attention(cfg.compute))
+
+
+def resolve_trained(cfg: Config) -> Config:
+    """The config of a trained run, for using its weights on this machine."""
+    return resolve(cfg, attention=resolve_attention_anew)
+
+
+def resolve_elsewhere(cfg: Config) -> Config:
+    """The config of a run on devices that are not there, of whose kernels none can be tried."""
+    return resolve(cfg, attention=lambda compute: compute)
+
+
+def _without_data(cfg: Config) -> Config:
+    text_tokens = cfg.data.text_tokens or cfg.data.row_tokens // TEXT_SHARE
+    text = replace(cfg.text, workdir=cfg.text.workdir or SYNTHETIC)
+    return replace(cfg, data=replace(cfg.data, text_tokens=text_tokens), text=text)
