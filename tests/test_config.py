@@ -6,12 +6,16 @@ import pytest
 from videodit.config import (
     Config,
     ConfigError,
+    changed,
     defaults,
     differences,
     from_config_dict,
     from_json,
+    refuse_old_name,
     to_dict,
+    to_json,
 )
+from videodit.config.renamed import RENAMED
 
 
 def test_defaults_and_json_give_the_same_config():
@@ -59,3 +63,51 @@ def test_differences_name_the_fields_of_the_parts_asked_for():
     b = dataclasses.replace(a, steps=3, dit=dataclasses.replace(a.dit, size="XL"))
     assert differences(a, b, ("dit", "text")) == ["dit.size: 'S', 'XL'"]
     assert differences(a, b, ("steps",)) == ["steps: 1000, 3"]
+
+
+OLD = {
+    "task": "autoencoder",
+    "data": {
+        "tasks": {"generate": 0.5},
+        "sampling": {"sides": [[0, 32, 64]]},
+        "rows_per_window": 16,
+    },
+}
+
+
+def test_a_config_json_of_an_older_version_is_read_by_its_new_names():
+    data = from_json(json.dumps(OLD)).data
+    assert (data.modes.generate, data.views.sides) == (0.5, ((0, 32, 64),))
+    assert data.rows_per_group == 16
+    both = {"data": {"tasks": {}, "modes": {}}}
+    with pytest.raises(ConfigError, match=r"data.tasks is now called data.modes: expected one"):
+        from_json(json.dumps(both))
+
+
+def test_every_old_name_has_a_field_to_go_to():
+    for old, new in RENAMED.items():
+        section, name = new.split(".")
+        assert name in defaults()[section] and old.split(".")[1] not in defaults()[section]
+
+
+def test_an_old_name_in_a_config_file_or_on_the_command_line_is_told_the_new_one():
+    config = defaults()
+    with config.unlocked():
+        config.data.rows_per_window = 16
+    with pytest.raises(ConfigError, match=r"^data\.rows_per_window is now called data\.rows_per_g"):
+        from_config_dict(config)
+    with pytest.raises(ConfigError, match=r"^data\.sampling\.sides is now called data\.views\.si"):
+        refuse_old_name("data.sampling.sides")
+    refuse_old_name("data.views.sides")
+
+
+def test_fields_are_changed_by_dotted_names():
+    cfg = changed(Config(), {"sample.prompts": ("a",), "data.batch_rows": 4})
+    assert (cfg.sample.prompts, cfg.data.batch_rows) == (("a",), 4)
+    with pytest.raises(ConfigError, match=r"optim\.accumulate=3"):
+        changed(cfg, {"optim.accumulate": 3})
+
+
+def test_config_json_leaves_out_the_sections_of_other_tasks():
+    written = json.loads(to_json(Config(task="autoencoder")))
+    assert "losses" in written and not {"flow", "sample"} & set(written)

@@ -21,6 +21,9 @@ def register(name: str, task: type[Task], config: TaskConfig | None = None) -> N
     `config`: None if the package config has it already. Raises ValueError for a name that is taken.
     """
     if config:
+        taken = config.sections.keys() & Config.__dataclass_fields__.keys()
+        if taken:
+            raise ValueError(f"task {name!r}: every config has a field {min(taken)!r} already")
         register_task(name, config)
     find_task(name)
     TASKS[name] = task
