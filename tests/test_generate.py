@@ -1,4 +1,6 @@
 import json
+import re
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -13,11 +15,13 @@ from videodit.inference.pipeline import sampling_mesh
 from videodit.inference.request import Request
 from videodit.train import train
 
+DOCUMENTATION = Path(__file__).parents[1] / "docs" / "generation.md"
+
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "dit"
-    train(tiny_config(steps=1, sample__prompts=()), folder)
+    train(tiny_config(steps=1, sample__prompts=(), data__row_tokens=504), folder)
     return folder
 
 
@@ -70,7 +74,7 @@ def test_requests_are_refused_before_weights_are_read(workdir, tmp_path, monkeyp
         ("a.avi", good, r"a.avi': expected a file that ends in .mp4"),
         ("folder.mp4", good, "folder.mp4': a folder has this name"),
         ("file/a.mp4", good, "file/a.mp4': "),
-        ("a.mp4", Request("a", 64, 64, 33), "this model's rows have data.row_tokens=320"),
+        ("a.mp4", Request("a", 64, 64, 33), "this model's rows have data.row_tokens=504"),
         ("a.mp4", Request("word " * 400), "this model takes at most data.text_tokens=128"),
     ):
         with pytest.raises(ConfigError, match=message):
@@ -108,6 +112,21 @@ def test_a_run_that_stops_leaves_whole_files_of_the_finished_clips(
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("[1/4, ") and second.startswith("[2/4, ")
     assert any(str(path) in second for path in finished)
+
+
+def test_the_examples_of_the_documentation_run(workdir, tmp_path, monkeypatch):
+    blocks = re.findall(r"```python\n(.*?)```", DOCUMENTATION.read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    Path("runs/demo").mkdir(parents=True)
+    Path("runs/demo/dit").symlink_to(workdir)
+    frames = np.random.default_rng(0).integers(0, 256, (9, 48, 48, 3), np.uint8)
+    write_video("runs/demo/samples/0_48x48x9.mp4", frames, 6.0)
+    exec("".join(blocks).replace("steps=10", "steps=1"), {})
+    shapes = {path.stem: read_frames(path).shape[:3] for path in Path().glob("*.mp4")}
+    expected = [(9, 48, 48), *[(17, 48, 48)] * 3, (9, 48, 48)]
+    assert shapes == {f"given_{i}": shape for i, shape in enumerate(expected)} | {
+        f"rabbit_{i}": (17, 64, 96) for i in range(4)
+    }
 
 
 def test_progress_leaves_the_first_group_out(monkeypatch):
