@@ -15,7 +15,8 @@ from videodit.flops import (
 from videodit.nn.block import REMAT, Conditions, Stack, StackShape
 from videodit.nn.functional import functional
 from videodit.nn.rope import video_rotary
-from videodit.nn.windows import causal_chunk_ids, chunk_of, window_ids
+from videodit.nn.segments import Segments
+from videodit.nn.windows import causal_chunk_segments, chunk_of, window_ids
 
 SHAPE = StackShape(depth=1, width=128, heads=4, head_size=32, mlp=512)
 
@@ -27,8 +28,9 @@ def test_a_clip_that_fills_its_row_costs_what_the_compiler_counts(text):
     init, apply = functional(lambda rngs: Stack(SHAPE, compute, rngs=rngs, text_width=width))
     tokens, ids = np.zeros((1, 256, 128), np.float32), np.ones((1, 256), np.int32)
     rotary = video_rotary(np.zeros((1, 256, 3), np.float32), 32)
-    words = (np.zeros((1, text, 64), np.float32), np.ones((1, text), np.int32)) if text else ()
-    places = Conditions(rotary, ids, None, None, *words)
+    words = np.zeros((1, text, 64), np.float32)
+    seen = Segments(ids, np.ones((1, text), np.int32))
+    places = Conditions(rotary, Segments(ids), text=words, text_segments=seen)
     run = jax.jit(lambda params, x: apply(params, x, places))
     counted = run.lower(init(jax.random.key(0)), tokens).compile().cost_analysis()["flops"]
     expected = sum(stack_flops(SHAPE, [256], [256**2], [text] if text else None, 64))
@@ -50,7 +52,7 @@ def seen(grid, chunk, window, shifted):
     frames, rows, columns = (x.reshape(1, -1) for x in np.indices(grid))
     whole = np.full(frames.shape, grid[1] * grid[2] <= window**2)
     windows = window_ids(rows, columns, whole, window, shifted)
-    ids = causal_chunk_ids(np.ones_like(frames), chunk_of(frames, chunk), windows)
+    ids = causal_chunk_segments(np.ones_like(frames), chunk_of(frames, chunk), windows)
     return np.asarray(ids.query[0, :, None] == ids.key[0, None]).any(-1)
 
 
@@ -98,7 +100,7 @@ def test_what_is_computed_again_is_not_useful():
 
 def test_remat_computes_again_what_the_compiler_counts():
     tokens, ids = np.zeros((1, 256, 128), np.float32), np.ones((1, 256), np.int32)
-    places = Conditions(video_rotary(np.zeros((1, 256, 3), np.float32), 32), ids)
+    places = Conditions(video_rotary(np.zeros((1, 256, 3), np.float32), 32), Segments(ids))
 
     def counted(remat):
         compute = dict(dtype="float32", residual_dtype="float32", attention="masked", remat=remat)

@@ -9,6 +9,7 @@ import pytest
 from videodit.config import ConfigError
 from videodit.nn import plain_attention as attention_module
 from videodit.nn.attention import attention
+from videodit.nn.segments import Segments
 
 
 def inputs(length=37, keys=29, heads=2, size=8, segments=4):
@@ -43,14 +44,7 @@ def test_equals_attention_of_each_segment_alone(monkeypatch, implementation, blo
     q, k, v, query_ids, key_ids = inputs()
     query_ids[1, :5] = 9  # who see nothing
     with jax.default_matmul_precision("highest"):
-        y = attention(
-            q,
-            k,
-            v,
-            query_segment_ids=query_ids,
-            key_segment_ids=key_ids,
-            implementation=implementation,
-        )
+        y = attention(q, k, v, Segments(query_ids, key_ids), implementation)
     np.testing.assert_allclose(y, reference(q, k, v, query_ids, key_ids), atol=1e-6)
 
 
@@ -71,14 +65,7 @@ def test_gradients_of_blocked_equal_those_of_masked(monkeypatch, most):
 
     def gradients(implementation):
         loss = lambda q, k, v: jnp.square(
-            attention(
-                q,
-                k,
-                v,
-                query_segment_ids=query_ids,
-                key_segment_ids=key_ids,
-                implementation=implementation,
-            )
+            attention(q, k, v, Segments(query_ids, key_ids), implementation)
         ).sum()
         with jax.default_matmul_precision("highest"):
             return jax.grad(loss, (0, 1, 2))(q, k, v)
@@ -93,9 +80,7 @@ def test_blocked_never_holds_all_logits():
     ids = jax.ShapeDtypeStruct((1, length), jnp.int32)
 
     def temporary_bytes(implementation):
-        loss = lambda q, ids: attention(
-            q, q, q, query_segment_ids=ids, key_segment_ids=ids, implementation=implementation
-        ).sum()
+        loss = lambda q, ids: attention(q, q, q, Segments(ids), implementation).sum()
         return jax.jit(jax.grad(loss)).lower(q, ids).compile().memory_analysis().temp_size_in_bytes
 
     assert temporary_bytes("blocked") < 4 * length * length < temporary_bytes("masked")
@@ -107,22 +92,20 @@ def test_blocks_that_nobody_sees_are_skipped(monkeypatch):
     q, k, v, *_ = inputs(length=32, keys=32)
     ids = np.repeat([[1, 2, 3, 4]], 8, axis=1).repeat(2, axis=0).astype(np.int32)
     v[:, 8:16] = np.nan  # would reach every sum in which they have the weight 0
-    y = attention(q, k, v, query_segment_ids=ids, key_segment_ids=ids, implementation="blocked")
+    y = attention(q, k, v, Segments(ids), "blocked")
     np.testing.assert_array_equal(np.isnan(y).any((0, 2, 3)), ids[0] == 2)
 
 
 def test_an_unknown_implementation_is_named():
     q, k, v, query_ids, key_ids = inputs()
     with pytest.raises(ConfigError, match="did you mean 'blocked'"):
-        attention(
-            q, k, v, query_segment_ids=query_ids, key_segment_ids=key_ids, implementation="blockd"
-        )
+        attention(q, k, v, Segments(query_ids, key_ids), "blockd")
 
 
 def test_layers_keep_nothing_of_the_size_of_a_row_squared():
     def loss(x, ids):
-        see = {"query_segment_ids": ids, "key_segment_ids": ids, "implementation": "blocked"}
-        layer = jax.checkpoint(lambda x, w: (x + w * attention(x, x, x, **see), None))
+        see = Segments(ids), "blocked"
+        layer = jax.checkpoint(lambda x, w: (x + w * attention(x, x, x, *see), None))
         return jax.lax.scan(layer, x, jnp.ones(2))[0].sum()
 
     length = 4096

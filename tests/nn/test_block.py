@@ -10,7 +10,7 @@ from videodit.config import ComputeConfig, ConfigError
 from videodit.nn.block import REMAT, Block, Conditions, Stack, StackShape, check_shape
 from videodit.nn.functional import functional
 from videodit.nn.rope import rotary
-from videodit.nn.windows import Ids
+from videodit.nn.segments import Segments
 
 SHAPE = StackShape(depth=3, width=24, heads=4, head_size=8, mlp=48)
 COMPUTE = ComputeConfig(dtype="float32", residual_dtype="float32")
@@ -18,15 +18,15 @@ COMPUTE = ComputeConfig(dtype="float32", residual_dtype="float32")
 
 def conditions(kind, length=12, slots=4):
     rng = np.random.default_rng(0)
-    ids = np.sort(rng.integers(0, 3, (2, length))).astype(np.int32)
+    ids = jnp.asarray(np.sort(rng.integers(0, 3, (2, length))).astype(np.int32))
     shape = (2, slots, 6, 24) if kind == "shared" else (2, slots, 24)
     return Conditions(
         rotary(rng.uniform(0, 9, (2, length, 3)).astype(np.float32), 8),
-        jnp.asarray(ids),
+        Segments(ids),
         jax.nn.one_hot(2 * (ids - 1), slots),
         rng.normal(size=shape).astype(np.float32),
         rng.normal(size=(2, 5, 16)).astype(np.float32),
-        jnp.array([[1, 1, 2, 2, 0]] * 2),
+        Segments(ids, jnp.array([[1, 1, 2, 2, 0]] * 2)),
     )
 
 
@@ -42,9 +42,9 @@ def test_a_stack_is_its_blocks_one_after_the_other(kind):
     _, apply_block = functional(
         lambda rngs: Block(SHAPE, COMPUTE, modulation=kind, text_width=16, rngs=rngs)
     )
-    y, ids = x, Ids(c.segment_ids, c.segment_ids)
+    y = x
     for i in range(SHAPE.depth):
-        y, _ = apply_block(jax.tree.map(lambda p, i=i: p[i], params["blocks"]), y, c, ids)
+        y, _ = apply_block(jax.tree.map(lambda p, i=i: p[i], params["blocks"]), y, c, c.segments)
     np.testing.assert_allclose(apply(params, x, c), y, atol=2e-5)
 
 

@@ -1,5 +1,6 @@
 """What cuDNN is given, as pure functions; the kernel itself needs a GPU (nn/kernel_check.py)."""
 
+import dataclasses
 import functools
 
 import jax
@@ -10,8 +11,8 @@ import pytest
 from videodit.nn import cudnn, kernel_check
 from videodit.nn.attention import cudnn_attention
 from videodit.nn.plain_attention import masked_attention
-from videodit.nn.segments import NO_KEY, NOBODY
-from videodit.nn.windows import causal_chunk_ids, chunk_of
+from videodit.nn.segments import NO_KEY, NOBODY, Segments
+from videodit.nn.windows import causal_chunk_segments, chunk_of
 
 
 def expected_table(query_ids, key_ids, most):
@@ -37,7 +38,7 @@ def packed(*rows):
 
 SELF = packed([(1, 3), (2, 1), (3, 5), (0, 3)], [(1, 12)])
 TEXT = packed([(1, 2), (NO_KEY, 1), (3, 3), (4, 1), (NO_KEY, 1)], [(2, 3), (1, 5)])
-CHUNKS = causal_chunk_ids(
+CHUNKS = causal_chunk_segments(
     *(jnp.asarray(x) for x in (SELF, chunk_of(np.arange(12) // 2, 2)[None] + 0 * SELF, 0 * SELF))
 )
 
@@ -74,7 +75,7 @@ def test_a_torn_segment_that_nobody_asks_for_does_not_matter():
 
 
 def test_what_is_of_no_segment_gets_0_and_gives_no_gradient(monkeypatch):
-    rubbish = lambda q, k, v, table: jnp.nan * (q + k.sum() + v.sum())
+    rubbish = lambda q, k, v, table, causal: jnp.nan * (q + k.sum() + v.sum())
     monkeypatch.setattr(cudnn, "whole_attention", rubbish)
     query_ids, key_ids = packed([(1, 2), (NOBODY, 3)]), packed([(1, 1), (2, 4)])
     table, _ = cudnn.segment_table(query_ids, key_ids, 2)
@@ -92,16 +93,23 @@ def _inside(lengths, offsets, length):
     return (start >= 0) & (start <= place) & (place < start + lengths[:, None])
 
 
-@jax.custom_vjp
-def emulated(q, k, v, table):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def emulated(q, k, v, table, causal):
     """The kernel in plain JAX: NaN where it writes nothing, of results and of gradients."""
-    return _emulated_forward(q, k, v, table)[0]
+    return _emulated_forward(q, k, v, table, causal)[0]
 
 
-def _emulated_forward(q, k, v, table):
+def _emulated_forward(q, k, v, table, causal):
     queries = _inside(table.query_lengths, table.query_offsets, q.shape[1])
     keys = _inside(table.key_lengths, table.key_offsets, k.shape[1])
-    seen = (queries[:, :, None] & keys[:, None]).any(-1)[:, None]
+    seen = queries[:, :, None] & keys[:, None]  # B L S M
+    if causal:  # places count from the start of a segment, of queries and of keys alike
+        starts = table.query_offsets[:, :-1], table.key_offsets[:, :-1]
+        place, key_place = (
+            jnp.arange(x.shape[1])[:, None] - start[:, None] for x, start in zip((q, k), starts)
+        )
+        seen &= place[:, :, None] >= key_place[:, None]
+    seen = seen.any(-1)[:, None]
 
     def attend(q, k, v):
         logits = jnp.einsum("blnh,bsnh->bnls", q, k) * q.shape[-1] ** -0.5
@@ -113,7 +121,7 @@ def _emulated_forward(q, k, v, table):
     return jnp.where(there[0], y, jnp.nan), (pull, there)
 
 
-def _emulated_backward(saved, gradient):
+def _emulated_backward(causal, saved, gradient):
     pull, there = saved
     gradients = pull(jnp.where(there[0], gradient, 0))
     return *(jnp.where(t, g, jnp.nan) for t, g in zip(there, gradients)), None
@@ -130,19 +138,34 @@ def test_calls_for_even_and_odd_chunks_are_together_the_reference(monkeypatch, m
     slopes, heads = heads[0], tuple(heads[1:])
 
     def loss(attend):
-        return jax.value_and_grad(lambda heads: (slopes * attend(*heads, *CHUNKS[:2])).sum())
+        return jax.value_and_grad(lambda heads: (slopes * attend(*heads, segments)).sum())
 
-    got = loss(functools.partial(cudnn_attention, most=most))(heads)
+    segments = dataclasses.replace(CHUNKS, most=most)
+    got = loss(cudnn_attention)(heads)
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(loss(masked_attention)(heads))):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("most", [None, 5])
+def test_a_causal_row_of_whole_segments_is_the_reference(monkeypatch, most):
+    monkeypatch.setattr(cudnn, "whole_attention", emulated)
+    heads = np.random.default_rng(0).normal(size=(4, 2, 12, 3, 8)).astype(np.float32)
+    slopes, heads = heads[0], tuple(heads[1:])
+    segments = Segments(SELF, most=most, causal=True).by_call()
+
+    def loss(attend):
+        return jax.value_and_grad(lambda heads: (slopes * attend(*heads, segments)).sum())
+
+    expected = jax.tree.leaves(loss(masked_attention)(heads))
+    for a, b in zip(jax.tree.leaves(loss(cudnn_attention)(heads)), expected):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
 def test_the_check_before_training_is_of_the_kernel_and_not_of_what_stands_in_for_it():
-    for query_ids, key_ids, most in kernel_check._packs().values():
-        query_ids, key_ids = (np.asarray(x).reshape(2, len(x[0]), -1) for x in (query_ids, key_ids))
-        for c in range(query_ids.shape[-1]):
-            size = most or cudnn.likely_segments(key_ids.shape[1])
-            assert cudnn.segment_table(query_ids[..., c], key_ids[..., c], size)[1]
+    for segments in kernel_check._packs(causal=True).values():
+        for call in segments.by_call().calls():
+            size = call.most or cudnn.likely_segments(call.keys.shape[1])
+            assert cudnn.segment_table(call.query, call.keys, size)[1]
 
 
 @pytest.mark.parametrize("length, room", [(256, 64), (2560, 80), (16384, 256)])
@@ -161,18 +184,25 @@ def test_a_table_has_room_for_segments_of_few_tokens(length, room):
     ],
 )
 def test_heads_that_the_kernel_does_not_take_are_refused(dtype, size, reason):
-    refusal = cudnn.refusal(jax.ShapeDtypeStruct((1, 16, 2, size), dtype))
+    refusal = cudnn.refusal(jax.ShapeDtypeStruct((1, 16, 2, size), dtype), Segments(SELF))
     assert (reason in refusal) if reason else refusal == ""
+
+
+def test_causal_queries_that_follow_a_cache_of_keys_are_refused():
+    q = jax.ShapeDtypeStruct((1, 2, 2, 128), jnp.bfloat16)
+    cached = Segments(SELF[:1, -2:], SELF[:1], causal=True)
+    assert "places from the start of a segment" in cudnn.refusal(q, cached)
+    assert cudnn.refusal(q, Segments(SELF[:1], causal=True)) == ""
 
 
 def test_captions_that_are_left_out_do_not_tear_segments(monkeypatch):
     """Ids of text as tasks/diffusion.py makes them: of a dropped caption only the first token."""
     asked = []
-    plain = lambda q, k, v, table: asked.append(table) or jnp.zeros_like(q)
+    plain = lambda q, k, v, table, causal: asked.append(table) or jnp.zeros_like(q)
     monkeypatch.setattr(cudnn, "packed_attention", plain)
     text = packed([(1, 1), (0, 2), (2, 3), (3, 1), (0, 5)])
     heads = [jnp.zeros((1, n, 1, 8)) for n in (12, 12, 12)]
-    cudnn_attention(*heads, SELF[:1, :, None], text[..., None], most=4)
+    cudnn_attention(*heads, Segments(SELF[:1, :, None], text[..., None], most=4))
     np.testing.assert_array_equal(asked[0].key_lengths, [[1, 3, 1, -1]])
     np.testing.assert_array_equal(asked[0].key_offsets, [[0, 3, 6, -1, -1]])
     np.testing.assert_array_equal(asked[0].query_lengths, [[3, 1, 5, -1]])

@@ -29,9 +29,9 @@ def fails(*arguments):
     raise RuntimeError("no such unit\nand more")
 
 
-def wrong_gradient(q, k, v, *ids):
+def wrong_gradient(q, k, v, segments):
     more = k - jax.lax.stop_gradient(k)  # 0, with a gradient of 1
-    return masked_attention(q, k, v, *ids) + more.sum(1, keepdims=True)
+    return masked_attention(q, k, v, segments) + more.sum(1, keepdims=True)
 
 
 @pytest.mark.parametrize(
@@ -42,8 +42,8 @@ def wrong_gradient(q, k, v, *ids):
     ],
 )
 def test_a_kernel_that_fails_makes_place_with_a_warning(monkeypatch, caplog, kernel, message):
-    packs = kernel_check._packs()
-    monkeypatch.setattr(kernel_check, "_packs", lambda: dict([next(iter(packs.items()))]))
+    packs = kernel_check._packs(causal=False)
+    monkeypatch.setattr(kernel_check, "_packs", lambda causal: dict([next(iter(packs.items()))]))
     as_kernel(monkeypatch, kernel)
     assert kernel_check.resolve_attention(ComputeConfig()).attention == "blocked"
     assert f"attention: blocked, because splash failed its check: {message}" in caplog.text
@@ -51,8 +51,8 @@ def test_a_kernel_that_fails_makes_place_with_a_warning(monkeypatch, caplog, ker
 
 
 def test_where_keys_travel_the_kernel_is_tried_on_them(monkeypatch, caplog, mesh):
-    packs = kernel_check._packs()
-    monkeypatch.setattr(kernel_check, "_packs", lambda: dict([next(iter(packs.items()))]))
+    packs = kernel_check._packs(causal=False)
+    monkeypatch.setattr(kernel_check, "_packs", lambda causal: dict([next(iter(packs.items()))]))
     as_kernel(monkeypatch, masked_attention)
     wrong = BLOCKED._replace(forward=lambda q, *others: (0 * q, 0 * q[..., 0]))
     caplog.set_level(logging.INFO)
@@ -65,7 +65,9 @@ def test_where_keys_travel_the_kernel_is_tried_on_them(monkeypatch, caplog, mesh
 
 
 def test_one_device_cannot_try_a_ring(monkeypatch, caplog, mesh):
-    monkeypatch.setattr(kernel_check, "check", lambda name, ring=1: "wrong" * (ring > 1))
+    monkeypatch.setattr(
+        kernel_check, "check", lambda name, ring=1, causal=False: "wrong" * (ring > 1)
+    )
     monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
     as_kernel(monkeypatch, masked_attention)
     caplog.set_level(logging.INFO)
@@ -75,7 +77,7 @@ def test_one_device_cannot_try_a_ring(monkeypatch, caplog, mesh):
 
 
 def test_the_pack_has_blocks_of_the_kernel_that_are_left_out():
-    ids, *_ = kernel_check._packs()["self-attention to parts"]
+    ids = kernel_check._packs(causal=False)["self-attention to parts"].query
     blocks = ids[0, : 2 * splash.BLOCK].reshape(2, splash.BLOCK)
     assert not splash.live_blocks(blocks, ids[:1, 2 * splash.BLOCK :])[0, 0]
     halves = ids[:1].reshape(2, -1)

@@ -7,7 +7,7 @@ import pytest
 
 from videodit.nn import plain_attention as attention_module
 from videodit.nn.attention import attention
-from videodit.nn.segments import NOBODY
+from videodit.nn.segments import NOBODY, Segments
 from videodit.sharding import spec
 
 LENGTH = 64
@@ -39,14 +39,7 @@ def outputs_and_gradients(arrays, implementation="blocked", where=None):
         q, k, v, query_ids, key_ids = arrays
 
     def run(q, k, v):
-        y = attention(
-            q,
-            k,
-            v,
-            query_segment_ids=query_ids,
-            key_segment_ids=key_ids,
-            implementation=implementation,
-        )
+        y = attention(q, k, v, Segments(query_ids, key_ids), implementation)
         return jnp.square(y.astype(jnp.float32)).sum(), y
 
     with jax.default_matmul_precision("highest"):
@@ -113,9 +106,7 @@ def test_no_device_holds_all_keys_or_logits(mesh):
                 jnp.int32,
                 sharding=jax.sharding.NamedSharding(here.mesh, spec("batch", "length")),
             )
-            loss = lambda q, k, v, ids: attention(
-                q, k, v, query_segment_ids=ids, key_segment_ids=ids
-            ).sum()
+            loss = lambda q, k, v, ids: attention(q, k, v, Segments(ids)).sum()
             step = jax.jit(jax.grad(loss, (0, 1, 2))).lower(q, q, q, ids)
             return step.compile().memory_analysis().temp_size_in_bytes
 

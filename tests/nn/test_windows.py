@@ -4,8 +4,9 @@ import pytest
 
 from videodit.nn import plain_attention
 from videodit.nn.attention import attention
+from videodit.nn.segments import Segments, with_orders
 from videodit.nn.splash import live_blocks
-from videodit.nn.windows import causal_chunk_ids, chunk_of, join, window_ids, with_orders
+from videodit.nn.windows import causal_chunk_segments, chunk_of, join, window_ids
 
 
 def test_the_first_frame_is_a_chunk_of_its_own():
@@ -19,17 +20,10 @@ def test_a_token_sees_its_own_chunk_and_the_one_before(implementation):
     chunks = np.array([[0, 1, 1, 2, 2, 3, 3, 4, 0, 1, 1, 2, 0]], np.int32)
     segments = np.array([[1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 0]], np.int32)
     q, k, v = rng.normal(size=(3, 1, 13, 2, 8)).astype(np.float32)
-    ids = causal_chunk_ids(segments, chunks, np.zeros_like(chunks))
+    ids = causal_chunk_segments(segments, chunks, np.zeros_like(chunks))
 
     def sees(v):
-        return attention(
-            q,
-            k,
-            v,
-            query_segment_ids=ids.query,
-            key_segment_ids=ids.key,
-            implementation=implementation,
-        )[0].sum((-1, -2))
+        return attention(q, k, v, Segments(ids.query, ids.key), implementation)[0].sum((-1, -2))
 
     seen = np.asarray(jax.jacobian(sees)(v))[:, 0].any((-1, -2))
     back = chunks[0][:, None] - chunks[0][None]
@@ -61,7 +55,7 @@ def test_blocks_that_are_seen_grow_with_the_duration():
     8 blocks of its own frame and 8 of the one before, so a frame more adds 16 x 16.
     """
     ids = [packed_frames(16, n, 16) for n in (2, 3, 9, 33)]
-    seen = [seen_blocks(*(np.asarray(x)[:, :-16] for x in x[:2])) for x in ids]
+    seen = [seen_blocks(*(np.asarray(x)[:, :-16] for x in (s.query, s.key))) for s in ids]
     assert [n - seen[0] for n in seen[1:]] == [256, 7 * 256, 31 * 256]
 
 
@@ -71,7 +65,7 @@ def packed_frames(side, frames, window):
     segments = np.pad(np.ones_like(t), ((0, 0), (0, 16)))
     t, rows, columns = (np.pad(x, ((0, 0), (0, 16))) for x in (t, rows, columns))
     windows = window_ids(rows, columns, segments == 0, window, shifted=True)
-    return causal_chunk_ids(segments, chunk_of(t, 1), windows)
+    return causal_chunk_segments(segments, chunk_of(t, 1), windows)
 
 
 @pytest.mark.parametrize("shape", [{}, {"fsdp": 1, "context": 2, "tensor": 2}])
@@ -82,11 +76,9 @@ def test_in_order_of_windows_attention_is_the_same_with_fewer_blocks(mesh, monke
     rng = np.random.default_rng(0)
     q, k, v, weights = rng.normal(size=(4, 1, ids.key.shape[1], 4, 8)).astype(np.float32)
 
-    def outputs_and_gradients(ids):
+    def outputs_and_gradients(segments):
         def loss(q, k, v):
-            y = attention(
-                q, k, v, query_segment_ids=ids.query, key_segment_ids=ids.key, orders=ids.orders
-            )
+            y = attention(q, k, v, segments)
             return (y * weights).sum(), y
 
         with jax.default_matmul_precision("highest"):
@@ -97,8 +89,8 @@ def test_in_order_of_windows_attention_is_the_same_with_fewer_blocks(mesh, monke
         found = jax.device_get(outputs_and_gradients(with_orders(ids)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, expected)
     order = with_orders(ids).orders[1].forward
-    in_order = [np.take_along_axis(x, order, axis=1) for x in ids[:2]]
-    assert seen_blocks(*in_order) < 0.5 * seen_blocks(*ids[:2])
+    in_order = [np.take_along_axis(x, order, axis=1) for x in (ids.query, ids.key)]
+    assert seen_blocks(*in_order) < 0.5 * seen_blocks(ids.query, ids.key)
 
 
 def seen_blocks(query_ids, key_ids):

@@ -35,8 +35,8 @@ def test_captions_are_read_in_segments_that_are_as_few_as_promised_and_not_torn(
     task, params, _ = model
     asked = {}
 
-    def apply_text(params, tokens, positions, segment_ids, most_segments):
-        asked.update(ids=np.asarray(segment_ids), most=most_segments)
+    def apply_text(params, tokens, positions, segments):
+        asked.update(ids=np.asarray(segments.query), most=segments.most)
 
     monkeypatch.setattr(task, "apply_text", apply_text)
     batch = pack([[clip(0), clip(1), clip(2)]], max_segments=3)

@@ -23,7 +23,8 @@ from absl import app, flags
 from videodit.config import MeshConfig
 from videodit.nn.attention import attention
 from videodit.nn.kernels import resolve
-from videodit.nn.windows import Ids, causal_chunk_ids, chunk_of, window_ids, with_orders
+from videodit.nn.segments import Segments, with_orders
+from videodit.nn.windows import causal_chunk_segments, chunk_of, window_ids
 from videodit.sharding import join_processes
 
 WINDOW, CHUNK = 16, 2  # cells of a side, latent frames
@@ -32,11 +33,10 @@ BACKWARD = 2.5  # times the FLOPs of the forward pass: five products for two
 
 
 class Problem(NamedTuple):
-    """Attention to be measured: of what to what, and which promise comes with it."""
+    """Attention to be measured, and what the table calls it behind the implementation."""
 
     name: str
-    ids: Ids
-    most_segments: int | None = None
+    segments: Segments
 
 
 class Result(NamedTuple):
@@ -65,24 +65,27 @@ def packed_ids(lengths: list[list[int]], tokens: int):
     return ids
 
 
-def windowed_ids(tokens: int, side: int, shifted: bool) -> Ids:
-    """Ids of a clip of as many frames of side x side cells as a row has room for."""
+def windowed_segments(tokens: int, side: int, shifted: bool) -> Segments:
+    """Segments of a clip of as many frames of side x side cells as a row has room for."""
     frames = max(tokens // side**2, 1)
     t, rows, columns = (
         x.reshape(1, -1).astype(np.int32) for x in np.indices((frames,) + (side,) * 2)
     )
     windows = window_ids(rows, columns, t < 0, WINDOW, shifted)
-    return causal_chunk_ids(np.ones_like(t), chunk_of(t, CHUNK), windows)
+    return causal_chunk_segments(np.ones_like(t), chunk_of(t, CHUNK), windows)
 
 
-def useful_pairs(ids: Ids) -> int:
+def useful_pairs(segments: Segments) -> int:
     """Pairs of a query and a key that it sees, without padding."""
-    query, key = (np.asarray(x)[..., None] if x.ndim == 2 else np.asarray(x) for x in ids[:2])
+    segments = segments.by_call()
+    query, key = np.asarray(segments.query), np.asarray(segments.keys)
     total = 0
     for b, c in np.ndindex(query.shape[0], query.shape[2]):
         counts = [np.bincount(x[b, :, c][x[b, :, c] > 0], minlength=1) for x in (query, key)]
         size = min(map(len, counts))
-        total += int((counts[0][:size].astype(np.int64) * counts[1][:size]).sum())
+        queries, keys = (x[:size].astype(np.int64) for x in counts)
+        pairs = queries * (queries + 1) // 2 if segments.causal else queries * keys
+        total += int(pairs.sum())
     return total
 
 
@@ -98,34 +101,21 @@ def measure(implementation: str, problem: Problem, heads, reference, repeats: in
 
 def programs(implementation: str, problem: Problem):
     """Compiled functions of heads: the output; the output and the gradients of q, k and v."""
-    same = problem.ids.query is problem.ids.key
 
-    def attend(ids, q, k, v):
-        query, key, orders = ids
-        return attention(
-            q,
-            k,
-            v,
-            query_segment_ids=query,
-            key_segment_ids=query if same else key,
-            implementation=implementation,
-            orders=orders,
-            most_segments=problem.most_segments,
-        )
+    def attend(segments, q, k, v):
+        return attention(q, k, v, segments, implementation)
 
-    def loss(heads, ids, weight):
-        y = attend(ids, *heads)
+    def loss(heads, segments, weight):
+        y = attend(segments, *heads)
         return (y * weight).sum(dtype=jnp.float32), y
 
     @jax.jit
-    def with_gradients(ids, q, k, v, weight):
-        gradients, y = jax.grad(loss, has_aux=True)((q, k, v), ids, weight)
+    def with_gradients(segments, q, k, v, weight):
+        gradients, y = jax.grad(loss, has_aux=True)((q, k, v), segments, weight)
         return y, *gradients
 
-    forward = jax.jit(attend)
-    return lambda q, k, v, _: forward(problem.ids, q, k, v), lambda *x: with_gradients(
-        problem.ids, *x
-    )
+    forward, segments = jax.jit(attend), problem.segments
+    return lambda q, k, v, _: forward(segments, q, k, v), lambda *x: with_gradients(segments, *x)
 
 
 def timed(function, arguments, repeats: int):
@@ -194,12 +184,12 @@ def compare(problems: list[Problem], implementations: list[str], shape, repeats:
 
     shape: heads, head size, dtype. Ratios are to the first line that is there.
     """
-    ids, (heads, size, dtype) = problems[0].ids, shape
-    rows, tokens = ids.query.shape[:2]
+    segments, (heads, size, dtype) = problems[0].segments, shape
+    rows, tokens = segments.query.shape[:2]
     keys = jax.random.split(jax.random.key(0), 4)
     arrays = [jax.random.normal(key, (rows, tokens, heads, size), dtype) for key in keys]
     reference = reference_of(problems[0], arrays)
-    flops = 4 * heads * size * useful_pairs(ids)
+    flops = 4 * heads * size * useful_pairs(segments)
     lines, slowest = [], None
     for name in implementations:
         for problem in problems[: 1 if name == "masked" else None]:  # which has no use for orders
@@ -218,12 +208,13 @@ def compare(problems: list[Problem], implementations: list[str], shape, repeats:
 def make_problems(tokens: int) -> tuple[list[Problem], list[list[int]]]:
     """What the flags ask for, in one way or in two; and the lengths of the clips of each row."""
     if flags.FLAGS.side:
-        ids = windowed_ids(tokens, flags.FLAGS.side, shifted=True)
-        return [Problem("", ids), Problem(" in order", with_orders(ids))], []
+        segments = windowed_segments(tokens, flags.FLAGS.side, shifted=True)
+        return [Problem("", segments), Problem(" in order", with_orders(segments))], []
     rng = np.random.default_rng(0)
     lengths = [packed_lengths(tokens, flags.FLAGS.segments, rng) for _ in range(flags.FLAGS.rows)]
     ids = jnp.asarray(packed_ids(lengths, tokens))
-    return [Problem("", Ids(ids, ids), flags.FLAGS.segments + 1)], lengths
+    most = flags.FLAGS.segments + 1  # and the padding
+    return [Problem("", Segments(ids, most=most, causal=flags.FLAGS.causal))], lengths
 
 
 def main(argv):
@@ -234,8 +225,8 @@ def main(argv):
     heads, size = flags.FLAGS.heads or (2 if on_cpu else 16), flags.FLAGS.head_size
     dtype = jnp.float32 if on_cpu else jnp.bfloat16
     own, reason = resolve("auto")
-    rows, tokens = problems[0].ids.query.shape[:2]
-    useful = useful_pairs(problems[0].ids)
+    rows, tokens = problems[0].segments.query.shape[:2]
+    useful = useful_pairs(problems[0].segments)
     print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}; auto is {own}, because {reason}")
     print(f"{rows} x {tokens} tokens, {heads} heads of {size}, {dtype.__name__}", end="; ")
     print(f"{useful / (rows * tokens**2):.0%} of all pairs are useful")
@@ -256,6 +247,7 @@ if __name__ == "__main__":
     flags.DEFINE_integer("heads", 0, "0: 16, on a CPU 2")
     flags.DEFINE_integer("head_size", 128, "values of a head")
     flags.DEFINE_integer("segments", 64, "clips of a row, at most")
+    flags.DEFINE_bool("causal", False, "tokens see the earlier tokens of their clip only")
     flags.DEFINE_integer("side", 0, "cells of a frame's side: a clip in windows instead")
     flags.DEFINE_integer("repeats", 5, "of which the median is shown")
     app.run(main)

@@ -23,7 +23,8 @@ from videodit.nn.block import Conditions, KeysValues, Stack, StackShape
 from videodit.nn.functional import functional
 from videodit.nn.layers import ZEROS, Dense, layer_norm
 from videodit.nn.rope import video_rotary
-from videodit.nn.windows import Ids, causal_chunk_ids, chunk_of, join, window_ids, with_orders
+from videodit.nn.segments import Segments, with_orders
+from videodit.nn.windows import causal_chunk_segments, chunk_of, join, window_ids
 from videodit.sharding import spec
 
 SIZES = {  # the shape of the encoder and of the decoder
@@ -65,11 +66,11 @@ class Coder(nnx.Module):
     def __call__(self, x, cells: Cells):
         """x: B L inputs -> (linear path B L linear_outputs, head B L outputs), float32."""
         chunks = chunk_of(cells.frames, self.chunk)
-        windows = tuple(
-            self._ordered(causal_chunk_ids(cells.segment_ids, chunks, ids))
+        segments = [
+            self._ordered(causal_chunk_segments(cells.segment_ids, chunks, ids))
             for ids in self._window_ids(cells)
-        )
-        h = self.stack(self._embedded(x), self._conditions(cells, windows))
+        ]
+        h = self.stack(self._embedded(x), self._conditions(cells, *segments))
         return self._outputs(x, h)
 
     def stream(self, x, cells: Cells, past: Past | None):
@@ -77,8 +78,8 @@ class Coder(nnx.Module):
         length = x.shape[1]
         seen = _concatenate(past.cells, cells) if past else cells
         joined = (join(seen.segment_ids, ids) for ids in self._window_ids(seen))
-        windows = tuple(self._ordered(Ids(ids[:, -length:], ids)) for ids in joined)
-        conditions = self._conditions(cells, windows)
+        segments = [self._ordered(Segments(ids[:, -length:], ids)) for ids in joined]
+        conditions = self._conditions(cells, *segments)
         h, new = self.stack.stream(
             self._embedded(x), conditions, past.keys_values if past else None
         )
@@ -92,13 +93,14 @@ class Coder(nnx.Module):
             for shifted in (False, True)
         ]
 
-    def _ordered(self, ids: Ids) -> Ids:
+    def _ordered(self, segments: Segments) -> Segments:
         """With orders, if a row is long enough for a frame that is cut into windows."""
-        return with_orders(ids) if ids.query.shape[1] > self.window**2 else ids
+        long = segments.query.shape[1] > self.window**2
+        return with_orders(segments) if long else segments
 
-    def _conditions(self, cells, windows):
+    def _conditions(self, cells, even: Segments, odd: Segments):
         rotary = video_rotary(cells.positions, self.head_size)
-        return Conditions(rotary, cells.segment_ids, windows=windows)
+        return Conditions(rotary, even, odd_segments=odd)
 
     def _embedded(self, x):
         return self.embed(x, "batch", "length", "act_embed")

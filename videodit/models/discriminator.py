@@ -14,6 +14,7 @@ from videodit.nn.block import Conditions, Stack, StackShape
 from videodit.nn.functional import functional
 from videodit.nn.layers import Dense, layer_norm
 from videodit.nn.rope import video_rotary
+from videodit.nn.segments import Segments
 
 SIZES = {
     "smoke": StackShape(depth=1, width=32, heads=4, head_size=8, mlp=64),
@@ -33,11 +34,11 @@ class Discriminator(nnx.Module):
         self.stack = Stack(shape, compute, rngs=rngs)
         self.head = Dense(shape.width, 1, ("embed", None), rngs=rngs, bias=True)
 
-    def __call__(self, pixels, cells: Cells, most_segments=None):
-        """most_segments: see nn/attention.py:attention."""
+    def __call__(self, pixels: jax.Array, cells: Cells, most: int | None = None) -> jax.Array:
+        """most: see nn/segments.py:Segments."""
         rotary = video_rotary(cells.positions, self.head_size)
         h = self.embed(pixels, "batch", "length", "act_embed")
-        h = self.stack(h, Conditions(rotary, cells.segment_ids, most_segments=most_segments))
+        h = self.stack(h, Conditions(rotary, Segments(cells.segment_ids, most=most)))
         # Scaled so that one step of Adam moves a logit by little.
         h = layer_norm(h) * h.shape[-1] ** -0.5
         return self.head(h, "batch", "length", None)[..., 0].astype(jnp.float32)

@@ -15,6 +15,7 @@ from videodit.nn.block import Conditions, Stack, StackShape, modulate
 from videodit.nn.functional import functional
 from videodit.nn.layers import ZEROS, Dense, LevelEmbedding, to_slots, to_tokens
 from videodit.nn.rope import video_rotary
+from videodit.nn.segments import Segments
 from videodit.sharding import spec
 
 SIZES = {
@@ -95,14 +96,14 @@ class DiT(nnx.Module):
         """
         slots = self._slots(levels, text, text_segment_ids)  # B K D
         slot_one_hot = jax.nn.one_hot(noise_slot_ids, levels.shape[1], dtype=slots.dtype)
+        most = levels.shape[1] // 2 + 1  # and the padding
         conditions = Conditions(
             video_rotary(positions, self.head_size),
-            segment_ids,
+            Segments(segment_ids, most=most),
             slot_one_hot,
             self._tables(slots),
             text,
-            text_segment_ids,
-            most_segments=levels.shape[1] // 2 + 1,  # and the padding
+            Segments(segment_ids, text_segment_ids, most=most),
         )
         x = self.stack(self.embed(latents, "batch", "length", "act_embed"), conditions)
         final = to_tokens(slot_one_hot, self.final(jax.nn.silu(slots), "batch", None, None))

@@ -10,6 +10,7 @@ from videodit.nn.block import Conditions, Stack, StackShape
 from videodit.nn.functional import functional
 from videodit.nn.layers import Dense, layer_norm
 from videodit.nn.rope import rotary
+from videodit.nn.segments import Segments
 
 SIZES = {
     "smoke": StackShape(depth=1, width=32, heads=4, head_size=8, mlp=64),
@@ -31,16 +32,15 @@ class TextEncoder(nnx.Module):
         )
         self.stack = Stack(shape, compute, rngs=rngs)
 
-    def __call__(self, tokens, positions, segment_ids, most_segments=None):
-        """tokens, positions, segment_ids: B S int32 -> B S E in the compute dtype.
+    def __call__(self, tokens: jax.Array, positions: jax.Array, segments: Segments) -> jax.Array:
+        """tokens, positions, and the ids of segments: B S int32 -> B S E in the compute dtype.
 
-        most_segments: see nn/attention.py:attention.
         The embedding is a one-hot product: the transpose of a lookup would be a scatter.
         """
         one_hot = jax.nn.one_hot(tokens, self.vocabulary, dtype=self.embed.kernel[...].dtype)
         x = self.embed(one_hot, "batch", "length", "act_embed")
         angles = rotary(positions[..., None].astype(jnp.float32), self.head_size)
-        x = self.stack(x, Conditions(angles, segment_ids, most_segments=most_segments))
+        x = self.stack(x, Conditions(angles, segments))
         return layer_norm(x).astype(one_hot.dtype)
 
 

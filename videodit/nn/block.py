@@ -11,7 +11,7 @@ from jax.ad_checkpoint import checkpoint_name
 from videodit.config import ComputeConfig, ConfigError, nearest
 from videodit.nn.attention import attention
 from videodit.nn.layers import KERNEL_INIT, ZEROS, Dense, RMSNorm, layer_norm, to_tokens
-from videodit.nn.windows import Ids
+from videodit.nn.segments import Segments
 from videodit.sharding import axis_size
 
 
@@ -59,20 +59,18 @@ class KeysValues(NamedTuple):
 
 
 class Conditions(NamedTuple):
-    """What the blocks of a stack share: where tokens are, and what they are conditioned on."""
+    """What the blocks of a stack share: who sees whom, and what tokens are conditioned on."""
 
-    rotary: tuple  # (cos, sin), B L H/2
-    segment_ids: jax.Array  # B L
+    rotary: tuple[jax.Array, jax.Array]  # (cos, sin), B L H/2
+    segments: Segments  # of self-attention
     slot_one_hot: jax.Array | None = None  # B L K
     slots: jax.Array | None = None  # B K D, or with shared modulation B K 6 D
     text: jax.Array | None = None  # B S E
-    text_segment_ids: jax.Array | None = None  # B S
-    most_segments: int | None = None  # a promise: no row has more different segment_ids
-    # Instead of segment_ids within the row: the ids of even and of odd layers.
-    windows: tuple[Ids, Ids] | None = None
+    text_segments: Segments | None = None  # of cross-attention: queries B L, keys B S
+    odd_segments: Segments | None = None  # instead of `segments` in odd layers
 
 
-def modulate(x, shift, scale):
+def modulate(x: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
     """layer_norm(x) (1 + scale) + shift, in the dtype of the modulation."""
     return (layer_norm(x) * (1 + scale) + shift).astype(shift.dtype)
 
@@ -91,12 +89,17 @@ class Attention(nnx.Module):
         self.query_norm, self.key_norm = RMSNorm(shape.head_size), RMSNorm(shape.head_size)
 
     def __call__(
-        self, x, source, ids: Ids, rotary=None, past: KeysValues | None = None, most_segments=None
-    ):
+        self,
+        x: jax.Array,
+        source: jax.Array,
+        segments: Segments,
+        rotary=None,
+        past: KeysValues | None = None,
+    ) -> tuple[jax.Array, KeysValues]:
         """x: B L D attends to source: B S E, behind `past` keys if there are any.
 
-        rotary only where both are the same tokens; most_segments: see `attention`. Returns B L D,
-        and the keys and values of source.
+        rotary only where both are the same tokens. Returns B L D, and the keys and values of
+        source.
         """
         q, k, v = (
             self._heads(x, self.query),
@@ -107,16 +110,7 @@ class Attention(nnx.Module):
         new = KeysValues(k, v)
         if past is not None:
             k, v = (jnp.concatenate(parts, axis=1) for parts in zip(past, new))
-        y = attention(
-            q,
-            k,
-            v,
-            query_segment_ids=ids.query,
-            key_segment_ids=ids.key,
-            implementation=self.implementation,
-            most_segments=most_segments,
-            orders=ids.orders,
-        )
+        y = attention(q, k, v, segments, self.implementation)
         y = self.out(y.reshape(*y.shape[:2], -1), "batch", "length", "act_embed")
         return checkpoint_name(y, "projection"), new
 
@@ -180,16 +174,17 @@ class Block(nnx.Module):
         )
         self.mlp = MLP(shape, compute, rngs=rngs)
 
-    def __call__(self, x, c: Conditions, ids: Ids, past: KeysValues | None = None):
+    def __call__(
+        self, x: jax.Array, c: Conditions, segments: Segments, past: KeysValues | None = None
+    ) -> tuple[jax.Array, KeysValues]:
         """x: B L D -> B L D in x's dtype, and the keys and values of the self-attention."""
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(c)
         h = modulate(x, shift1, scale1)
-        h, new = self.attention(h, h, ids, c.rotary, past, c.most_segments)
+        h, new = self.attention(h, h, segments, c.rotary, past)
         x = x + (gate1 * h).astype(x.dtype)
         if self.cross is not None:
             h = layer_norm(x)
-            ids = Ids(c.segment_ids, c.text_segment_ids)
-            h, _ = self.cross(h, c.text, ids, most_segments=c.most_segments)
+            h, _ = self.cross(h, c.text, c.text_segments)
             x = x + h.astype(x.dtype)
         h = self.mlp(modulate(x, shift2, scale2))
         return x + (gate2 * h).astype(x.dtype), new
@@ -221,7 +216,7 @@ class Stack(nnx.Module):
 
         def body(x, layer):
             block, odd = layer
-            return block(x, conditions, _ids(conditions, odd))[0], None
+            return block(x, conditions, _segments(conditions, odd))[0], None
 
         if self.remat != "none":
             # Within a turn XLA would find that what is computed again has been computed before.
@@ -232,13 +227,13 @@ class Stack(nnx.Module):
     def stream(self, x, conditions: Conditions, past: KeysValues | None = None):
         """As `__call__`, for tokens that also attend to the keys and values of earlier ones.
 
-        past: depth B S N H each, as an earlier call returned them, or None; the key ids of
-        conditions.windows cover them first. Returns B L D, and the keys and values of x.
+        past: depth B S N H each, as an earlier call returned them, or None; the key ids of the
+        segments are of the past tokens first. Returns B L D, and the keys and values of x.
         """
 
         def body(x, layer):
             block, odd, layer_past = layer
-            return block(x, conditions, _ids(conditions, odd), layer_past)
+            return block(x, conditions, _segments(conditions, odd), layer_past)
 
         return jax.lax.scan(body, x.astype(self.residual_dtype), (self.blocks, self._odd(), past))
 
@@ -246,11 +241,12 @@ class Stack(nnx.Module):
         return jnp.arange(self.depth) % 2 == 1
 
 
-def _ids(conditions: Conditions, odd) -> Ids:
-    """The segment ids of self-attention in an odd or even layer."""
-    if conditions.windows is None:
-        return Ids(conditions.segment_ids, conditions.segment_ids)
-    return jax.tree.map(lambda a, b: jnp.where(odd, b, a), *conditions.windows)
+def _segments(conditions: Conditions, odd) -> Segments:
+    """The segments of self-attention in an odd or even layer."""
+    if conditions.odd_segments is None:
+        return conditions.segments
+    pick = lambda even, other: jnp.where(odd, other, even)
+    return jax.tree.map(pick, conditions.segments, conditions.odd_segments)
 
 
 def check_shape(shape: StackShape) -> None:

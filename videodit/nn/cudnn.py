@@ -1,6 +1,6 @@
 """Segment attention by cuDNN's kernel for packed rows, which skips what is outside of a segment.
 
-The adapter to a private part of jax, of the versions in `KNOWN`; nothing else touches it.
+This file adapts a private part of jax, of the versions in `KNOWN`; no other file uses it.
 """
 
 import functools
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from videodit.nn.segments import NO_KEY
+from videodit.nn.segments import NO_KEY, Segments
 
 KNOWN = ((0, 10, 2), (0, 13, 0))  # jax from the first, before the second
 # Where the number of segments is not known. The kernel's softmax takes 4 N L bytes for each.
@@ -37,12 +37,12 @@ def likely_segments(length: int) -> int:
     return min(max(length // TOKENS_OF_A_SEGMENT, LEAST_SEGMENTS), MOST_SEGMENTS)
 
 
-def segment_table(query_ids, key_ids, most: int) -> tuple[Table, jax.Array]:
+def segment_table(query_ids: jax.Array, key_ids: jax.Array, most: int) -> tuple[Table, jax.Array]:
     """At most `most` segments of rows of ids B L and B S int32, and whether they are all of them.
 
     The second is a bool: no row has more, and in each row the keys of a segment are contiguous and
-    its queries too. Keys of negative ids are of none. By comparisons, as a sort or a scatter would
-    cost more.
+    its queries too. Keys of negative ids are of no segment. The table is made by comparisons, as a
+    sort or a scatter would cost more.
     """
     first = (jnp.diff(key_ids, axis=1, prepend=NO_KEY) != 0) & (key_ids >= 0)
     run = jnp.cumsum(first, axis=1)[..., None] == jnp.arange(1, most + 1)  # B S M
@@ -87,9 +87,11 @@ def is_hopper_or_newer(kind: str) -> bool:
     return bool(HOPPER_OR_NEWER.search(kind))
 
 
-def refusal(q) -> str:
-    """Why cuDNN does not take heads like those of q (B L N H); "" if it does."""
+def refusal(q: jax.Array, segments: Segments) -> str:
+    """Why cuDNN does not take heads like those of q (B L N H) and such segments; "" if it does."""
     size = q.shape[-1]
+    if segments.causal and segments.key is not None:
+        return "cuDNN counts places from the start of a segment, of keys and of queries alike"
     if q.dtype not in (jnp.bfloat16, jnp.float16):
         return f"cuDNN takes 16 bits, not {q.dtype}"
     if size % 8 or size > 256:
@@ -97,15 +99,18 @@ def refusal(q) -> str:
     return ""
 
 
-def packed_attention(q, k, v, table: Table):
+def packed_attention(
+    q: jax.Array, k: jax.Array, v: jax.Array, table: Table, causal: bool = False
+) -> jax.Array:
     """Attention within the segments of `table`; 0 at queries of no segment, and no gradient.
 
-    q: B L N H; k, v: B S N H, of a dtype and head size that `refusal` lets pass. Returns B L N H.
+    q: B L N H; k, v: B S N H, of a dtype and head size that `refusal` lets pass. causal: the i-th
+    query of a segment sees the keys of the segment up to its i-th. Returns B L N H.
     """
     queries = _covered(table.query_lengths, table.query_offsets, q.shape[1])
     keys = _covered(table.key_lengths, table.key_offsets, k.shape[1])
     q, k, v = (_masked_gradient(x, covered) for x, covered in ((q, queries), (k, keys), (v, keys)))
-    return _masked_value(whole_attention(q, k, v, table), queries)
+    return _masked_value(whole_attention(q, k, v, table, causal), queries)
 
 
 @jax.custom_vjp
@@ -139,9 +144,12 @@ _masked_value.defvjp(
 )
 
 
-def whole_attention(q, k, v, table: Table):
+def whole_attention(
+    q: jax.Array, k: jax.Array, v: jax.Array, table: Table, causal: bool = False
+) -> jax.Array:
     """As `packed_attention`, where each query and each key is of a segment."""
     private, length = _private(), q.shape[1]
+    masks = private.MaskType
     q, k, v = _even(q), _even(k), _even(v)
     y = private.dot_product_attention(
         q,
@@ -152,7 +160,7 @@ def whole_attention(q, k, v, table: Table):
         q_offsets=table.query_offsets,
         kv_offsets=table.key_offsets,
         scale=q.shape[-1] ** -0.5,
-        mask_type=private.MaskType.PADDING,
+        mask_type=masks.PADDING_CAUSAL if causal else masks.PADDING,
     )
     return y[:, :length]
 

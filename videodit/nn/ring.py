@@ -1,12 +1,13 @@
 """Segment attention over parts of a row: queries stay, keys travel (arXiv:2310.01889).
 
 Inside a `shard_map` whose axis "ring" holds the parts in order. In each of n steps a device attends
-to the keys it has at hand while these are on their way to the next device; the last step's keys
-stay. What it gets is merged by the log-sum-exp of the logits. In the backward pass the keys travel
-once more, and their gradients with them (the first time they are zeros: one send more than needed,
-for a program of half the size).
+to the keys that it holds while these are on their way to the next device; the last step's keys
+stay. The results of the steps are merged by the log-sum-exp of the logits. In the backward pass the
+keys travel once more, and their gradients travel with them. (The first time the gradients are
+zeros: one send more than needed, for a program of half the size.)
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,67 +15,98 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
+from videodit.nn.segments import Segments
+
 AXIS = "ring"
 
 
 class Pieces(NamedTuple):
     """Attention to a part of the keys, in arrays of one device: B L N H, B S N H; ids B L C, B S C.
 
-    A query that sees none of them has a mean of 0 and a log-sum-exp near -1e30. Keys that no query
-    sees should cost nothing: in most steps of a long ring there are no others.
+    ahead: int32, the place in the row of the first query minus that of the first key, which decides
+    what causal queries see. A query that sees none of the keys has a mean of 0 and a log-sum-exp
+    near -1e30. Keys that no query sees should cost nothing: most steps of a long ring have no
+    others.
     """
 
-    forward: Callable  # (q, k, v, query_ids, key_ids) -> means B L N H, log-sum-exp B L N; float32
-    # (q, k, v, query_ids, key_ids, y, log, gradient) -> dq, dk, dv float32, with the output, the
+    # (q, k, v, segments, ahead) -> means B L N H, log-sum-exp B L N; float32
+    forward: Callable
+    # (q, k, v, segments, ahead, y, log, gradient) -> dq, dk, dv float32, with the output, the
     # log-sum-exp and the output's gradient of the whole row.
     backward: Callable
 
 
-def ring_attention(pieces: Pieces):
-    """Attention `(q, k, v, query_ids, key_ids) -> y`, of which each device holds its part.
+class _Keys(NamedTuple):
+    """What travels: a device's part of the keys."""
+
+    k: jax.Array
+    v: jax.Array
+    ids: jax.Array
+    first: jax.Array | None  # int32, the place of its first key; only if segments are causal
+
+
+def ring_attention(pieces: Pieces) -> Callable:
+    """Attention `(q, k, v, segments) -> y`, of whose arrays each device holds its part.
 
     y: B L N H in the dtype of v. Sums, and gradients on their way, are float32.
     """
 
     @jax.custom_vjp
-    def attend(q, k, v, query_ids, key_ids):
-        return forward(q, k, v, query_ids, key_ids)[0]
+    def attend(q, k, v, segments):
+        return forward(q, k, v, segments)[0]
 
-    def forward(q, k, v, query_ids, key_ids):
+    def forward(q, k, v, segments):
         def add(sums, keys):
-            return merge(sums, pieces.forward(q, *keys[:2], query_ids, keys[2]))
+            return merge(sums, pieces.forward(q, keys.k, keys.v, *_met(segments, keys)))
 
         nothing = 0 * q.astype(jnp.float32)  # and not zeros: it varies over the mesh as q does
-        y, log = _around(add, (nothing, nothing[..., 0] - 1e30), (k, v, key_ids))
+        y, log = _around(add, (nothing, nothing[..., 0] - 1e30), _own_keys(k, v, segments))
         y, log = (checkpoint_name(x, "attention") for x in (y.astype(v.dtype), log))
-        return y, (q, k, v, query_ids, key_ids, y, log)
+        return y, (q, k, v, segments, y, log)
 
     def backward(saved, gradient):
-        q, k, v, query_ids, key_ids, y, log = saved
+        q, k, v, segments, y, log = saved
 
         def add(gradients, keys):
             dq, dkv = gradients
-            more = pieces.backward(q, *keys[:2], query_ids, keys[2], y, log, gradient)
+            seen = _met(segments, keys)
+            more = pieces.backward(q, keys.k, keys.v, *seen, y, log, gradient)
             dq, *dkv = jax.tree.map(jnp.add, (dq, *_pass_on(dkv)), more)
             return dq, tuple(dkv)
 
         dq, dk, dv = (0 * x.astype(jnp.float32) for x in (q, k, v))
-        dq, dkv = _around(add, (dq, (dk, dv)), (k, v, key_ids))
+        dq, dkv = _around(add, (dq, (dk, dv)), _own_keys(k, v, segments))
         dk, dv = _pass_on(dkv)
-        return dq.astype(q.dtype), dk.astype(k.dtype), dv.astype(v.dtype), None, None
+        return dq.astype(q.dtype), dk.astype(k.dtype), dv.astype(v.dtype), None
 
     attend.defvjp(forward, backward)
     return attend
 
 
-def gather_keys(local):
+def gather_keys(local: Callable) -> Callable:
     """`local` attention to the keys of all parts: less traffic where keys are few."""
 
-    def attend(q, k, v, query_ids, key_ids):
-        keys = [jax.lax.all_gather(x, AXIS, axis=1, tiled=True) for x in (k, v, key_ids)]
-        return local(q, *keys[:2], query_ids, keys[2])
+    def attend(q, k, v, segments: Segments):
+        k, v, ids = (jax.lax.all_gather(x, AXIS, axis=1, tiled=True) for x in (k, v, segments.keys))
+        return local(q, k, v, dataclasses.replace(segments, key=ids))
 
     return attend
+
+
+def _own_keys(k, v, segments: Segments) -> _Keys:
+    """The keys that a device holds before the first step."""
+    first = jax.lax.axis_index(AXIS) * k.shape[1] if segments.causal else None
+    return _Keys(k, v, segments.keys, first)
+
+
+def _met(segments: Segments, keys: _Keys):
+    """Segments of a device's queries and of `keys`, and `ahead` of `Pieces`."""
+    met, ahead = dataclasses.replace(segments, key=keys.ids), 0
+    if segments.causal:  # queries are the last of the keys' tokens
+        parts, queries = jax.lax.axis_size(AXIS), segments.query.shape[1]
+        before = parts * (keys.ids.shape[1] - queries)
+        ahead = before + jax.lax.axis_index(AXIS) * queries - keys.first
+    return met, ahead
 
 
 def _around(add, sums, keys):

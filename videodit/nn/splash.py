@@ -1,19 +1,22 @@
 """Segment attention by jax's splash kernel for TPUs, with the blocks that nobody sees skipped.
 
-The kernel takes a list of blocks for masks that are known before compiling. Here the list is made
-in the graph, of the segment ids: a dead block costs neither arithmetic nor memory traffic. All rows
-of a device are joined into one, of which each block visits those of its own row.
-The adapter to an experimental part of jax, of the versions in `KNOWN`; nothing else touches it.
+The kernel is made for masks that are known before compiling: it takes a list of the blocks that it
+has to visit. Here the graph makes that list from the segment ids, so a dead block costs neither
+arithmetic nor memory traffic. All rows of a device are joined into one long row, and the list lets
+each block of queries visit only blocks of keys of its own row.
+
+This file adapts an experimental part of jax, of the versions in `KNOWN`; no other file uses it.
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from videodit.config import ConfigError
 from videodit.nn.ring import Pieces
-from videodit.nn.segments import NO_KEY, NOBODY
+from videodit.nn.segments import NO_KEY, NOBODY, Segments
 
 KNOWN = ((0, 10, 2), (0, 13, 0))  # jax from the first, before the second
 LANES = 128  # blocks are multiples of it
@@ -38,37 +41,40 @@ def missing() -> str:
     return ""
 
 
-def splash_attention(q, k, v, query_ids, key_ids):
+def splash_attention(q: jax.Array, k: jax.Array, v: jax.Array, segments: Segments) -> jax.Array:
     """As nn/attention.py:attention, of one call: ids B L and B S. In arrays of one device.
 
     Raises ConfigError for a row too long for the kernel's lists: of some 350,000 tokens.
     """
+    ahead = k.shape[1] - q.shape[1] if segments.causal else None
 
     def attend(q, k, v, query_ids, key_ids):
-        kernel, ids = _kernel(query_ids, key_ids)
+        kernel, ids = _kernel(query_ids, key_ids, ahead)
         return _parted(kernel(*map(_joined, (_scaled(q), k, v)), ids, _nothing(q)), q)
 
-    return _by_groups(attend, q, k, v, query_ids, key_ids)
+    return _by_groups(attend, q, k, v, segments.query, segments.keys)
 
 
-def _forward_piece(q, k, v, query_ids, key_ids):
+def _forward_piece(q, k, v, segments: Segments, ahead):
     """Of nn/ring.py:Pieces."""
+    ahead = ahead if segments.causal else None
 
     def attend(q, k, v, query_ids, key_ids):
-        kernel, ids = _kernel(query_ids, key_ids, save_residuals=True)
+        kernel, ids = _kernel(query_ids, key_ids, ahead, save_residuals=True)
         y, (log,) = kernel(*map(_joined, (_scaled(q), k, v)), ids, _nothing(q))
         return _parted(y, q).astype(jnp.float32), _parted(log, q)
 
     nobody = jnp.zeros(q.shape, jnp.float32), jnp.full(q.shape[:-1], NOTHING, jnp.float32)
-    means, logs = zip(*_of_calls(attend, (q, k, v), query_ids, key_ids, nobody))
+    means, logs = zip(*_of_calls(attend, (q, k, v), segments, ahead, nobody))
     return sum(means), functools.reduce(jnp.maximum, logs)
 
 
-def _backward_piece(q, k, v, query_ids, key_ids, y, log, gradient):
+def _backward_piece(q, k, v, segments: Segments, ahead, y, log, gradient):
     """Of nn/ring.py:Pieces."""
+    ahead = ahead if segments.causal else None
 
     def attend(q, k, v, y, gradient, log, query_ids, key_ids):
-        kernel, ids = _kernel(query_ids, key_ids)
+        kernel, ids = _kernel(query_ids, key_ids, ahead)
         *heads, y, gradient, log = map(_joined, (_scaled(q), k, v, y, gradient, log))
         masks = kernel.dq_mask_info, kernel.dkv_mask_info
         saved = (*heads, ids, None, y, log, *masks)
@@ -78,14 +84,14 @@ def _backward_piece(q, k, v, query_ids, key_ids, y, log, gradient):
 
     nobody = tuple(jnp.zeros(x.shape, jnp.float32) for x in (q, k, v))
     arrays = (q, k, v, y, gradient.astype(v.dtype), log)
-    dq, dk, dv = map(sum, zip(*_of_calls(attend, arrays, query_ids, key_ids, nobody)))
+    dq, dk, dv = map(sum, zip(*_of_calls(attend, arrays, segments, ahead, nobody)))
     return dq * q.shape[-1] ** -0.5, dk, dv
 
 
 PIECES = Pieces(_forward_piece, _backward_piece)
 
 
-def _of_calls(attend, arrays, query_ids, key_ids, nobody) -> list:
+def _of_calls(attend: Callable, arrays, segments: Segments, ahead, nobody) -> list:
     """attend(*arrays, query_ids B L, key_ids B S) of each call; `nobody` where none sees a key.
 
     There the kernel is not started: even a dead block takes a step of it, and in a long ring most
@@ -93,15 +99,16 @@ def _of_calls(attend, arrays, query_ids, key_ids, nobody) -> list:
     """
 
     def one_call(*ids):
-        seen = jax.vmap(live_blocks)(*(x[:, None] for x in ids)).any()
+        query_ids, key_ids = (x[:, None] for x in ids)  # rows of one block
+        seen = live_blocks_of_rows(query_ids, key_ids, ahead).any()
         alive = lambda *arguments: _by_groups(attend, *arguments)
         return jax.lax.cond(seen, alive, lambda *_: nobody, *arrays, *ids)
 
-    return [one_call(query_ids[..., c], key_ids[..., c]) for c in range(query_ids.shape[-1])]
+    return [one_call(call.query, call.keys) for call in segments.calls()]
 
 
-def _by_groups(attend, *arguments):
-    """attend(*arguments), the last two of which are the ids: of as many rows as can be listed."""
+def _by_groups(attend: Callable, *arguments):
+    """attend(*arguments) of as many rows at a time as can be listed; the last two are the ids."""
     rows, (query_ids, key_ids) = len(arguments[0]), arguments[-2:]
     blocks = [-(-x.shape[1] // block_size(x.shape[1])) for x in (query_ids, key_ids)]
     listed = blocks[0] * (blocks[1] + -blocks[1] % LANES)
@@ -136,24 +143,26 @@ def _nothing(q):
     return jnp.full(q.shape[2], NOTHING, jnp.float32)
 
 
-def _kernel(query_ids, key_ids, save_residuals: bool = False):
+def _kernel(query_ids, key_ids, ahead, save_residuals: bool = False):
     """The kernel of jax for joined rows, with lists of the blocks live within each, and its ids.
 
-    query_ids: B L; key_ids: B S. Each block of queries visits the blocks of keys of its own row.
+    query_ids: B L; key_ids: B S; ahead: of causal segments, see nn/ring.py:Pieces, else None. Each
+    block of queries visits the blocks of keys of its own row.
     """
     kernel, info = _private()
     query_block, key_block = block_size(query_ids.shape[1]), block_size(key_ids.shape[1])
     query_ids = _filled(query_ids, query_block, NOBODY)
     key_ids = _filled(key_ids, key_block, NO_KEY)
     in_blocks = lambda ids, block: ids.reshape(len(ids), -1, block)
-    live = jax.vmap(live_blocks)(in_blocks(query_ids, query_block), in_blocks(key_ids, key_block))
+    ids_in_blocks = in_blocks(query_ids, query_block), in_blocks(key_ids, key_block)
+    live = live_blocks_of_rows(*ids_in_blocks, ahead)
     live_of_keys = live.swapaxes(1, 2)
     mask = lambda live, following: info.MaskInfo(
         data_next=following[None],
         mask_next=None,
-        block_mask=jnp.where(live, 2, 0)[None].astype(jnp.int32),  # 2: no mask but the ids'
+        block_mask=jnp.where(live, 2, 0)[None].astype(jnp.int32),  # 2: no mask stored for it
         partial_mask_blocks=None,
-        q_sequence=None,
+        q_sequence=None if ahead is None else _last_seen(query_ids, key_ids, ahead),
     )
     joined = lambda x: x.reshape(-1, x.shape[2])
     by_query = mask(joined(live), joined(next_live(live)))
@@ -176,10 +185,22 @@ def _kernel(query_ids, key_ids, save_residuals: bool = False):
         mask_value=kernel.DEFAULT_MASK_VALUE,
         attn_logits_soft_cap=None,
         residual_checkpoint_name=None if save_residuals else "attention",
-        mask_function=None,
+        mask_function=None if ahead is None else _not_after,
         interpret=INTERPRET,
     )
     return attend, kernel.SegmentIds(query_ids.reshape(-1), key_ids.reshape(-1))
+
+
+def _last_seen(query_ids, key_ids, ahead):
+    """The last of the joined keys that each of the joined queries may see: (B L) int32."""
+    rows, queries = query_ids.shape
+    start = key_ids.shape[1] * jnp.arange(rows, dtype=jnp.int32)[:, None]
+    return (start + ahead + jnp.arange(queries, dtype=jnp.int32)).reshape(-1)
+
+
+def _not_after(last_seen, key):
+    """The kernel's mask of causal segments. A function of the module, as jax compares it."""
+    return last_seen >= key
 
 
 def _scaled(q):
@@ -193,7 +214,7 @@ def block_size(length: int) -> int:
 
 
 def live_blocks(query_ids, key_ids):
-    """Which blocks of queries (I L) and keys (J S) have ids whose ranges overlap: I J bool."""
+    """Which blocks of queries (I L) and of keys (J S) have overlapping ranges of ids: I J bool."""
     most = jnp.iinfo(jnp.int32).max
 
     def extent(ids):
@@ -202,6 +223,20 @@ def live_blocks(query_ids, key_ids):
 
     (low, high), (key_low, key_high) = extent(query_ids), extent(key_ids)
     return (low[:, None] <= key_high) & (key_low <= high[:, None])
+
+
+def live_blocks_of_rows(query_ids, key_ids, ahead=None):
+    """`live_blocks` of each row, ids B I L and B J S: B I J bool.
+
+    ahead: of causal segments, see nn/ring.py:Pieces. Blocks of keys that lie wholly behind those of
+    the queries are dead then.
+    """
+    live = jax.vmap(live_blocks)(query_ids, key_ids)
+    if ahead is None:
+        return live
+    (_, blocks, size), (_, key_blocks, key_size) = query_ids.shape, key_ids.shape
+    last = ahead + size * (jnp.arange(blocks) + 1) - 1
+    return live & (last[:, None] >= key_size * jnp.arange(key_blocks))
 
 
 def next_live(live):

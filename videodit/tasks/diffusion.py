@@ -25,6 +25,7 @@ from videodit.models.dit import make_dit
 from videodit.models.text import make_text_encoder, text_width
 from videodit.nn.block import StackShape
 from videodit.nn.layers import to_tokens
+from videodit.nn.segments import Segments
 from videodit.parameters import Params
 from videodit.sharding import abstract, abstract_whole, replicate
 from videodit.tasks.autoencoder import STATISTICS_FILE
@@ -203,8 +204,8 @@ class DiffusionTask(Task):
         captions, ids = dropped.shape[1], batch.text_segment_ids
         # Segments of their own, and not padding, whose pieces would lie all over the row.
         apart = jnp.where(cut, captions + ids, ids)
-        place = batch.text_ids, batch.text_positions, apart
-        text = self.apply_text(params["text"], *place, most_segments=2 * captions + 1)
+        segments = Segments(apart, most=2 * captions + 1)
+        text = self.apply_text(params["text"], batch.text_ids, batch.text_positions, segments)
         return text, jnp.where(cut, 0, ids)
 
     def predict(self, params, batch, xt, levels, text, text_segment_ids):

@@ -147,7 +147,7 @@ class Losses:
 
     def _logits(self, params, pixels, target):
         most = target.batch.valid.shape[1] + 1  # and the padding
-        return self.judge(params, pixels * target.mask, target.cells, most_segments=most)
+        return self.judge(params, pixels * target.mask, target.cells, most=most)
 
     def _discriminator_gradients(self, params, output, target, key, step):
         """Of the hinge loss, which is returned too, and now and then of the roughness."""

@@ -2,8 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tools.bench import attention as bench
-from videodit.nn.segments import NOBODY
-from videodit.nn.windows import Ids, with_orders
+from videodit.nn.segments import NOBODY, Segments, with_orders
 
 
 def test_clips_fill_a_row():
@@ -19,16 +18,20 @@ def test_useful_pairs_are_those_of_a_count_one_by_one():
     rng = np.random.default_rng(0)
     queries = np.where(rng.random((2, 6, 2)) < 0.5, NOBODY, rng.integers(0, 4, (2, 6, 2)))
     keys = rng.integers(0, 3, (2, 5, 2))
-    windowed = bench.windowed_ids(2 * 18**2, 18, shifted=True)
-    for ids in (Ids(packed, packed), Ids(queries, keys), windowed):
-        query, key = (np.asarray(x) for x in ids[:2])
+    windowed = bench.windowed_segments(2 * 18**2, 18, shifted=True)
+    for segments in (Segments(packed), Segments(queries, keys), windowed):
+        query, key = (np.asarray(x) for x in (segments.query, segments.keys))
         pairs = (query[:, :, None] == key[:, None]) & (query[:, :, None] > 0)
-        assert bench.useful_pairs(ids) == pairs.sum()
+        assert bench.useful_pairs(segments) == pairs.sum()
+    earlier = (
+        (packed[:, :, None] == packed[:, None]) & (packed[:, :, None] > 0) & np.tri(6, dtype=bool)
+    )
+    assert bench.useful_pairs(Segments(packed, causal=True)) == earlier.sum()
 
 
 def test_both_ways_agree_with_the_reference():
-    ids = bench.windowed_ids(512, 20, shifted=True)
-    problems = [bench.Problem("", ids), bench.Problem(" in order", with_orders(ids))]
+    windows = bench.windowed_segments(512, 20, shifted=True)
+    problems = [bench.Problem("", windows), bench.Problem(" in order", with_orders(windows))]
     lines = bench.compare(problems, ["masked", "blocked"], (2, 8, jnp.float32), repeats=1)
     assert [line[:24].strip() for line in lines] == ["masked", "blocked", "blocked in order"]
     assert all(float(error) < 1e-5 for line in lines for error in line.split()[-2:])
