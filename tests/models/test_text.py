@@ -3,6 +3,7 @@ import numpy as np
 from packs import perturb, tiny_config
 
 from videodit.models.text import make_text_encoder
+from videodit.nn.segments import Segments
 
 CFG = tiny_config()
 
@@ -16,7 +17,7 @@ def encode(*captions, length=24, change=perturb):
     row[2, 0, : len(words)] = np.repeat(np.arange(len(captions)) + 1, [len(c) for c in captions])
     init, apply = make_text_encoder(CFG.text, 50, CFG.compute)
     with jax.default_matmul_precision("highest"):
-        vectors = np.asarray(apply(change(init(jax.random.key(0))), *row))[0]
+        vectors = np.asarray(apply(change(init(jax.random.key(0))), *row[:2], Segments(row[2])))[0]
     ends = np.cumsum([len(c) for c in captions])
     return [vectors[end - len(c) : end] for c, end in zip(captions, ends)]
 

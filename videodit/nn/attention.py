@@ -64,9 +64,9 @@ def attention(
 
 def _check(q, k, segments: Segments) -> None:
     lengths = q.shape[1], k.shape[1]
-    if (segments.query.shape[1], segments.keys.shape[1]) != lengths:
-        shapes = segments.query.shape, segments.keys.shape
-        raise ValueError(f"segments of shapes {shapes} for {lengths} queries and keys of a row")
+    found = segments.query.shape[1], segments.keys.shape[1]
+    if found != lengths:
+        raise ValueError(f"segments of {found} queries and keys: expected {lengths}, as q and k")
     if segments.causal and lengths[1] < lengths[0]:
         raise ValueError(f"causal segments: expected at least {lengths[0]} keys, not {lengths[1]}")
 
