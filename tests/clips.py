@@ -19,7 +19,7 @@ def made_up(clips, *, seed=0, val=0, **columns):
         frames=rng.choice([1, 1, 5, 9], clips).astype(np.int32),
         fps=np.full(clips, 8, np.float32),
         captions=[tuple("x" * n for n in counts) for counts in texts],
-        text_tokens=texts,
+        caption_lengths=texts,
         split=np.array(["val"] * val + ["train"] * (clips - val), object),
         tokenizer="",
     )

@@ -1,1 +1,1 @@
-"""What an engineer runs beside training; imports videodit, never imported by it."""
+"""Commands that an engineer runs beside training. They import videodit, never the reverse."""

@@ -1,6 +1,8 @@
-"""From a film to generated videos in six stages: `python -m tools.demo --out=runs/demo`.
+"""The demo: from a film to generated videos in six stages.
 
-Run again after an interruption, it skips the stages that are done and resumes the one that is not.
+    python -m tools.demo --out=runs/demo
+
+After an interruption the same command skips the stages that are done and resumes the next one.
 """
 
 import json
@@ -10,19 +12,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags
 
 from videodit.metrics import format_seconds
 
 SHAPES = "96x56x17@12,48x48x9@6,56x96x17@8,96x56x1,48x48x1,56x96x1"  # width x height x frames @ fps
-PROMPT_SHOTS = (1, 13, 56, 100)  # shots of the film whose captions are prompts
+PROMPT_SHOTS = (1, 13, 56, 100)  # shots of the film; their captions are the prompts
 REQUESTS = (("96x56", 17, 12), ("96x56", 9, 12), ("48x48", 9, 6), ("56x96", 17, 8))
-SAVE_SECONDS = 5  # how often a running stage's seconds are written down
+SAVE_SECONDS = 5  # seconds between two records of a running stage
 
 
 def stages(out: Path) -> dict[str, list[str]]:
-    """The stages in order: name to the arguments of `python -m`."""
+    """The stages in order: by name, the arguments of `python -m`."""
     return {
         "film": ["tools.film", f"--out={out}/film"],
         "curate": [
@@ -58,7 +61,7 @@ def stages(out: Path) -> dict[str, list[str]]:
 
 
 def write_requests(film: Path, file: Path) -> None:
-    """One line a video to generate: each prompt at each size and duration of REQUESTS."""
+    """Writes a line for each video to generate: every prompt in every form of REQUESTS."""
     shots = [json.loads(line) for line in (film / "big_buck_bunny.jsonl").open()]
     prompts = [shot["caption"] for shot in shots if shot["shot"] in PROMPT_SHOTS]
     lines = [
@@ -77,20 +80,23 @@ def write_requests(film: Path, file: Path) -> None:
 
 
 class StageRecord:
-    """Which stages are done and the seconds each took over all runs, in OUT/stages.json."""
+    """A JSON file that tells which stages are done, and the seconds of each over all runs."""
 
-    def __init__(self, file: Path):
+    def __init__(self, file: Path) -> None:
+        """Reads the file if it exists."""
         self._file = file
-        self.stages = json.loads(file.read_text()) if file.exists() else {}
+        self.stages: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
 
     def seconds(self, name: str) -> float:
+        """The seconds that a stage took so far."""
         return self.stages.get(name, {}).get("seconds", 0.0)
 
     def done(self, name: str) -> bool:
+        """Whether a stage has succeeded."""
         return self.stages.get(name, {}).get("done", False)
 
     def record(self, name: str, seconds: float, done: bool) -> None:
-        """Replaces the file whole, so that a crash leaves the old or the new one."""
+        """Records a stage. The file is replaced whole: a crash leaves the old or the new one."""
         self.stages[name] = {"seconds": round(seconds, 1), "done": done}
         temporary = self._file.with_suffix(".tmp")
         temporary.write_text(json.dumps(self.stages, indent=2) + "\n")
@@ -98,7 +104,7 @@ class StageRecord:
 
 
 def run_stage(name: str, command: list[str], log: Path, record: StageRecord) -> int:
-    """Runs a stage, its output on the screen and in `log`; returns its exit status."""
+    """Runs a stage and returns its exit status; its output goes to the screen and into `log`."""
     before, start = record.seconds(name), time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", *command],
@@ -107,9 +113,11 @@ def run_stage(name: str, command: list[str], log: Path, record: StageRecord) -> 
         stderr=subprocess.STDOUT,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
     )
+    output = process.stdout
+    assert output
     try:
         with log.open("ab") as file:
-            for chunk in iter(lambda: os.read(process.stdout.fileno(), 65536), b""):
+            for chunk in iter(lambda: os.read(output.fileno(), 65536), b""):
                 sys.stdout.buffer.write(chunk)
                 sys.stdout.flush()
                 file.write(chunk)
@@ -126,7 +134,7 @@ def run_stage(name: str, command: list[str], log: Path, record: StageRecord) -> 
 
 
 def run_stages(out: Path) -> int:
-    """Runs what is not done yet; returns 0, or 1 if a stage failed."""
+    """Runs the stages that are not done yet; returns 0, or 1 if a stage failed."""
     record, start = StageRecord(out / "stages.json"), time.monotonic()
     for number, (name, command) in enumerate(stages(out).items(), 1):
         title = f"[{number}/{len(stages(out))} {name}]"
@@ -150,7 +158,7 @@ def run_stages(out: Path) -> int:
 
 
 def main(argv: list[str]) -> int:
-    """Exit status 0, or 1 if a stage failed."""
+    """Runs the command line; returns exit status 0, or 1 if a stage failed."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

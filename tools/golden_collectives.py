@@ -1,9 +1,9 @@
 """python -m tools.golden_collectives
 
-Writes into tests/goldens/collectives.json, for the version of jax that runs it, how often a small
-train step exchanges what over which axes, on meshes of eight devices. The test of that name fails
-where a change makes it exchange more, less or otherwise; this command then renews the file, once
-with each version of the requirements, and the change is explained in its commit.
+Writes tests/goldens/collectives.json: how often a small train step exchanges how many bytes over
+which axes, on meshes of eight devices, for the version of jax that runs it. The test of that name
+fails if a change makes the step exchange anything else. This command then renews the file, once
+with each version of the requirements, and the commit explains the change.
 """
 
 import json
@@ -20,7 +20,7 @@ MESHES = {
 
 
 def measure(name: str) -> dict[str, list[int]]:
-    """Of a step on the mesh: times and bytes of a device, by "KIND over AXES"."""
+    """For each "KIND over AXES", how often a step on the mesh exchanges, and bytes of a device."""
     from configs import dit_xl
     from videodit import plan
     from videodit.config import from_config_dict
@@ -34,7 +34,8 @@ def measure(name: str) -> dict[str, list[int]]:
     return {name: [round(x["times"]), round(x["bytes"])] for name, x in zip(names, found)}
 
 
-def main():
+def main() -> None:
+    """Renews the file."""
     import jax
 
     known = json.loads(FILE.read_text()) if FILE.is_file() else {}

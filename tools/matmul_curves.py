@@ -1,13 +1,15 @@
-"""Loss curves of one config with each kind of matrix product (compute.matmul), side by side.
+"""Loss curves of one config with each format of matmuls (compute.matmul), side by side.
 
     python -m tools.matmul_curves --config=configs/dit_xl.py:smoke --out=DIR --config.steps=200
 
-The runs differ in nothing else: batches, noise and initial weights are the same.
+The runs share everything else: batches, noise and initial weights.
 """
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import app, flags
@@ -15,7 +17,7 @@ from absl import app, flags
 from videodit.command_line import config_from_flags, parse_flags
 from videodit.config import Config, ConfigError, refuse
 
-PARTS = 8  # of a curve, whose means are printed
+PARTS = 8  # parts of a curve whose means are printed
 
 
 def curves(cfg: Config, out: Path) -> dict[str, np.ndarray]:
@@ -34,7 +36,7 @@ def curves(cfg: Config, out: Path) -> dict[str, np.ndarray]:
 
 
 def table(found: dict[str, np.ndarray]) -> str:
-    """Means of the parts of each curve, and how far they are from those of bfloat16."""
+    """Means of the parts of each curve, and their differences to those of bfloat16."""
     reference = _means(found["bfloat16"])
     lines = [f"{'mean loss of each 1/' + str(PARTS):24}" + _row(range(1, PARTS + 1), "8d")]
     for name, losses in found.items():
@@ -48,11 +50,12 @@ def _means(losses: np.ndarray) -> np.ndarray:
     return np.array([part.mean() for part in np.array_split(losses, PARTS)])
 
 
-def _row(values, form: str) -> str:
+def _row(values: Iterable[Any], form: str) -> str:
     return "".join(f"{value:{form}}" for value in values)
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
+    """Runs the command line. A ConfigError is printed as one line, with exit status 2."""
     del argv
     try:
         print(table(curves(config_from_flags(), Path(flags.FLAGS.out))))
@@ -61,6 +64,6 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("out", None, "Folder of the runs, one a kind of product.", required=True)
+    flags.DEFINE_string("out", None, "Folder of the runs, one for each format.", required=True)
     flags.mark_flag_as_required("config")
     app.run(main, flags_parser=parse_flags)

@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 DOC = Path(__file__).parents[1] / "docs" / "pods.md"
 GIB = 2**30
@@ -55,7 +55,8 @@ LINES = {
 }
 
 
-def main():
+def main() -> None:
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("runs/pods"))
     parser.add_argument("--only", choices=LINES, help="one line")
@@ -73,7 +74,7 @@ def main():
 
 
 def replaced(text: str, table: str) -> str:
-    """A text with another table between BEGIN and END. Raises ValueError if it lacks these."""
+    """The text with another table between BEGIN and END. Raises ValueError if it lacks them."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
@@ -82,15 +83,15 @@ def replaced(text: str, table: str) -> str:
 
 
 def compile_line(line: Line, file: Path) -> None:
-    """Leaves the figures of a line in `file`, or tells on stderr why there are none."""
+    """Writes the figures of a line to `file`; videodit.plan says on stderr why there are none."""
     command = [sys.executable, "-m", "videodit.plan", f"--config=configs/{line.config}.py"]
     command += [f"--topology={line.topology}", f"--out={file}", *line.flags]
     if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
         print(f"{line.topology}: no figures", file=sys.stderr)
 
 
-def table(found: dict[str, dict]) -> str:
-    """A row for each line that was compiled, and the versions it was compiled with."""
+def table(found: dict[str, dict[str, Any]]) -> str:
+    """A row for each line that was compiled, above the versions it was compiled with."""
     names = ("parameters", "optimizer", "average", "temporaries")
     head = ["config", "topology", "mesh", "rows x tokens", "parameters", "optimizer", "EMA"]
     head += ["temporaries", "GiB per chip", "fits", "step", "MFU", "tokens per clip"]
@@ -102,7 +103,7 @@ def table(found: dict[str, dict]) -> str:
     return "\n".join([*lines, "", *(f"Compiled with {v.strip('{}')}." for v in sorted(versions))])
 
 
-def _row(line: Line, x: dict, names: tuple[str, ...]) -> list[str]:
+def _row(line: Line, x: dict[str, Any], names: tuple[str, ...]) -> list[str]:
     mesh = ", ".join(f"{axis} {n}" for axis, n in x["mesh"].items() if n > 1)
     sizes = [f"{x['bytes'][name] / GIB:.2f}" for name in names]
     whole = f"{x['bytes_total'] / GIB:.1f} of {x['bytes_of_chip'] / GIB:.1f}"

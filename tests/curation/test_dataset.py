@@ -72,7 +72,7 @@ def test_captions_splits_and_counts(videos, tmp_path):
             assert captions == ("A long grey shot.",)
         else:
             assert captions == ("A short shot.", "It is bright.")
-        assert catalog.text_tokens[i] == tuple(len(tokenizer.encode(text)) for text in captions)
+        assert catalog.caption_lengths[i] == tuple(len(tokenizer.encode(text)) for text in captions)
 
 
 def test_motion_is_measured(videos, tmp_path):

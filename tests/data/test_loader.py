@@ -256,7 +256,7 @@ def test_a_broken_clip_is_named_once_and_replaced_by_a_spare_that_fits(caplog):
                     continue
                 replaced += 1
                 assert found not in broken and batch.valid[at, slot] == (found >= 0)
-                text = SOURCE.catalog.text_tokens[placed.clip][placed.caption]
+                text = SOURCE.catalog.caption_lengths[placed.clip][placed.caption]
                 assert counts[slot] <= placed.keep and texts[slot] <= text
             assert not batch.replaced[at, len(row) :].any()
     assert replaced > 10

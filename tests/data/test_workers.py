@@ -73,7 +73,7 @@ def test_a_fault_of_the_machine_is_raised_and_no_clip_is_blamed():
 
 def test_a_clip_whose_caption_is_not_as_long_as_the_catalog_says_is_replaced():
     made = reader()
-    made.source.catalog.text_tokens.values[2] += 1
+    made.source.catalog.caption_lengths.values[2] += 1
     row, said = fill(made, made, (1, 2))
     assert len(said) == 1 and said[0][:2] == (1, 2) and "caption 0 has" in said[0][2]
     assert row.clip_ids[0, :2].tolist() == [1, SPARE]

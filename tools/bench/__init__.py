@@ -1,1 +1,1 @@
-"""Benchmarks: each prints a ratio against a peer or a limit, measured in the same run."""
+"""Benchmarks; each prints a ratio to a peer or a limit, measured in the same run."""

@@ -1,10 +1,10 @@
-"""How fast the loader is, and what a trainer would wait for it.
+"""How fast the loader is, and how long a trainer would wait for it.
 
     python -m tools.bench.loader --config=configs/dit_xl.py --config.data.catalog=FOLDER
     python -m tools.bench.loader --catalog=FOLDER --workers=4 --vs-decode
 
-`--vs-decode` compares it, in turns, with what PyAV alone decodes and resizes: the same views of the
-same clips of a curated folder, by as many processes (or threads), with nothing else done to them.
+`--vs-decode` compares it, in turns, with PyAV alone, which only decodes and resizes the same views
+of the same clips of a curated folder, with as many processes (or threads).
 """
 
 import contextlib
@@ -14,9 +14,10 @@ import itertools
 import multiprocessing
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -27,7 +28,7 @@ from array_record.python.array_record_module import ArrayRecordReader
 from videodit.command_line import CONFIG, config_from_flags, parse_flags
 from videodit.config import Config, ConfigError, DataConfig, TextConfig, refuse
 from videodit.data.loader import host_batches, make_reader, train_batches
-from videodit.data.packing import PackedBatch, row_of
+from videodit.data.packing import HostBatch, PackedBatch, row_of
 from videodit.data.planning.plan import Plan, Row
 from videodit.data.reading import Reader
 from videodit.data.sources.source import open_source, open_tokenizer
@@ -35,23 +36,23 @@ from videodit.data.video.files import View
 from videodit.data.workers import Pool
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("catalog", "", "Folder made by tools/curate.py, instead of --config.")
+flags.DEFINE_string("catalog", "", "Folder made by tools.curate, instead of --config.")
 flags.DEFINE_integer("row_tokens", 4096, "With --catalog: vision tokens of a row.")
 flags.DEFINE_integer("batch_rows", 4, "With --catalog: rows of a batch.")
 flags.DEFINE_integer("workers", None, "Decoding processes (default: the config's).")
 flags.DEFINE_integer("threads", None, "Decoding threads without processes (default: the config's).")
-flags.DEFINE_float("seconds", 20.0, "How long each part is measured, about.")
+flags.DEFINE_float("seconds", 20.0, "About how long each part is measured.")
 flags.DEFINE_float("step_seconds", 0.5, "Time of the trainer's step.")
-flags.DEFINE_integer("digests", 0, "Print the content hash of so many batches, and nothing else.")
+flags.DEFINE_integer("digests", 0, "Only print the content hashes of so many batches.")
 flags.DEFINE_bool("vs-decode", False, "Compare with PyAV alone.")
 
-ROUNDS = 6  # of the comparison: each times both, in alternating order
+ROUNDS = 6  # of the comparison; each times both sides, in alternating order
 
 
 class Bench:
-    """The data of a config, opened, and what can be measured of it."""
+    """The opened data of a config."""
 
-    def __init__(self, cfg: Config):
+    def __init__(self, cfg: Config) -> None:
         """Opens the source and makes the plan. Raises ConfigError."""
         self.patch, start = cfg.autoencoder.patch, time.perf_counter()
         self.tokenizer = open_tokenizer(cfg.text.workdir)
@@ -73,8 +74,8 @@ class Bench:
             f"{self.cfg.row_tokens} vision and {self.cfg.text_tokens} text tokens; {how}"
         )
 
-    def host_batches(self, steps: range, pool=None) -> Iterator[PackedBatch]:
-        """The global batches of these steps in numpy arrays."""
+    def host_batches(self, steps: range, pool: Pool | None = None) -> Iterator[HostBatch]:
+        """The global batches of these steps as numpy arrays."""
         return host_batches(
             self.source,
             self.plan,
@@ -86,12 +87,12 @@ class Bench:
             pool=pool,
         )
 
-    def train_batches(self) -> Iterator[PackedBatch]:
-        """What the trainer gets: the batches on the devices."""
+    def train_batches(self) -> Generator[PackedBatch, None, None]:
+        """The batches that a trainer gets, on the devices."""
         return train_batches(self.source, self.plan, self.tokenizer, self.patch, start_step=0)
 
     def reader(self) -> Reader:
-        """What fills rows in this process."""
+        """A reader that fills rows in this process."""
         return make_reader(self.source, self.plan, self.tokenizer, self.patch)
 
     def rows(self, steps: range) -> list[Row]:
@@ -99,7 +100,7 @@ class Bench:
         return [row for step in steps for row in self.plan.rows(step)]
 
 
-def digest(batch: PackedBatch) -> str:
+def digest(batch: HostBatch) -> str:
     """A hash of everything in a batch: 16 hexadecimal digits."""
     content = hashlib.sha256()
     for values in batch:
@@ -108,7 +109,7 @@ def digest(batch: PackedBatch) -> str:
 
 
 def throughput(bench: Bench, seconds: float) -> str:
-    """Tokens and clips a second of a trainer that takes no time, and how full the rows are."""
+    """Tokens and clips a second that a trainer gets whose step takes no time, and the padding."""
     with contextlib.closing(bench.train_batches()) as batches:
         start = time.perf_counter()
         next(batches)
@@ -131,12 +132,12 @@ def throughput(bench: Bench, seconds: float) -> str:
 
 
 def waits(bench: Bench, seconds: float, step_seconds: float) -> str:
-    """What a trainer waits for its next batch whose step takes `step_seconds`."""
+    """How long a trainer whose step takes `step_seconds` waits for its next batch."""
     with contextlib.closing(bench.train_batches()) as batches:
         next(batches)
         waited = []
         for _ in range(max(4, round(seconds / step_seconds))):
-            time.sleep(step_seconds)  # a device is at work, the processor is the loader's
+            time.sleep(step_seconds)  # the device works, and the loader has the processor
             start = time.perf_counter()
             next(batches)
             waited.append(time.perf_counter() - start)
@@ -149,7 +150,7 @@ def waits(bench: Bench, seconds: float, step_seconds: float) -> str:
 
 
 def shares(bench: Bench, seconds: float) -> str:
-    """How one thread's time is divided between reading clips and filling rows with them."""
+    """How one thread divides its time between reading clips and filling rows with them."""
     reader, spent = bench.reader(), 0.0
 
     class TimedSource:
@@ -182,7 +183,7 @@ def shares(bench: Bench, seconds: float) -> str:
 def versus_decode(bench: Bench, seconds: float) -> str:
     """The loader's speed over that of PyAV alone on the same rows, round by round."""
     with tempfile.TemporaryDirectory() as folder, _fillers(bench) as (pool, bare):
-        encoded = {}
+        encoded: dict[int, str] = {}
         list(bench.host_batches(range(bench.cfg.workers or 1), pool))  # warm: workers, shards
         start = time.perf_counter()
         list(bench.host_batches(range(2), pool))
@@ -205,7 +206,7 @@ def versus_decode(bench: Bench, seconds: float) -> str:
 
 
 def decode_alone(task: list[tuple[str, View, float]]) -> int:
-    """Decodes and resizes views of files by PyAV alone; returns the number of frames."""
+    """Decodes and resizes views of files with PyAV alone; returns the number of frames."""
     return sum(len(_decode(*clip)) for clip in task)
 
 
@@ -214,7 +215,7 @@ def _decode(file: str, view: View, fps: float) -> list[np.ndarray]:
     resize = av.video.reformatter.VideoReformatter()
     frames = []
     with av.open(file) as container:
-        stream = container.streams.video[0]
+        stream: Any = container.streams.video[0]
         stream.thread_type, stream.codec_context.thread_count = "NONE", 1
         if view.start:
             container.seek(int(view.start / fps / stream.time_base), stream=stream)
@@ -230,21 +231,23 @@ def _decode(file: str, view: View, fps: float) -> list[np.ndarray]:
 
 
 @contextlib.contextmanager
-def _fillers(bench: Bench):
-    """Running workers for both sides: (ours or None for threads, an executor for PyAV alone)."""
+def _fillers(bench: Bench) -> Iterator[tuple[Pool | None, Executor]]:
+    """Running workers: a pool for the loader (None for threads), an executor for PyAV alone."""
     workers = bench.cfg.workers
-    pool = Pool(bench.reader()) if workers else contextlib.nullcontext()
+    pool = Pool(bench.reader()) if workers else None
     context = multiprocessing.get_context("spawn")
     bare: Executor = (
         ProcessPoolExecutor(workers, context) if workers else ThreadPoolExecutor(bench.cfg.threads)
     )
-    with bare, contextlib.closing(pool) if workers else pool as ours:
-        list(bare.map(decode_alone, [[] for _ in range(4 * (workers or 1))]))  # start them
-        yield ours, bare
+    with bare, contextlib.closing(pool) if pool else contextlib.nullcontext():
+        list(bare.map(decode_alone, [[] for _ in range(4 * (workers or 1))]))  # starts them
+        yield pool, bare
 
 
-def _task(bench: Bench, row: Row, encoded: dict[int, str], folder: str) -> list:
-    """The row for `decode_alone`; its clips are written to files of their own."""
+def _task(
+    bench: Bench, row: Row, encoded: dict[int, str], folder: str
+) -> list[tuple[str, View, float]]:
+    """A row for `decode_alone`; each of its clips is written to a file."""
     catalog = bench.source.catalog
     for clip in {placed.clip for placed in row} - encoded.keys():
         shard = Path(bench.cfg.catalog) / str(catalog.shard[clip])
@@ -256,13 +259,14 @@ def _task(bench: Bench, row: Row, encoded: dict[int, str], folder: str) -> list:
 
 
 def _timed(work: Callable[[], object]) -> float:
+    """Seconds of a call."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 def config_of_flags() -> Config:
-    """The config of --config, or of --catalog and its companions. Raises ConfigError."""
+    """The config of --config, or of --catalog and its flags. Raises ConfigError."""
     if (CONFIG.value is None) == (not FLAGS.catalog):
         raise ConfigError("expected either --config or --catalog")
     cfg = config_from_flags() if CONFIG.value else _simple_config()
@@ -301,7 +305,8 @@ def run(cfg: Config) -> None:
         print(versus_decode(bench, seconds), flush=True)
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
+    """Runs the command line. A ConfigError is printed as one line, with exit status 2."""
     absl_logging.set_verbosity(absl_logging.WARNING)
     try:
         if len(argv) > 1:

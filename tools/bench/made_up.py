@@ -1,10 +1,10 @@
-"""A catalog of made-up clips, metadata only, to try plans at scale.
+"""Writes a catalog of made-up clips, without the clips, to try plans at scale.
 
     python -m tools.bench.made_up --out=FOLDER --clips=10_000_000
 
-Three in ten are images; the others are videos of log-normal length at usual sizes and rates. Each
-clip has one or two captions of 20 to 200 tokens of word-like text, motion and static; one in a
-hundred is held out. Its tokenizer and its shards do not exist.
+Three in ten clips are images; the others are videos of log-normal length at usual sizes and rates.
+Each clip has one or two captions of 20 to 200 tokens of word-like text, and values of motion and
+static; one in a hundred is held out. The catalog's tokenizer and shards do not exist.
 """
 
 import os
@@ -22,14 +22,14 @@ CHUNK = 1 << 18  # clips written at a time
 IMAGES = 0.3  # share of the clips
 SIZES = ((1280, 720), (1920, 1080), (640, 360), (854, 480), (720, 1280), (1024, 1024), (640, 480))
 RATES = (23.976, 24, 25, 29.97, 30, 60)
-SECONDS = (4.0, 0.8)  # of a video: median, and standard deviation of the logarithm
+SECONDS = (4.0, 0.8)  # length of a video: median, and std of the logarithm
 CAPTION_TOKENS = (20, 200)
-WORD_TOKENS = 1.3  # that a word makes on average
-CAPTIONS = 20_000  # different ones
+WORD_TOKENS = 1.3  # tokens of a word on average
+CAPTIONS = 20_000  # different captions
 
 
 def write(folder: str | os.PathLike, clips: int, seed: int = 0) -> None:
-    """Writes `folder`/catalog.parquet; a function of (clips, seed) alone. Raises ConfigError."""
+    """Writes `folder`/catalog.parquet, a function of (clips, seed) alone. Raises ConfigError."""
     check(clips >= 1, "clips", clips, "at least 1")
     path = Path(folder) / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def write(folder: str | os.PathLike, clips: int, seed: int = 0) -> None:
 
 
 def _captions(rng: np.random.Generator) -> tuple[pa.Array, np.ndarray]:
-    """Texts, and how many tokens each has."""
+    """Texts of captions, and the number of tokens of each."""
     letters = np.array(list("etaoinshrdlucmfwypvbgk"))
     words = np.array(["".join(rng.choice(letters, rng.integers(2, 10))) for _ in range(5000)])
     tokens = rng.integers(CAPTION_TOKENS[0], CAPTION_TOKENS[1] + 1, CAPTIONS, np.int32)
@@ -52,9 +52,13 @@ def _captions(rng: np.random.Generator) -> tuple[pa.Array, np.ndarray]:
 
 
 def _chunk(
-    rows: np.ndarray, rng: np.random.Generator, texts: pa.Array, tokens: np.ndarray, schema
+    rows: np.ndarray,
+    rng: np.random.Generator,
+    texts: pa.Array,
+    tokens: np.ndarray,
+    schema: pa.Schema,
 ) -> pa.Table:
-    """Clips of these numbers."""
+    """The rows of the catalog with these numbers."""
     n = len(rows)
     image = rng.random(n) < IMAGES
     width, height = np.array(SIZES, np.int32)[rng.integers(len(SIZES), size=n)].T
@@ -83,8 +87,9 @@ def _chunk(
     return pa.table(arrays, schema=schema)
 
 
-def main(_) -> None:
-    """Runs the command line; a ConfigError is printed without a traceback, exit status 2."""
+def main(argv: list[str]) -> None:
+    """Runs the command line. A ConfigError is printed as one line, with exit status 2."""
+    del argv
     try:
         write(flags.FLAGS.out, flags.FLAGS.clips)
     except ConfigError as error:

@@ -1,11 +1,11 @@
-"""How full the packing plan's rows are, how fast it is made, and what others do with the clips.
+"""How full the plan's rows are, how fast a plan is made, and what other schemes do with the clips.
 
     python -m tools.bench.plan                     # the plan, then padding and buckets
     python -m tools.bench.plan --rows=10_000_000   # time and memory of a catalog of that size
 
-The clips are a mixture as it is met in pretraining: three in ten are images of 64 to 1024 tokens,
-the others are clips of log-normal length, 1500 tokens in the middle and at most a whole row, with
-captions of 20 to 200 tokens. Times are of one core.
+The clips are a typical mixture of pretraining: three in ten are images of 64 to 1024 tokens; the
+others are videos of log-normal length with a median of 1500 tokens and at most a whole row.
+Captions have 20 to 200 tokens. Times are those of one core.
 """
 
 import itertools
@@ -17,9 +17,10 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-START = time.perf_counter()  # of the process: what follows is imported in its time
+START = time.perf_counter()  # of the process, so that its imports are timed
 
 import numpy as np  # noqa: E402
+import pyarrow as pa  # noqa: E402
 from absl import app, flags  # noqa: E402
 
 from videodit.config import DataConfig, ViewConfig  # noqa: E402
@@ -27,26 +28,27 @@ from videodit.data import patches  # noqa: E402
 from videodit.data.planning.fitting import fit_decreasing  # noqa: E402
 from videodit.data.planning.plan import Plan  # noqa: E402
 from videodit.data.sources.catalog import FILE, Catalog  # noqa: E402
+from videodit.data.sources.columns import Ragged, Texts  # noqa: E402
 from videodit.data.sources.source import ArrayRecordSource  # noqa: E402
 
 ROW_TOKENS, MAX_SEGMENTS = 16384, 128
 IMAGE_TOKENS = (64, 144, 256, 576, 1024)
 IMAGES = 0.3  # share of the clips
 CAPTION = (20, 200)  # tokens: least, most
-WINDOWS = (64, 256, 1024, 2048)  # rows
+GROUP_ROWS = (64, 256, 1024, 2048)  # values of rows_per_group
 BATCH_ROWS = 512  # at most
 HOSTS = (8, 64)
-LEAST_SHARE = 8  # rows of a host: below, no order of whole rows can be balanced
+LEAST_SHARE = 8  # rows of a host; with fewer, no order of whole rows is balanced
 
 PATCH = (4, 32, 32)  # frames and pixels of a token where clips have sizes
 FRAMES = (33, 241)  # of a video with a size: least, most
-LEAST_AREA = 16  # tokens of a frame of it
-ASPECT = 3.0  # width over height: from its inverse on
+LEAST_AREA = 16  # tokens of a frame of such a video
+ASPECT = 3.0  # largest width over height; the least is its inverse
 PADDED = 8  # clips that are padded to the longest of them
 
 # Areas in pixels and frame counts of Open-Sora's training buckets: configs/opensora-v1-2/train/
 # stage1.py and configs/diffusion/train/stage1.py of github.com/hpcaitech/Open-Sora. Buckets that
-# its tables never draw are left out, and each clip gets the largest that it fills.
+# its tables never choose are left out, and each clip gets the largest bucket that it fills.
 OPEN_SORA_1 = {
     256 * 144: (1, 32, 48, 96, 192),
     256 * 256: (1, 32, 48, 64),
@@ -59,20 +61,20 @@ OPEN_SORA_1 = {
     1920 * 1080: (1,),
 }
 OPEN_SORA_2 = {256 * 256: tuple(range(1, 130, 4)), 768 * 768: (1,), 1024 * 1024: (1,)}
-# Height over width, of every area; and how much smaller than a bucket a clip may be.
+# Values of height over width for every area; and the least share of a bucket that a clip has.
 ASPECTS = (0.39, 0.42, 0.48, 0.5, 0.52, 0.56, 0.66, 0.75, 1, 1.33, 1.52, 1.78, 1.92, 2, 2.1)
 SLACK = 0.8
 
 
 def lengths(clips: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens of each clip (n int64), and whether it is an image (n bool)."""
+    """The tokens of each clip (n int64), and whether it is an image (n bool)."""
     videos = np.exp(rng.normal(np.log(1500), 1.1, clips)).clip(64, ROW_TOKENS)
     image = rng.random(clips) < IMAGES
     return np.where(image, rng.choice(IMAGE_TOKENS, clips), videos).astype(np.int64), image
 
 
 def sizes(tokens: np.ndarray, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Frames, height and width (n 3 int64) of clips of about so many tokens, and not more."""
+    """Frames, height and width (n 3 int64) of clips of about this many tokens, but not more."""
     uniform = lambda least, most: np.exp(rng.uniform(np.log(least), np.log(most), len(tokens)))
     most = np.maximum(tokens // LEAST_AREA, 1)
     time = np.where(image, 1, patches.grid(uniform(*FRAMES).astype(int), 1, 1, PATCH)[0])
@@ -83,19 +85,21 @@ def sizes(tokens: np.ndarray, image: np.ndarray, rng: np.random.Generator) -> np
     return (cells - [1, 0, 0]) * PATCH + [1, 0, 0]
 
 
-def catalog_of(frames, height, width, captions: np.ndarray) -> Catalog:
-    """A catalog of clips of these sizes, each with one caption of so many tokens."""
+def catalog_of(
+    frames: np.ndarray, height: np.ndarray, width: np.ndarray, captions: np.ndarray
+) -> Catalog:
+    """A catalog of clips of these sizes; `captions` are the tokens of the caption of each."""
     n = len(captions)
     return Catalog(
-        ids=[""] * n,
-        shard=[""] * n,
+        ids=Texts.of([""] * n, pa.string()),
+        shard=Texts.of([""] * n, pa.string()),
         index=np.zeros(n, np.int32),
         width=width.astype(np.int32),
         height=height.astype(np.int32),
         frames=frames.astype(np.int32),
         fps=np.full(n, 24, np.float32),
-        captions=[("",)] * n,
-        text_tokens=captions[:, None].tolist(),
+        captions=Texts.of([("",)] * n, pa.list_(pa.string())),
+        caption_lengths=Ragged.of(captions[:, None].tolist()),
         split=np.full(n, "train"),
         tokenizer="",
     )
@@ -105,7 +109,7 @@ def catalog_of(frames, height, width, captions: np.ndarray) -> Catalog:
 
 
 def bench(catalog: Catalog, rows_per_group: int, text_tokens: int) -> str:
-    """A line of the report: one epoch of clips whose tokens are their pixels."""
+    """A line of the report on one epoch of clips; a token is a pixel."""
     cfg = DataConfig(
         row_tokens=ROW_TOKENS,
         text_tokens=text_tokens,
@@ -136,57 +140,57 @@ def bench(catalog: Catalog, rows_per_group: int, text_tokens: int) -> str:
 
 
 def _figures(plan: Plan, step: int) -> list[float]:
-    """Fill, fill with text, share left over, and the imbalance of HOSTS."""
+    """Fill of the vision rows, fill of the text rows, share left over, and imbalances of HOSTS."""
     imbalance = [plan.metrics(step, hosts)["imbalance"] for hosts in HOSTS]
     left_over = plan.metrics(step)["left_over"]
     return [plan.fill([step]), plan.text_fill([step]), left_over, *imbalance]
 
 
 def packing_speed(plan: Plan, seconds: float = 0.5) -> float:
-    """Clips a second of CPU time that the packer alone places, on the plan's windows."""
+    """Clips that the packer alone places in a second of CPU time, on the plan's groups."""
     names = ("row_tokens", "text_tokens", "max_segments")
     capacity = {name: getattr(plan.cfg, name) for name in names}
     steps, rng = plan.cfg.rows_per_group // plan.cfg.batch_rows, np.random.default_rng(0)
-    placed = spent = 0
-    for first in itertools.count(0, steps):
+    placed, spent, first = 0, 0.0, 0
+    while spent <= seconds:
         clips = [clip for step in range(first, first + steps) for clip in plan.lengths(step)]
         keep, _, text = rng.permutation(clips).T.tolist()
         start = time.process_time()
         fit_decreasing(keep, text, **capacity, rows=plan.cfg.rows_per_group)
         spent += time.process_time() - start
         placed += len(clips)
-        if spent > seconds:
-            return placed / spent
+        first += steps
+    return placed / spent
 
 
 # What others do with the same clips.
 
 
 class Scheme(NamedTuple):
-    """A way to make batches of clips of n tokens, and what becomes of an epoch of them."""
+    """A way to make batches of clips, and shares that it reaches over an epoch."""
 
     name: str
-    useful: float  # of the tokens computed, those that show a clip
-    kept: float  # of the tokens that the clips have by themselves, those that are computed
-    used: float  # of the clips, those that are in a batch at all
-    shapes: int  # that are compiled
+    useful: float  # share of the computed tokens that show a clip
+    kept: float  # share of the clips' own tokens that are computed
+    used: float  # share of the clips that are in a batch at all
+    shapes: int  # number of compiled shapes
 
 
 def packed(catalog: Catalog) -> Scheme:
-    """The plan's rows: what is left over comes in the next epoch, so nothing is lost."""
+    """The plan's rows. Clips that are left over come in the next epoch, so nothing is lost."""
     cfg = DataConfig(
         row_tokens=ROW_TOKENS,
         text_tokens=0,
         max_segments=MAX_SEGMENTS,
         batch_rows=BATCH_ROWS,
-        rows_per_group=WINDOWS[-1],
+        rows_per_group=GROUP_ROWS[-1],
     )
-    plan, window = Plan(catalog, cfg, 0, PATCH), WINDOWS[-1] // BATCH_ROWS
-    return Scheme("packed rows (videodit)", plan.fill(range(8 * window)), 1.0, 1.0, 1)
+    plan, steps = Plan(catalog, cfg, 0, PATCH), GROUP_ROWS[-1] // BATCH_ROWS
+    return Scheme("packed rows (videodit)", plan.fill(range(8 * steps)), 1.0, 1.0, 1)
 
 
 def padded_to_longest(tokens: np.ndarray) -> Scheme:
-    """Batches of PADDED clips in the order given; a last one that is not full is left out."""
+    """Batches of PADDED clips in the order given; a last batch that is not full is left out."""
     batches = tokens[: len(tokens) // PADDED * PADDED].reshape(-1, PADDED)
     longest = batches.max(1)
     useful = batches.sum() / (PADDED * longest.sum())
@@ -194,20 +198,25 @@ def padded_to_longest(tokens: np.ndarray) -> Scheme:
 
 
 def padded_to_powers(tokens: np.ndarray) -> Scheme:
-    """Each clip is padded to a power of two, and batched with its like."""
+    """Each clip is padded to a power of two and batched with clips of the same length."""
     room = 2 ** np.ceil(np.log2(tokens)).astype(int)
     useful = tokens.sum() / room.sum()
     return Scheme("power-of-two buckets", useful, 1.0, 1.0, len(np.unique(room)))
 
 
 def bucketed(
-    name: str, table: dict[int, tuple[int, ...]], frames, height, width, slack: float = SLACK
+    name: str,
+    table: dict[int, tuple[int, ...]],
+    frames: np.ndarray,
+    height: np.ndarray,
+    width: np.ndarray,
+    slack: float = SLACK,
 ) -> Scheme:
-    """Each clip is scaled, cropped and cut to a bucket: areas in pixels and their frame counts.
+    """Each clip is scaled, cropped and cut to a bucket of `table`: area in pixels -> frame counts.
 
-    The bucket has the largest area, among those with frames to spare, that the clip has at least
-    `slack` of, then the most frames that it has, then the nearest of ASPECTS, in whole patches. Of
-    a clip that is enlarged, as many tokens as it has by itself are useful.
+    A clip's bucket has the largest area of which the clip has at least `slack`, then the largest
+    frame count that the clip has, then the nearest of ASPECTS, in whole patches. If a clip is
+    enlarged, only as many tokens count as useful as it has at its own size.
     """
     own = np.prod(patches.grid(frames, height, width, PATCH), 0)
     computed, free, shapes = np.zeros(len(own)), np.ones(len(own), bool), 0
@@ -225,14 +234,14 @@ def bucketed(
 
 
 def _bucket_tokens(area: int, frames: int, aspect: float) -> int:
-    """Tokens of a bucket whose height over width is `aspect`, about."""
+    """About how many tokens a bucket has whose height over width is `aspect`."""
     rows = round((area * aspect) ** 0.5 / PATCH[1])
     columns = round((area / aspect) ** 0.5 / PATCH[2])
     return patches.grid(frames, 1, 1, PATCH)[0] * rows * columns
 
 
 def compare(clips: int) -> list[Scheme]:
-    """All schemes on the same clips, which have sizes."""
+    """All schemes on the same clips."""
     rng = np.random.default_rng(1)
     frames, height, width = sizes(*lengths(clips, rng), rng).T
     tokens = np.prod(patches.grid(frames, height, width, PATCH), 0)
@@ -262,14 +271,14 @@ def bench_large(rows: int, folder: Path) -> None:
             f"--clips={rows}",
         ]
         subprocess.run(command, check=True)
-    sampling = ViewConfig(sides=((0, 96, 192),), seconds=((0, 0.5, 2.0),), rates=((0, 12.0, 24.0),))
+    views = ViewConfig(sides=((0, 96, 192),), seconds=((0, 0.5, 2.0),), rates=((0, 12.0, 24.0),))
     cfg = DataConfig(
         row_tokens=ROW_TOKENS,
         text_tokens=0,
         max_segments=MAX_SEGMENTS,
         batch_rows=BATCH_ROWS,
-        rows_per_group=WINDOWS[-1],
-        views=sampling,
+        rows_per_group=GROUP_ROWS[-1],
+        views=views,
     )
     said("started", START)
     start = time.perf_counter()
@@ -285,7 +294,7 @@ def bench_large(rows: int, folder: Path) -> None:
 
 
 def said(what: str, start: float) -> None:
-    """Prints how long something took, and the most memory that the process has had so far."""
+    """Prints how long something took, and the peak memory of the process so far."""
     now, memory = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(
         f"{what}: {now - start:.2f} s ({now - START:.2f} s after the start), at most "
@@ -295,7 +304,7 @@ def said(what: str, start: float) -> None:
 
 
 def report(clips: int) -> None:
-    """Prints what the plan and others make of the mixture."""
+    """Prints what the plan and other schemes make of the mixture."""
     rng = np.random.default_rng(0)
     tokens, _ = lengths(clips, rng)
     captions = rng.integers(CAPTION[0], CAPTION[1] + 1, clips)
@@ -312,7 +321,7 @@ def report(clips: int) -> None:
         )
         print("".join(f"{hosts:9d}" for hosts in HOSTS))
         catalog = catalog_of(one, one, tokens, texts)
-        for rows_per_group in WINDOWS:
+        for rows_per_group in GROUP_ROWS:
             print(bench(catalog, rows_per_group, text_tokens), flush=True)
     print(f"\nsuch clips with sizes, in patches of {PATCH}; shares of tokens, and of clips in use")
     print(f"{'':28s}{'useful/computed':>16s}{'useful/own':>12s}{'clips':>9s}{'shapes':>8s}")
@@ -333,5 +342,5 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":
     flags.DEFINE_integer("clips", 200_000, "Clips of the mixture.")
     flags.DEFINE_integer("rows", 0, "Clips of a large catalog, to measure that instead.")
-    flags.DEFINE_string("folder", "", "Of the large catalog, made if it is missing.")
+    flags.DEFINE_string("folder", "", "Folder of the large catalog, made if it is missing.")
     app.run(main)

@@ -86,7 +86,7 @@ def open_reader(cfg: Config, data: str, tokenizer: str, rows: Rows) -> Reader:
     row_tokens = rows.row_tokens or max(cfg.data.row_tokens, _longest(source.catalog, cfg))
     batch_rows, ways = rows.batch_rows or cfg.data.batch_rows, axis_size("batch")
     batch_rows = -(-batch_rows // ways) * ways
-    captions = int(source.catalog.text_tokens.values.max()) * cfg.data.max_segments
+    captions = int(source.catalog.caption_lengths.values.max()) * cfg.data.max_segments
     packed = replace(
         source_cfg,
         row_tokens=row_tokens,

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 
 from videodit.config import ConfigError
+from videodit.data.sources.columns import Texts
 
 JUDGED_FROM = 100  # reads; from fewer the share of broken ones cannot be judged
 NAMED = 20  # clips that are listed, at most, when the run stops
@@ -17,7 +18,7 @@ logger = logging.getLogger(__name__)
 class Broken:
     """Counts the reads of one stream of batches, and the broken ones. Safe with threads."""
 
-    def __init__(self, ids: Sequence[str], most: float) -> None:
+    def __init__(self, ids: Sequence[str] | Texts, most: float) -> None:
         """`ids` are the catalog's; `most` is the share of reads that may be broken."""
         self._ids, self._most = ids, most
         self._lock = threading.Lock()

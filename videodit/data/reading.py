@@ -77,7 +77,7 @@ class Reader:
         return self.tokenizer.encode(catalog.captions[placed.clip][placed.caption])
 
     def _check_text(self, placed: Placed, text_ids: list[int]) -> None:
-        expected = self.source.catalog.text_tokens[placed.clip][placed.caption]
+        expected = self.source.catalog.caption_lengths[placed.clip][placed.caption]
         if len(text_ids) != expected:
             which = f"caption {placed.caption} has {len(text_ids)} tokens"
             raise ConfigError(f"{which}, the catalog says {expected}")

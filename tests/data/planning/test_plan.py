@@ -23,7 +23,7 @@ def tokens_of(clips, i):
 def check_capacities(clips, rows):
     for row in rows:
         assert sum(p.keep for p in row) <= CFG.row_tokens
-        texts = [clips.text_tokens[p.clip][p.caption] for p in row]
+        texts = [clips.caption_lengths[p.clip][p.caption] for p in row]
         assert sum(texts) <= CFG.text_tokens and len(row) <= CFG.max_segments
 
 
@@ -125,8 +125,8 @@ def test_caption_and_task_depend_on_seed_and_sample_id_alone():
 
 def test_only_captions_that_fit_are_chosen():
     clips = made_up(100)
-    texts = [(70, n[0], 99) for n in clips.text_tokens]
-    plan = Plan(dataclasses.replace(clips, text_tokens=texts), CFG, 0, PATCH)
+    texts = [(70, n[0], 99) for n in clips.caption_lengths]
+    plan = Plan(dataclasses.replace(clips, caption_lengths=texts), CFG, 0, PATCH)
     assert {p.caption for step in range(8) for row in plan.rows(step) for p in row} == {1}
 
 
@@ -149,10 +149,10 @@ def test_what_cannot_be_planned_is_refused_by_name():
     clips = made_up(20)
     with pytest.raises(ConfigError, match=r"row_tokens=8: clip clip\d+ .* has \d+ tokens"):
         Plan(clips, dataclasses.replace(CFG, row_tokens=8), 0, PATCH)
-    texts = [*clips.text_tokens]
+    texts = [*clips.caption_lengths]
     texts[7] = (70, 90)
     with pytest.raises(ConfigError, match=r"text_tokens=64: clip clip7 .*\[70, 90\]"):
-        Plan(dataclasses.replace(clips, text_tokens=texts), CFG, 0, PATCH)
+        Plan(dataclasses.replace(clips, caption_lengths=texts), CFG, 0, PATCH)
     for empty in (clips.select([]), made_up(5, val=5)):
         with pytest.raises(ConfigError, match="for training"):
             Plan(empty, CFG, 0, PATCH)
@@ -262,7 +262,7 @@ def test_the_digest_follows_what_the_rows_follow_from():
 
 def test_text_tokens_are_chosen_as_few_as_keep_the_rows_full():
     texts = [tuple(n) for n in np.random.default_rng(0).integers(20, 200, (2000, 2)).tolist()]
-    clips = made_up(2000, text_tokens=texts, captions=[("", "")] * 2000)
+    clips = made_up(2000, caption_lengths=texts, captions=[("", "")] * 2000)
     cfg = dataclasses.replace(CFG, row_tokens=256, text_tokens=0, max_segments=64)
     plan, ample = (
         Plan(clips, dataclasses.replace(cfg, text_tokens=n), 0, PATCH) for n in (0, 10**5)
@@ -273,7 +273,7 @@ def test_text_tokens_are_chosen_as_few_as_keep_the_rows_full():
     fewer = Plan(clips, dataclasses.replace(cfg, text_tokens=chosen - 256), 0, PATCH)
     assert fewer.fill(range(40)) < plan.fill(range(40))
     for row in (row for step in range(20) for row in plan.rows(step)):
-        assert sum(clips.text_tokens[p.clip][p.caption] for p in row) <= chosen
+        assert sum(clips.caption_lengths[p.clip][p.caption] for p in row) <= chosen
 
 
 def test_a_spare_fits_into_the_place_and_depends_on_the_place_alone():
@@ -287,7 +287,7 @@ def test_a_spare_fits_into_the_place_and_depends_on_the_place_alone():
                 assert spare == other.spare(placed, step, r, slot)
                 found[spare is None] += 1
                 if spare:
-                    text = lambda p: clips.text_tokens[p.clip][p.caption]
+                    text = lambda p: clips.caption_lengths[p.clip][p.caption]
                     assert spare.keep <= placed.keep and text(spare) <= text(placed)
                     assert spare.clip != placed.clip and spare.clip // 500 == placed.clip // 500
                     assert spare.sample_id == placed.sample_id

@@ -23,7 +23,7 @@ def make(n=6, **changes):
         "frames": 4 * (rows % 4) + 1,
         "fps": np.where(rows % 2, 12, 23.976).astype(np.float32),
         "captions": [(f"caption {i}", "") if i % 3 == 0 else (f"text {i}",) for i in rows],
-        "text_tokens": [(i + 2, 2) if i % 3 == 0 else (5,) for i in rows.tolist()],
+        "caption_lengths": [(i + 2, 2) if i % 3 == 0 else (5,) for i in rows.tolist()],
         "split": np.array(["val" if i % 4 == 3 else "train" for i in rows], object),
         "tokenizer": "0123abcd",
         "motion": np.where(rows == 2, np.nan, rows / 10).astype(np.float32),
@@ -55,7 +55,7 @@ def test_select_by_mask_and_by_indices():
     assert len(val) == 1 and val.ids[0] == "clip 3 Ä" and list(val.captions) == [("caption 3", "")]
     picked = catalog.select([4, 0, 4])
     assert list(picked.ids) == [catalog.ids[i] for i in (4, 0, 4)]
-    assert list(picked.text_tokens) == [(5,), (2, 2), (5,)]
+    assert list(picked.caption_lengths) == [(5,), (2, 2), (5,)]
     assert picked.width.tolist() == [64, 32, 64]
     assert len(catalog.select([])) == 0
     assert_same(catalog.select([5, 3, 1]).select([2, 0]), catalog.select([1, 5]))
@@ -76,7 +76,9 @@ def test_catalogs_are_joined(tmp_path):
     joined = Catalog.concatenate(parts)
     assert list(joined.ids) == [name for part in parts for name in part.ids]
     assert list(joined.captions) == [texts for part in parts for texts in part.captions]
-    assert list(joined.text_tokens) == [counts for part in parts for counts in part.text_tokens]
+    assert list(joined.caption_lengths) == [
+        counts for part in parts for counts in part.caption_lengths
+    ]
     np.testing.assert_array_equal(joined.width, [32, 40, 48, 32, 40, 32, 40])
     assert joined.select([3]).ids[0] == "clip 5 Ä" and joined.ids[-1] == "clip 1 Ä"
     with pytest.raises(IndexError):
@@ -167,8 +169,8 @@ def test_a_damaged_catalog_is_refused(tmp_path, change, message):
             "a split out of train, val, test, combinations",
         ),
         ({"frames": np.array([1, 0, 1], np.int32)}, "frames of at least 1"),
-        ({"text_tokens": [(2, 2), (), (5,)]}, "a token count for each"),
-        ({"text_tokens": [(2, 2), (5, 5), (5,)]}, "a token count for each"),
+        ({"caption_lengths": [(2, 2), (), (5,)]}, "a token count for each"),
+        ({"caption_lengths": [(2, 2), (5, 5), (5,)]}, "a token count for each"),
     ],
 )
 def test_impossible_rows_are_refused_by_clip(tmp_path, changes, message):

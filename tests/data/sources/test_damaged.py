@@ -175,7 +175,7 @@ def curated(folder):
         frames=frames,
         fps=np.full(CLIPS, FPS, np.float32),
         captions=[(caption,) for caption in captions],
-        text_tokens=[(len(tokenizer.encode(caption)),) for caption in captions],
+        caption_lengths=[(len(tokenizer.encode(caption)),) for caption in captions],
         split=["train"] * CLIPS,
         tokenizer=tokenizer.digest,
     ).write(folder)

@@ -56,7 +56,7 @@ def test_clips_are_the_captioned_files(folder, caplog):
         ("Ä grey film.",),
         ("red", "a red picture"),
     ]
-    for captions, counts in zip(catalog.captions, catalog.text_tokens):
+    for captions, counts in zip(catalog.captions, catalog.caption_lengths):
         assert counts == tuple(len(TOKENIZER.encode(text)) for text in captions)
     assert catalog.width.tolist() == [48, 32, 40] and catalog.height.tolist() == [32, 32, 24]
     assert catalog.frames.tolist() == [6, 6, 1] and catalog.fps[:2].tolist() == [8, 12]
@@ -130,7 +130,7 @@ def test_another_tokenizer_only_counts_again(folder, measured):
     source = open_source(DataConfig(catalog=str(folder)), other)
     assert measured == ["broken.mp4"]  # which is tried again
     assert source.catalog.tokenizer == other.digest
-    assert source.catalog.text_tokens[0][0] == len(other.encode("It gets brighter."))
+    assert source.catalog.caption_lengths[0][0] == len(other.encode("It gets brighter."))
 
 
 def test_the_filter_is_over_the_index(folder):

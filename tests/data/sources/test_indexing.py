@@ -22,7 +22,7 @@ def test_the_catalog_is_that_of_the_clips():
     catalog = make_catalog([clip(2), clip(0)], TOKENIZER)
     assert list(catalog.ids) == ["clip 2", "clip 0"] and catalog.width.tolist() == [10, 8]
     assert catalog.width.dtype == np.int32 and catalog.fps.tolist() == [12.5, 12.5]
-    assert catalog.text_tokens[0] == (len(TOKENIZER.encode("text 2")), 2)
+    assert catalog.caption_lengths[0] == (len(TOKENIZER.encode("text 2")), 2)
     assert catalog.motion.tolist() == pytest.approx([0.1, 0.1]) and catalog.static[1] == 0.25
 
 

@@ -16,7 +16,7 @@ ARRAYS = ("index", "width", "height", "frames", "fps", "motion", "static", "spli
 def assert_same(a, b):
     for name in ARRAYS:
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
-    for name in ("ids", "shard", "captions", "text_tokens"):
+    for name in ("ids", "shard", "captions", "caption_lengths"):
         assert list(getattr(a, name)) == list(getattr(b, name))
     assert a.tokenizer == b.tokenizer
 
@@ -79,7 +79,7 @@ def test_any_catalog_can_be_kept(cache):
         frames=np.array([1, 2], np.int32),
         fps=np.array([1, 24], np.float32),
         captions=[("x", "y"), ("z",)],
-        text_tokens=[(3, 4), (5,)],
+        caption_lengths=[(3, 4), (5,)],
         split=np.array(["train", "val"], object),
         tokenizer="t",
     )
@@ -88,5 +88,8 @@ def test_any_catalog_can_be_kept(cache):
         kept = keep("key", lambda: made.append(1) or catalog)
         assert_same(kept, catalog)
     assert made == [1]
-    assert isinstance(kept.ids, Texts) and isinstance(kept.text_tokens, Ragged)
-    assert kept.text_tokens.offsets.dtype == np.int64 and kept.text_tokens.values.dtype == np.int32
+    assert isinstance(kept.ids, Texts) and isinstance(kept.caption_lengths, Ragged)
+    assert (
+        kept.caption_lengths.offsets.dtype == np.int64
+        and kept.caption_lengths.values.dtype == np.int32
+    )

@@ -151,7 +151,7 @@ def test_a_mixture_has_the_clips_of_all(folder, synthetic, tmp_path):
     for i, expected in ((0, 11), (11, 0), (12, 0), (30, 18), (268, 4), (269, 9)):
         assert catalog.ids[i] == f"synthetic-0-{expected}"
         assert catalog.captions[i] == synthetic.catalog.captions[expected]
-        assert catalog.text_tokens[i] == synthetic.catalog.text_tokens[expected]
+        assert catalog.caption_lengths[i] == synthetic.catalog.caption_lengths[expected]
         assert near(read(mixture, i), read(synthetic, expected))
         assert near(read(copy, i), read(synthetic, expected))
 
@@ -174,7 +174,7 @@ def test_any_tokenizer_counts_the_captions_of_any_source(folder, synthetic):
         assert catalog.tokenizer == other.digest
         for i in range(0, len(catalog), 5):
             expected = tuple(len(other.encode(text)) for text in catalog.captions[i])
-            assert catalog.text_tokens[i] == expected
+            assert catalog.caption_lengths[i] == expected
     assert open_source(cfg, synthetic.tokenizer).catalog.tokenizer == synthetic.tokenizer.digest
     other.write(folder)
     assert open_tokenizer(str(folder)).digest == other.digest

@@ -24,7 +24,9 @@ def test_synthetic_clips_are_what_their_catalog_says(synthetic):
         clip = all_of(synthetic, i)
         assert clip.dtype == np.uint8
         assert clip.shape == (catalog.frames[i], catalog.height[i], catalog.width[i], 3)
-        assert catalog.text_tokens[i] == (len(synthetic.tokenizer.encode(catalog.captions[i][0])),)
+        assert catalog.caption_lengths[i] == (
+            len(synthetic.tokenizer.encode(catalog.captions[i][0])),
+        )
     assert {1, 5, 9, 17} == set(catalog.frames.tolist())
     assert {8, 12, 24} == set(catalog.fps.tolist())
     for size in (catalog.width, catalog.height):

@@ -106,7 +106,7 @@ def test_features_are_found_by_kind(tmp_path, name):
         assert clip.shape == expected.shape and np.abs(clip.astype(int) - expected).max() <= 2
         both = (f"{i}: a", f"{i}: b") if name == "Texts" else (f"{i}: a",)
         assert catalog.captions[row] == both
-        assert catalog.text_tokens[row] == tuple(len(TOKENIZER.encode(text)) for text in both)
+        assert catalog.caption_lengths[row] == tuple(len(TOKENIZER.encode(text)) for text in both)
         assert catalog.motion[row] == pytest.approx(0 if name == "Images" else 10 / 255, abs=2e-3)
         assert name == "Images" or catalog.fps[row] == 8
     if name != "Images":

@@ -33,7 +33,7 @@ def tokenizer():
 def assert_counted(catalog, tokenizer):
     assert catalog.tokenizer == tokenizer.digest
     expected = [tuple(len(tokenizer.encode(x)) for x in texts) for texts in catalog.captions]
-    assert list(catalog.text_tokens) == expected
+    assert list(catalog.caption_lengths) == expected
 
 
 def group(folder, tokenizer):
@@ -71,7 +71,7 @@ def test_counts_that_others_made_are_joined_by_id(folder, tokenizer):
         pq.write_table(pa.table(columns), path)
 
     put(counts)
-    assert list(KeptFile(folder, "", tokenizer).catalog.text_tokens) == counts
+    assert list(KeptFile(folder, "", tokenizer).catalog.caption_lengths) == counts
     put([*counts[:5], (1, 2, 3), *counts[6:]])
     with pytest.raises(ConfigError, match=rf"elsewhere.parquet: clip {ids[5]} has 3 token counts"):
         KeptFile(folder, "", tokenizer)

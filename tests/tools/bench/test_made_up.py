@@ -15,7 +15,7 @@ def test_the_mixture_is_as_promised(tmp_path, monkeypatch):
     assert images.mean() == pytest.approx(made_up.IMAGES, abs=0.03)
     seconds = (catalog.frames / catalog.fps)[~images]
     assert np.median(seconds) == pytest.approx(made_up.SECONDS[0], rel=0.1)
-    counts, tokens = catalog.text_tokens.counts(), catalog.text_tokens.values
+    counts, tokens = catalog.caption_lengths.counts(), catalog.caption_lengths.values
     assert set(counts.tolist()) == {1, 2} and (tokens.min(), tokens.max()) == (20, 200)
     words = [len(text.split()) for texts in catalog.captions for text in texts]
     np.testing.assert_array_equal(words, (tokens / made_up.WORD_TOKENS).astype(int))

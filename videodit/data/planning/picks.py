@@ -84,7 +84,7 @@ class Picker:
 
     def text_length(self, clip: int, caption: int) -> int:
         """The number of tokens of a clip's caption."""
-        return self.catalog.text_tokens[clip][caption]
+        return self.catalog.caption_lengths[clip][caption]
 
     def held_out(self, clips: np.ndarray) -> Picks:
         """Clips (n int64) as an evaluation sees them: always the same, by the schedules' last rows.
@@ -271,7 +271,7 @@ class Captions:
 
 def fitting_captions(catalog: Catalog, limit: int) -> Captions:
     """The captions of at most `limit` tokens (0: any). Raises ConfigError if a clip has none."""
-    offsets, tokens = catalog.text_tokens.offsets, catalog.text_tokens.values
+    offsets, tokens = catalog.caption_lengths.offsets, catalog.caption_lengths.values
     counts = np.diff(offsets)
     if not limit or tokens.max(initial=0) <= limit:
         return Captions(offsets[:-1], counts, tokens, None)
@@ -281,7 +281,7 @@ def fitting_captions(catalog: Catalog, limit: int) -> Captions:
         i, more = int(kept.argmin()), int((kept == 0).sum()) - 1
         raise ConfigError(
             f"data.text_tokens={limit}: clip {catalog.ids[i]} has no caption that fits, its "
-            f"captions have {list(catalog.text_tokens[i])} tokens; {more} other clips have no "
+            f"captions have {list(catalog.caption_lengths[i])} tokens; {more} other clips have no "
             "caption that fits either"
         )
     numbers = (np.arange(len(tokens)) - np.repeat(offsets[:-1], counts))[fits]

@@ -192,7 +192,7 @@ class Plan:
             text = text.replace(new, old)
         hashed = hashlib.blake2b(text.encode())
         catalog = self.catalog
-        texts = (catalog.text_tokens.offsets, catalog.text_tokens.values)
+        texts = (catalog.caption_lengths.offsets, catalog.caption_lengths.values)
         sizes = (catalog.width, catalog.height, catalog.frames, catalog.fps, catalog.static)
         for column in (*sizes, *texts, np.asarray(catalog.split) == "train"):
             hashed.update(np.ascontiguousarray(column).data)

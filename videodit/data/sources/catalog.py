@@ -47,6 +47,8 @@ SCHEMA = pa.schema(
     }
 )
 MEASURED = ("motion", "static")  # columns that may be missing, or empty for some clips
+# The field of Catalog for each column of the file.
+FIELDS = {name: name for name in SCHEMA.names} | {"text_tokens": "caption_lengths"}
 # Columns that data.where may name beside those of the file.
 COMPUTED = {"aspect": "width / height", "seconds": "frames / fps"}
 
@@ -84,18 +86,19 @@ class Catalog:
     frames: np.ndarray  # N int32; 1 is an image
     fps: np.ndarray  # N float32 frames per second
     captions: Texts  # N tuples of str, one or more each
-    text_tokens: Ragged  # N tuples: tokens of each caption, BOS and EOS included
+    caption_lengths: Ragged  # N tuples: token count of each caption, BOS and EOS included
     split: np.ndarray  # N str: one of SPLITS
-    tokenizer: str  # digest of the tokenizer that text_tokens was counted with
-    motion: np.ndarray | None = None  # N float32 (data/video/measure.py); NaN (None: all): unknown
-    static: np.ndarray | None = None  # N float32, likewise
+    tokenizer: str  # digest of the tokenizer that counted the captions
+    # N float32 each (data/video/measure.py); NaN is unknown, and None makes all unknown.
+    motion: np.ndarray = None  # type: ignore[assignment]
+    static: np.ndarray = None  # type: ignore[assignment]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, kind in zip(TEXTS.names, TEXTS.types):
             if not isinstance(getattr(self, name), Texts):
                 object.__setattr__(self, name, Texts.of(getattr(self, name), kind))
-        if not isinstance(self.text_tokens, Ragged):
-            object.__setattr__(self, "text_tokens", Ragged.of(self.text_tokens))
+        if not isinstance(self.caption_lengths, Ragged):
+            object.__setattr__(self, "caption_lengths", Ragged.of(self.caption_lengths))
         for name in MEASURED:
             if getattr(self, name) is None:
                 object.__setattr__(self, name, np.full(len(self), np.nan, np.float32))
@@ -107,7 +110,8 @@ class Catalog:
         """The clips of a mask (N bool) or of indices (int, any order)."""
         rows = np.asarray(rows)
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64)
-        columns: dict[str, Any] = {n: _select(getattr(self, n), rows) for n in SCHEMA.names}
+        fields = FIELDS.values()
+        columns: dict[str, Any] = {name: _select(getattr(self, name), rows) for name in fields}
         return dataclasses.replace(self, **columns)
 
     def write(self, folder: str | os.PathLike, extra: dict[str, Sequence] | None = None) -> None:
@@ -115,7 +119,7 @@ class Catalog:
 
         `extra`: further columns, which data.where may name and nothing else reads.
         """
-        columns = {name: _to_arrow(getattr(self, name), name) for name in SCHEMA.names}
+        columns = {name: _to_arrow(getattr(self, field), name) for name, field in FIELDS.items()}
         table = pa.table(columns, schema=SCHEMA)
         for name, column in (extra or {}).items():
             table = table.append_column(name, pa.array(column))
@@ -150,7 +154,8 @@ class Catalog:
             column = columns[name] if name in columns else _read_column(local, name)
             if column is not None:
                 columns[name] = column if rows is None else _select(column, rows)
-        catalog = cls(**columns, tokenizer=tokenizer)
+        fields = {FIELDS[name]: column for name, column in columns.items()}
+        catalog = cls(**fields, tokenizer=tokenizer)
         _check_rows(catalog, path)
         return catalog
 
@@ -158,7 +163,7 @@ class Catalog:
     def concatenate(cls, parts: Sequence["Catalog"]) -> "Catalog":
         """The clips of all catalogs, one after the other; one tokenizer must have counted all."""
         columns: dict[str, Any] = {}
-        for name in SCHEMA.names:
+        for name in FIELDS.values():
             values = [getattr(part, name) for part in parts]
             kind = type(values[0])
             join = np.concatenate if kind is np.ndarray else kind.concatenate
@@ -304,7 +309,7 @@ def _check_rows(catalog: Catalog, path: str) -> None:
         (sizes >= 1, "width, height and frames of at least 1, and an index of at least 0"),
         (catalog.fps > 0, "fps above 0"),
         (split, f"a split out of {', '.join(SPLITS)}"),
-        (catalog.text_tokens.counts() >= 1, "captions, and a token count for each"),
+        (catalog.caption_lengths.counts() >= 1, "captions, and a token count for each"),
     ):
         if not good.all():
             raise ConfigError(f"{path}: clip {catalog.ids[int(np.argmin(good))]}: expected {what}")

@@ -56,7 +56,7 @@ def make_catalog(clips: Sequence[IndexedClip], tokenizer: Tokenizer) -> Catalog:
     for name, kind in kinds.items():
         columns[name] = np.array(columns[name], kind)
     counts = [[len(tokenizer.encode(text)) for text in clip.captions] for clip in clips]
-    return Catalog(**columns, text_tokens=Ragged.of(counts), tokenizer=tokenizer.digest)
+    return Catalog(**columns, caption_lengths=Ragged.of(counts), tokenizer=tokenizer.digest)
 
 
 def split_of(name: str) -> str:

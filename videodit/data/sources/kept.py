@@ -93,16 +93,17 @@ def keep(key: str, make: Callable[[], Catalog]) -> Catalog:
     arrays: dict[str, Any] = {
         path.stem: np.asarray(np.load(path, mmap_mode="r")) for path in folder.glob("*.npy")
     }
-    text_tokens = Ragged(arrays.pop(OFFSETS), arrays.pop(VALUES))
+    lengths = Ragged(arrays.pop(OFFSETS), arrays.pop(VALUES))
     rest = pickle.loads((folder / REST).read_bytes())
-    return Catalog(**arrays, **rest, text_tokens=text_tokens)
+    return Catalog(**arrays, **rest, caption_lengths=lengths)
 
 
 def _write(catalog: Catalog, folder: Path) -> None:
     folder.mkdir()
     arrays = {name: getattr(catalog, name) for name in NUMBERS}
     arrays["split"] = arrays["split"].astype(str)  # no Python objects
-    arrays[OFFSETS], arrays[VALUES] = catalog.text_tokens.offsets, catalog.text_tokens.values
+    lengths = catalog.caption_lengths
+    arrays[OFFSETS], arrays[VALUES] = lengths.offsets, lengths.values
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
     rest = {name: getattr(catalog, name) for name in (*TEXTS.names, "tokenizer")}
