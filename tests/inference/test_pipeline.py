@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from packs import perturb, tiny_config
 
-from videodit.config import ConfigError
+from videodit.config import ConfigError, changed
 from videodit.data.loader import place
 from videodit.data.packing import unpack
 from videodit.data.sources.source import open_tokenizer
@@ -133,18 +133,12 @@ def test_bad_requests_are_refused_before_the_iterator_is_used(pipeline):
 
 
 def test_configured_samples_are_drawn_in_order_and_checked_at_once(pipeline):
-    sample = dataclasses.replace(CFG.sample, prompts=("a", "b", "c"), size="40x24", frames=5)
-    made = Pipeline(
-        pipeline._task,
-        dataclasses.replace(CFG, sample=sample),
-        open_tokenizer("synthetic"),
-        pipeline._params,
-        pipeline._frozen,
-    )
-    drawings = made.drawings()
+    samples = {"sample.prompts": ("a", "b", "c"), "sample.size": "40x24", "sample.frames": 5}
+    task, tokenizer = pipeline._task, pipeline._packer._tokenizer
+    cfg = changed(CFG, samples)
+    drawings = Pipeline(task, cfg, tokenizer, pipeline._params, pipeline._frozen).drawings()
     names = [(d.name, d.caption, d.role) for d in drawings]
     assert names == [(f"sample_{i}", prompt, "sample") for i, prompt in enumerate("abc")]
     assert all(d.frames.shape == (5, 24, 40, 3) for d in drawings)
-    sample = dataclasses.replace(sample, size="512x512")
     with pytest.raises(ConfigError, match=r"data\.row_tokens=96"):
-        Pipeline(pipeline._task, dataclasses.replace(CFG, sample=sample), made._packer._tokenizer)
+        Pipeline(task, changed(cfg, {"sample.size": "512x512"}), tokenizer)

@@ -1,7 +1,8 @@
 """Requests of any shape in rows of a few fixed shapes, in groups of bounded size.
 
-A program is compiled for each `GroupShape` that is used: some rows of one length. Most groups have
-the largest shape; few or small requests go into the smallest group that takes them.
+A program is compiled for each `GroupShape` that is used: some rows of one length. Requests that fit
+into one group go into the smallest that takes them; if they need several groups, all of these have
+the largest shape, because another compilation costs more than a last group that is not full.
 """
 
 import math
@@ -72,15 +73,12 @@ class Packer:
         sizes = [self._size(request) for request in requests]
         if not sizes:
             return []
-        if small := _smallest(self.shapes, range(len(sizes)), sizes):
-            return [small]
+        lengths, texts = zip(*sizes)
+        if single := _smallest(self.shapes, lengths, texts):
+            return [single]
         largest = self.shapes[-1]
-        rows = fit_decreasing(*zip(*sizes), **_capacities(largest))
-        return [
-            _smallest(self.shapes, [i for row in chunk for i in row], sizes)
-            or Group(largest, chunk)
-            for chunk in _chunks(rows, largest.rows)
-        ]
+        rows = fit_decreasing(lengths, texts, **_capacities(largest))
+        return [Group(largest, chunk) for chunk in _chunks(rows, largest.rows)]
 
     def batch(self, group: Group, requests: Sequence[Request]) -> PackedBatch:
         """The group's clips in rows, black where they are to be generated; numpy arrays."""
@@ -131,10 +129,11 @@ def given_cells(given: Given, patch: patches.Size) -> np.ndarray:
 
     Raises ConfigError for given frames that follow one another and fill no cell.
     """
-    shape = given.frames.shape[:3]
+    frames, height, width, _ = given.frames.shape
     mask = given.mask.reshape(-1, 1, 1) if given.mask.ndim == 1 else given.mask
-    pixels = np.ascontiguousarray(np.broadcast_to(mask, shape))
-    cells = patches.patchify(pixels[..., None], patch).all(-1).reshape(patches.grid(*shape, patch))
+    pixels = np.ascontiguousarray(np.broadcast_to(mask, (frames, height, width)))
+    tokens = np.all(patches.patchify(pixels[..., None], patch), axis=-1)
+    cells = np.reshape(tokens, patches.grid(frames, height, width, patch))
     there = np.pad(pixels.any((1, 2)), 1)
     for start, stop in np.flatnonzero(there[1:] != there[:-1]).reshape(-1, 2).tolist():
         pt, ph, pw = patch
@@ -150,15 +149,14 @@ def given_cells(given: Given, patch: patches.Size) -> np.ndarray:
 
 
 def _smallest(
-    shapes: Sequence[GroupShape], indices: Sequence[int], sizes: list[tuple[int, int]]
+    shapes: Sequence[GroupShape], lengths: Sequence[int], texts: Sequence[int]
 ) -> Group | None:
-    """The requests of these indices in a group of the first shape that takes all of them."""
-    lengths, texts = zip(*(sizes[i] for i in indices))
+    """All requests in a group of the first shape that takes them; None if none does."""
     for shape in shapes:
         if _may_fit(shape, lengths, texts):
             rows = fit_decreasing(lengths, texts, rows=shape.rows, **_capacities(shape))
             if sum(map(len, rows)) == len(lengths):
-                return Group(shape, [[indices[i] for i in row] for row in rows])
+                return Group(shape, rows)
     return None
 
 
