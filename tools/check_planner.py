@@ -1,7 +1,8 @@
 """python -m tools.check_planner
 
-How true the planner is on this machine's CPU: it predicts memory and time of a step of one config,
-the time after it was calibrated on another, and the step is then run. Some minutes and 8 GB.
+How far off the planner is on this machine's CPU. It predicts memory and time of a step of each
+config, and the step is then run; the first config calibrates the times. It takes some minutes and
+8 GB.
 """
 
 import argparse
@@ -11,9 +12,33 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-CONFIGS = {  # what the smoke config is changed to; the first calibrates
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from configs import dit_s
+from videodit.config import Config, from_config_dict
+from videodit.data.packing import PackedBatch
+from videodit.data.sources.source import open_tokenizer
+from videodit.flops import Clips
+from videodit.forecasting import hlo
+from videodit.forecasting.ahead import compile_step, lower_step
+from videodit.forecasting.chips import Chip
+from videodit.forecasting.clips import seen_shares
+from videodit.forecasting.roofline import predict
+from videodit.forecasting.work import work
+from videodit.optim import make_optimizer, make_schedule
+from videodit.sharding import make_mesh
+from videodit.step import make_init
+from videodit.tasks.registry import make_task
+from videodit.train import Data
+
+CONFIGS = {  # changes of the smoke config; the first one calibrates
     "S, rows of 1024, dots": {
         "dit.size": "S",
         "data.row_tokens": 1024,
@@ -31,10 +56,15 @@ STEPS = 3
 GIB = 2**30
 
 
-def main():
+def main() -> None:
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--one", default="", help=argparse.SUPPRESS)  # of CONFIGS, in a process
-    parser.add_argument("--steps", type=int, default=STEPS, help="that are run of each config")
+    parser.add_argument(
+        "--one", default="", help=argparse.SUPPRESS
+    )  # one of CONFIGS, in this process
+    parser.add_argument(
+        "--steps", type=int, default=STEPS, help="steps that are run of each config"
+    )
     args = parser.parse_args()
     if args.one:
         print(json.dumps(measure(args.one, args.steps)))
@@ -47,8 +77,8 @@ def main():
         print(describe(name, figures, slowness))
 
 
-def run(name: str, steps: int) -> dict:
-    """`measure(name, steps)` in a process of its own, whose memory is nothing else's."""
+def run(name: str, steps: int) -> dict[str, float]:
+    """`measure(name, steps)` in a process whose memory is that of the step alone."""
     command = [sys.executable, "-m", "tools.check_planner", f"--one={name}", f"--steps={steps}"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -56,18 +86,8 @@ def run(name: str, steps: int) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure(name: str, steps: int) -> dict:
-    """Seconds and bytes of a step, as predicted and as they are; seconds before calibration."""
-    import jax
-
-    from videodit.config import from_config_dict
-    from videodit.forecasting import hlo
-    from videodit.forecasting.ahead import compile_step, lower_step
-    from videodit.forecasting.clips import seen_shares
-    from videodit.forecasting.roofline import predict
-    from videodit.forecasting.work import work
-    from videodit.sharding import make_mesh
-
+def measure(name: str, steps: int) -> dict[str, float]:
+    """Seconds and bytes of a step, predicted (without calibration) and measured."""
     cfg = from_config_dict(config(name))
     mesh = make_mesh(cfg.mesh)
     with jax.set_mesh(mesh):
@@ -75,7 +95,8 @@ def measure(name: str, steps: int) -> dict:
     lowered, arguments = lower_step(cfg, mesh, task.tokenizer)
     compiled, memory = compile_step(cfg, lowered, arguments)
     stack = task.stacks(clips_of(batch), cfg.steps)[0]
-    done = work(hlo.parse(compiled.as_text()), mesh, seen_shares(cfg, stack, "cpu"))
+    assert compiled
+    done = work(hlo.parse(compiled.as_text() or ""), mesh, seen_shares(cfg, stack, "cpu"))
     predicted = predict(done, this_cpu(), mesh).step
     key, seconds = jax.random.key(cfg.seed), []
     gc.collect()
@@ -93,10 +114,8 @@ def measure(name: str, steps: int) -> dict:
     }
 
 
-def config(name: str):
+def config(name: str) -> ConfigDict:
     """The named config, as a ConfigDict."""
-    from configs import dit_s
-
     config = dit_s.get_config("smoke")
     config.text.size, config.autoencoder.size = "S", "S"
     config.update_from_flattened_dict(CONFIGS[name])
@@ -105,16 +124,8 @@ def config(name: str):
     return config
 
 
-def real_arguments(cfg):
+def real_arguments(cfg: Config) -> tuple[Any, Any, Any, PackedBatch]:
     """The task, the state, the frozen arrays and the first batch of a run of `cfg`."""
-    import jax
-
-    from videodit.data.sources.source import open_tokenizer
-    from videodit.optim import make_optimizer, make_schedule
-    from videodit.step import make_init
-    from videodit.tasks.registry import make_task
-    from videodit.train import Data
-
     tokenizer = open_tokenizer(cfg.text.workdir)
     data = Data(tokenizer)
     data.open(cfg)
@@ -127,12 +138,8 @@ def real_arguments(cfg):
     return task, state, frozen, batch
 
 
-def clips_of(batch):
-    """The mean row's clips of a batch."""
-    import numpy as np
-
-    from videodit.flops import Clips
-
+def clips_of(batch: PackedBatch) -> Clips:
+    """The clips of the mean row of a batch."""
     ids, rows = np.asarray(batch.segment_ids), len(batch.segment_ids)
     tokens = np.concatenate([np.bincount(row)[1:] for row in ids])
     tokens = np.sort(tokens)[::rows]
@@ -140,13 +147,8 @@ def clips_of(batch):
     return Clips(grids, tokens, np.zeros_like(tokens))
 
 
-def this_cpu():
-    """A Chip of what a product and a copy reach here; the rest is up to the calibration."""
-    import jax
-    import jax.numpy as jnp
-
-    from videodit.forecasting.chips import Chip
-
+def this_cpu() -> Chip:
+    """A Chip with the speed of a matmul and a copy here; calibration makes up for the rest."""
     side, length = 2048, 2**26
     x = jnp.ones((side, side))
     peak = 2 * side**3 / quickest(jax.jit(lambda x: x @ x), x)
@@ -154,10 +156,8 @@ def this_cpu():
     return Chip("cpu", 0.0, peak, 1.0, 1.0, (1.0, 1.0), bandwidth, 1.0, bandwidth, bandwidth, 1.0)
 
 
-def quickest(function, x) -> float:
-    """Seconds of the quickest of some calls."""
-    import jax
-
+def quickest(function: Callable[[Any], Any], x: Any) -> float:
+    """Seconds of the fastest of some calls."""
     seconds = []
     for _ in range(6):
         began = time.perf_counter()
@@ -167,19 +167,19 @@ def quickest(function, x) -> float:
 
 
 def reset_peak() -> int:
-    """Bytes in use, which become the peak."""
+    """Makes the bytes in use now the peak, and returns them."""
     Path("/proc/self/clear_refs").write_text("5")
     return peak()
 
 
 def peak() -> int:
-    """The most bytes that were in use since `reset_peak`."""
+    """The largest number of bytes in use since `reset_peak`."""
     status = Path("/proc/self/status").read_text()
-    return 1024 * int(re.search(r"VmHWM:\s+(\d+)", status)[1])
+    return 1024 * int(re.findall(r"VmHWM:\s+(\d+)", status)[0])
 
 
-def describe(name: str, found: dict, slowness: float) -> str:
-    """A line a config."""
+def describe(name: str, found: dict[str, float], slowness: float) -> str:
+    """A line about a config; times are predicted `slowness` times as long as by the roofline."""
     predicted = found["predicted_seconds"] * slowness
     memory, expected = found["bytes"] / GIB, found["predicted_bytes"] / GIB
     return (

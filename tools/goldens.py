@@ -1,14 +1,14 @@
 """python -m tools.goldens
 
-Writes what a change of structure must not change into tests/goldens/:
+Writes into tests/goldens/ what no change of structure may alter:
 
   parameters/CONFIG.json   path, shape, dtype and sharding of every parameter of a config
-  runs.json                hashes of the first four batches, and the losses of 20 steps, of a smoke
-                           run of each task
+  runs.json                for a smoke run of each task, hashes of the first four batches and the
+                           losses of 20 steps
 
-The tests of that name fail where a change alters them; this command then renews the files, and the
-commit explains why. With --exact=FILE it writes instead what is equal to the bit on one machine
-only: losses, gradient norms, digests of the trained parameters, and the hash of a generated clip.
+The tests of that name fail if a change alters them. This command then renews the files, and the
+commit explains why. With --exact=FILE it writes instead what is equal to the bit only on one
+machine: losses, gradient norms, digests of the trained parameters, and a generated clip's hash.
 """
 
 import hashlib
@@ -19,10 +19,11 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "tests" / "goldens"
-RUNS = {  # by what is watched: a config whose smoke variant is run
+RUNS = {  # by name, a config whose smoke variant is run
     "autoencoder": "autoencoder_b",
     "diffusion": "dit_xl",
     "demo_autoencoder": "demo_autoencoder",
@@ -73,7 +74,7 @@ def parameter_table(name: str) -> dict[str, list]:
 
 
 def batch_hashes(name: str) -> list[str]:
-    """Hashes of the first batches of a config's smoke variant."""
+    """Hashes of the first BATCHES batches of a config's smoke variant."""
     from videodit.config import from_config_dict
     from videodit.data.loader import host_batches
     from videodit.data.planning.plan import Plan
@@ -95,7 +96,7 @@ def batch_hashes(name: str) -> list[str]:
     return [hash_of(*batch) for batch in batches]
 
 
-def hash_of(*arrays) -> str:
+def hash_of(*arrays: Any) -> str:
     """A hash of the shapes, dtypes and bytes of numpy arrays."""
     found = hashlib.sha256()
     for x in arrays:
@@ -105,7 +106,7 @@ def hash_of(*arrays) -> str:
 
 
 def run_smoke(name: str, workdir: Path) -> dict[str, list[float]]:
-    """Trains a config's smoke variant for STEPS steps; its losses and gradient norms."""
+    """Trains a config's smoke variant for STEPS steps; returns its losses and gradient norms."""
     fields = [f"--config.{field}={STEPS}" for field in ("steps", "eval_every", "save_every")]
     config = f"--config=configs/{name}.py:smoke"
     _python("videodit.main", config, f"--workdir={workdir}", *fields)
@@ -114,8 +115,8 @@ def run_smoke(name: str, workdir: Path) -> dict[str, list[float]]:
     return {key: [line[key] for line in training] for key in ("loss", "grad_norm")}
 
 
-def exact(name: str) -> dict:
-    """What of a smoke run is the same to the bit on one machine."""
+def exact(name: str) -> dict[str, Any]:
+    """Results of a smoke run that are the same to the bit on one machine."""
     import jax
     import numpy as np
     import orbax.checkpoint as ocp
@@ -126,7 +127,7 @@ def exact(name: str) -> dict:
 
     with tempfile.TemporaryDirectory() as folder:
         workdir = Path(folder)
-        found = run_smoke(name, workdir)
+        found: dict[str, Any] = {**run_smoke(name, workdir)}
         for item in ("params", "ema", "opt"):
             path = workdir / "checkpoints" / str(STEPS) / item
             tree = ocp.StandardCheckpointer().restore(path)
@@ -147,6 +148,7 @@ def _python(module: str, *arguments: str) -> None:
 
 
 def main(arguments: list[str]) -> None:
+    """Runs the command line."""
     if arguments:
         path = Path(arguments[0].removeprefix("--exact="))
         found = {name: exact(config) for name, config in RUNS.items()}

@@ -13,7 +13,8 @@ GPU its varlen attention (FlashAttention) runs on the same lengths.
 """
 
 import time
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,32 +34,32 @@ BACKWARD = 2.5  # times the FLOPs of the forward pass: five products for two
 
 
 class Problem(NamedTuple):
-    """Attention to be measured, and what the table calls it behind the implementation."""
+    """Attention to be measured, and its name in the table after the implementation."""
 
     name: str
     segments: Segments
 
 
 class Result(NamedTuple):
-    """Seconds, useful FLOP/s and errors relative to the reference."""
+    """Seconds, and errors relative to the reference."""
 
     forward: float
     both: float  # forward and backward
     error: float  # of the output
-    gradient_error: float  # the largest of q, k and v
+    gradient_error: float  # the largest error of the gradients of q, k and v
 
 
-def packed_lengths(tokens: int, most: int, rng) -> list[int]:
-    """Lengths of at most `most` clips that fill a row of `tokens`, but for less than SHORTEST."""
-    lengths = []
+def packed_lengths(tokens: int, most: int, rng: np.random.Generator) -> list[int]:
+    """Lengths of at most `most` clips that fill a row of `tokens` up to less than SHORTEST."""
+    lengths: list[int] = []
     while (room := tokens - sum(lengths)) >= SHORTEST and len(lengths) < most:
         drawn = int(rng.lognormal(np.log(tokens / 16), 1.0))
         lengths.append(min(max(drawn, SHORTEST), room))
     return lengths
 
 
-def packed_ids(lengths: list[list[int]], tokens: int):
-    """Segment ids B L of rows of clips: 1, 2, ... and padding."""
+def packed_ids(lengths: list[list[int]], tokens: int) -> np.ndarray:
+    """Segment ids B L of rows of clips: 1, 2, ..., and 0 for padding."""
     ids = np.zeros((len(lengths), tokens), np.int32)
     for row, clips in zip(ids, lengths):
         row[: sum(clips)] = np.repeat(np.arange(1, len(clips) + 1), clips)
@@ -66,7 +67,7 @@ def packed_ids(lengths: list[list[int]], tokens: int):
 
 
 def windowed_segments(tokens: int, side: int, shifted: bool) -> Segments:
-    """Segments of a clip of as many frames of side x side cells as a row has room for."""
+    """Segments of a clip of as many frames of side x side cells as fit into a row."""
     frames = max(tokens // side**2, 1)
     t, rows, columns = (
         x.reshape(1, -1).astype(np.int32) for x in np.indices((frames,) + (side,) * 2)
@@ -76,7 +77,7 @@ def windowed_segments(tokens: int, side: int, shifted: bool) -> Segments:
 
 
 def useful_pairs(segments: Segments) -> int:
-    """Pairs of a query and a key that it sees, without padding."""
+    """The number of pairs of a query and a key that it sees, without padding."""
     segments = segments.by_call()
     query, key = np.asarray(segments.query), np.asarray(segments.keys)
     total = 0
@@ -89,28 +90,41 @@ def useful_pairs(segments: Segments) -> int:
     return total
 
 
-def measure(implementation: str, problem: Problem, heads, reference, repeats: int) -> Result:
-    """heads: q, k, v and a weight of the output, B L N H; reference: as of `reference_of`."""
+def measure(
+    implementation: str,
+    problem: Problem,
+    heads: list[jax.Array],
+    reference: list[np.ndarray],
+    repeats: int,
+) -> Result:
+    """Times an implementation. heads: q, k, v and a weight of the output, each B L N H.
+
+    reference: the result of `reference_of`.
+    """
     attend, with_gradients = programs(implementation, problem)
     forward, _ = timed(attend, heads, repeats)
     both, found = timed(with_gradients, heads, repeats)
     first = [np.asarray(x[:, :, :1], np.float32) for x in found]
-    errors = [np.linalg.norm(a - b) / np.linalg.norm(b) for a, b in zip(first, reference)]
+    errors = [float(np.linalg.norm(a - b) / np.linalg.norm(b)) for a, b in zip(first, reference)]
     return Result(forward, both, errors[0], max(errors[1:]))
 
 
-def programs(implementation: str, problem: Problem):
-    """Compiled functions of heads: the output; the output and the gradients of q, k and v."""
+def programs(implementation: str, problem: Problem) -> tuple[Callable, Callable]:
+    """Compiled functions of the heads: one gives the output, one the output and gradients."""
 
-    def attend(segments, q, k, v):
+    def attend(segments: Segments, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
         return attention(q, k, v, segments, implementation)
 
-    def loss(heads, segments, weight):
+    def loss(
+        heads: tuple[jax.Array, ...], segments: Segments, weight: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
         y = attend(segments, *heads)
         return (y * weight).sum(dtype=jnp.float32), y
 
     @jax.jit
-    def with_gradients(segments, q, k, v, weight):
+    def with_gradients(
+        segments: Segments, q: jax.Array, k: jax.Array, v: jax.Array, weight: jax.Array
+    ) -> tuple[jax.Array, ...]:
         gradients, y = jax.grad(loss, has_aux=True)((q, k, v), segments, weight)
         return y, *gradients
 
@@ -118,8 +132,8 @@ def programs(implementation: str, problem: Problem):
     return lambda q, k, v, _: forward(segments, q, k, v), lambda *x: with_gradients(segments, *x)
 
 
-def timed(function, arguments, repeats: int):
-    """Median seconds of a call behind the first, and what it returns."""
+def timed(function: Callable, arguments: Sequence[Any], repeats: int) -> tuple[float, Any]:
+    """Median seconds of the calls after the first one, and the result of the first."""
     result, seconds = jax.block_until_ready(function(*arguments)), []
     for _ in range(repeats):
         began = time.perf_counter()
@@ -128,7 +142,7 @@ def timed(function, arguments, repeats: int):
     return float(np.median(seconds)), result
 
 
-def reference_of(problem: Problem, heads) -> list[np.ndarray]:
+def reference_of(problem: Problem, heads: list[jax.Array]) -> list[np.ndarray]:
     """Output and gradients of the first head, by the reference in float32."""
     _, with_gradients = programs("masked", problem)
     with jax.default_matmul_precision("highest"):
@@ -136,8 +150,10 @@ def reference_of(problem: Problem, heads) -> list[np.ndarray]:
     return [np.asarray(x) for x in found]
 
 
-def torch_varlen(lengths: list[list[int]], shape: tuple[int, int], repeats: int):
-    """Seconds forward, and forward and backward, of torch's varlen attention; or why not.
+def torch_varlen(
+    lengths: list[list[int]], shape: tuple[int, int], repeats: int
+) -> tuple[float, float] | str:
+    """Seconds of torch's varlen attention, forward, and forward and backward; or why it is missing.
 
     shape: heads, head size.
     """
@@ -155,7 +171,7 @@ def torch_varlen(lengths: list[list[int]], shape: tuple[int, int], repeats: int)
     )
     heads, most = (make(), make(), make()), max(flat)
 
-    def seconds(step):
+    def seconds(step: Callable[[], Any]) -> float:
         step()
         taken = []
         for _ in range(repeats):
@@ -171,7 +187,7 @@ def torch_varlen(lengths: list[list[int]], shape: tuple[int, int], repeats: int)
 
 
 def describe(name: str, forward: float, both: float, flops: float, slowest: float) -> str:
-    """One line: times, useful TFLOP/s, and how many times faster than `slowest` seconds."""
+    """A line: times, useful TFLOP/s, and how many times faster than `slowest` seconds."""
     rates = [flops / forward / 1e12, (1 + BACKWARD) * flops / both / 1e12]
     return (
         f"{name:24}{1e3 * forward:10.2f} ms{rates[0]:9.3g} TFLOP/s{1e3 * both:11.2f} ms"
@@ -179,10 +195,15 @@ def describe(name: str, forward: float, both: float, flops: float, slowest: floa
     )
 
 
-def compare(problems: list[Problem], implementations: list[str], shape, repeats: int) -> list[str]:
-    """Lines of a table; each problem asks for the same in another way.
+def compare(
+    problems: list[Problem],
+    implementations: list[str],
+    shape: tuple[int, int, Any],
+    repeats: int,
+) -> list[str]:
+    """Lines of a table. The problems are the same attention, asked for in different ways.
 
-    shape: heads, head size, dtype. Ratios are to the first line that is there.
+    shape: heads, head size, dtype. Ratios are to the first line that ran.
     """
     segments, (heads, size, dtype) = problems[0].segments, shape
     rows, tokens = segments.query.shape[:2]
@@ -190,9 +211,10 @@ def compare(problems: list[Problem], implementations: list[str], shape, repeats:
     arrays = [jax.random.normal(key, (rows, tokens, heads, size), dtype) for key in keys]
     reference = reference_of(problems[0], arrays)
     flops = 4 * heads * size * useful_pairs(segments)
-    lines, slowest = [], None
+    lines: list[str] = []
+    slowest = 0.0
     for name in implementations:
-        for problem in problems[: 1 if name == "masked" else None]:  # which has no use for orders
+        for problem in problems[: 1 if name == "masked" else None]:  # it makes no use of orders
             title = f"{name}{problem.name}"
             try:
                 result = measure(name, problem, arrays, reference, repeats)
@@ -206,7 +228,7 @@ def compare(problems: list[Problem], implementations: list[str], shape, repeats:
 
 
 def make_problems(tokens: int) -> tuple[list[Problem], list[list[int]]]:
-    """What the flags ask for, in one way or in two; and the lengths of the clips of each row."""
+    """The attention that the flags ask for, in one or two ways, and lengths of each row's clips."""
     if flags.FLAGS.side:
         segments = windowed_segments(tokens, flags.FLAGS.side, shifted=True)
         return [Problem("", segments), Problem(" in order", with_orders(segments))], []
@@ -217,7 +239,8 @@ def make_problems(tokens: int) -> tuple[list[Problem], list[list[int]]]:
     return [Problem("", Segments(ids, most=most, causal=flags.FLAGS.causal))], lengths
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
+    """Runs the command line."""
     del argv
     join_processes(MeshConfig())
     on_cpu = jax.default_backend() == "cpu"
@@ -238,7 +261,10 @@ def main(argv):
         peer = torch_varlen(lengths, (heads, size), flags.FLAGS.repeats)
         flops = 4 * heads * size * useful
         name = "torch varlen attention "
-        print(name + peer if isinstance(peer, str) else describe(name, *peer, flops, peer[1]))
+        if isinstance(peer, str):
+            print(name + peer)
+        else:
+            print(describe(name, peer[0], peer[1], flops, slowest=peer[1]))
 
 
 if __name__ == "__main__":

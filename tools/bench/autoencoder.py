@@ -3,9 +3,9 @@
     python -m tools.bench.autoencoder --config=configs/autoencoder_gpu.py     # on this machine
     python -m tools.bench.autoencoder --config=configs/autoencoder_b.py --topology=h100:1x8
 
-With --topology nothing runs: the programs are compiled for accelerators that are not there, and
-their time is predicted as by videodit.plan. Rows are full of clips of the mean size that the last
-rows of data.views ask for, of random pixels; weights are random.
+With --topology nothing runs: the programs are compiled for accelerators that this machine lacks,
+and their time is predicted as by videodit.plan. Rows are full of clips of random pixels, whose size
+is the mean that the last rows of data.views ask for; weights are random.
 """
 
 import json
@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,28 +44,28 @@ from videodit.tasks.registry import is_task
 from videodit.tasks.resolve import resolve, resolve_elsewhere
 
 GIB = 2**30
-STEPS = 10  # that are timed
+STEPS = 10  # timed steps
 
 
 class Speed(NamedTuple):
-    """Of one program, on all devices together; mfu and gib None where they are not known."""
+    """Speed of a program on all devices together; mfu and gib are None where they are unknown."""
 
     program: str
     seconds: float
     frames_per_second: float
     mfu: float | None
-    gib: float | None  # of a device, at its most
+    gib: float | None  # peak memory of a device
 
 
 class Bench:
-    """The programs of a config on the current mesh, and what a run of each of them does."""
+    """The programs of a config on the current mesh: train, encode and decode."""
 
-    def __init__(self, cfg: Config):
+    def __init__(self, cfg: Config) -> None:
         self.cfg, self.clips = cfg, typical_clips(cfg)
         self.task = AutoencoderTask(cfg)
         schedule = make_schedule(cfg.optim, cfg.steps)
         self.optimizer = make_optimizer(cfg.optim, schedule, self.task.groups)
-        self.programs = {
+        self.programs: dict[str, Any] = {
             "train": make_train_step(self.task, self.optimizer, schedule, cfg.optim),
             "encode": jax.jit(self.task.encode),
             "decode": jax.jit(self.task.decode),
@@ -78,21 +78,21 @@ class Bench:
         return self.cfg.data.batch_rows * int(sum(frames))
 
     def flops(self, program: str) -> Flops:
-        """Of a run, in closed form."""
+        """FLOPs of a call of a program, in closed form."""
         cfg, rows = self.cfg.autoencoder, self.cfg.data.batch_rows
         if program == "train":
             return self.task.flops(self.clips, self.cfg.steps) * rows
         return coder_flops(SIZES[cfg.size], cfg, self.clips).only() * rows
 
     def measured(self) -> Iterator[Speed]:
-        """The speed of each program on the devices of the mesh, one after the other."""
+        """Yields the speed of each program on the devices of the mesh."""
         key, batch = jax.random.key(self.cfg.seed), made_up_batch(self.cfg, self.clips)
         frozen = self.task.make_frozen(iter([batch]))
         state = jax.jit(make_init(self.task, self.optimizer))(key, frozen)
         params = jax.tree.map(jnp.copy, state["ema"])  # the train step takes the state's memory
         latents = self.programs["encode"](params, batch)
 
-        def train():
+        def train() -> Any:
             nonlocal state
             state, metrics = self.programs["train"](state, frozen, batch, key)
             return metrics
@@ -109,7 +109,7 @@ class Bench:
             yield Speed(name, seconds, speed, known.get("mfu"), known.get("memory_gib"))
 
     def predicted(self, topology: Topology) -> Iterator[Speed]:
-        """The same, compiled for the topology that the mesh is of."""
+        """Yields the predicted speed of each program, compiled for the topology of the mesh."""
         mesh, chip = jax.sharding.get_mesh(), topology.chip
         state, frozen, batch, key = abstract_arguments(self.cfg, self.task, self.optimizer)
         latents = _abstract_latents(batch.tokens, self.task.channels)
@@ -129,7 +129,7 @@ class Bench:
 
 
 def made_up_batch(cfg: Config, clips: Clips) -> PackedBatch:
-    """Rows full of such clips of random pixels, all rows the same, on the current mesh."""
+    """Rows full of such clips, of random pixels, on the current mesh; all rows are equal."""
     data, patch, rng = cfg.data, cfg.autoencoder.patch, np.random.default_rng(0)
     batch = empty_batch(
         data.batch_rows,
@@ -159,25 +159,27 @@ def describe(speed: Speed) -> str:
     return line + ("" if speed.gib is None else f"   {speed.gib:6.2f} GiB")
 
 
-def _waited_for(run: Callable) -> Callable[[], None]:
-    """`run` until what it gives is there, for `timed`."""
+def _waited_for(run: Callable[[], Any]) -> Callable[[], float]:
+    """A function for `timed` that calls `run` and waits for its result."""
 
-    def wait():
+    def wait() -> float:
         values = run()
-        wait.called = time.perf_counter()
+        called = time.perf_counter()
         jax.block_until_ready(values)
+        return called
 
     return wait
 
 
-def _abstract_latents(tokens, channels: int):
+def _abstract_latents(tokens: jax.ShapeDtypeStruct, channels: int) -> jax.ShapeDtypeStruct:
     """Latents B L C of abstract tokens B L P."""
-    sharding = jax.sharding.NamedSharding(jax.sharding.get_mesh(), spec("batch", "length", None))
+    axes = spec("batch", "length", None) or jax.sharding.PartitionSpec()
+    sharding = jax.sharding.NamedSharding(jax.sharding.get_mesh(), axes)
     return jax.ShapeDtypeStruct((*tokens.shape[:2], channels), jnp.float32, sharding=sharding)
 
 
-def _gib(compiled) -> float:
-    """Of a device while a program runs; of its arguments, what becomes a result counts once."""
+def _gib(compiled: Any) -> float:
+    """Memory of a device while a program runs; arguments that become results count once."""
     x = compiled.memory_analysis()
     results = x.output_size_in_bytes - x.alias_size_in_bytes
     return (x.argument_size_in_bytes + results + x.temp_size_in_bytes) / GIB
@@ -206,7 +208,8 @@ def run(cfg: Config, topology: str) -> list[Speed]:
     return found
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
+    """Runs the command line. A ConfigError is printed as one line, with exit status 2."""
     absl_logging.set_verbosity(absl_logging.WARNING)
     logging.getLogger("videodit").setLevel(logging.INFO)
     try:

@@ -271,7 +271,9 @@ def config_of_flags() -> Config:
         raise ConfigError("expected either --config or --catalog")
     cfg = config_from_flags() if CONFIG.value else _simple_config()
     names = ("workers", "threads")
-    changes = {name: FLAGS[name].value for name in names if FLAGS[name].value is not None}
+    changes: dict[str, Any] = {
+        name: FLAGS[name].value for name in names if FLAGS[name].value is not None
+    }
     return dataclasses.replace(cfg, data=dataclasses.replace(cfg.data, **changes))
 
 

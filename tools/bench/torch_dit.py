@@ -10,7 +10,7 @@ scatter).
 
 import gc
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -143,11 +143,11 @@ def make_step(
     text_width: int,
     segments: int,
     packed: bool,
-) -> Any:
+) -> Callable[[], float]:
     """Makes `step()`, one update with the gradients of all batches.
 
     `packed`: attention is within the segments of a row, of which there are `segments` at most;
-    otherwise a row is one clip. `step.called` is the time at which the device got the update.
+    otherwise a row is one clip. `step` returns the perf_counter at which the device had its work.
     """
     torch.manual_seed(0)
     torch.set_float32_matmul_precision("high")
@@ -160,7 +160,7 @@ def make_step(
     inputs = [_inputs(batch, shape, text_width, segments, packed) for batch in batches]
     total = sum(int((batch.segment_ids > 0).sum()) for batch in batches)
 
-    def step() -> None:
+    def step() -> float:
         for x, real, *conditions in inputs:
             with torch.autocast(DEVICE, torch.bfloat16):
                 y = compiled(x, *conditions)
@@ -170,9 +170,10 @@ def make_step(
         optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
             torch._foreach_lerp_(average, list(model.parameters()), 1 - EMA_DECAY)
-        step.called = time.perf_counter()  # type: ignore[attr-defined]
+        called = time.perf_counter()
         if DEVICE == "cuda":
             torch.cuda.synchronize()
+        return called
 
     return step
 

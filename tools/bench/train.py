@@ -4,10 +4,10 @@
     python -m tools.bench.train --profile             # and where the time goes, by kind of kernel
     python -m tools.bench.train --size=1.5B --rows=4 --remat=attention
 
-Rows are packed with clips whose lengths are not multiples of anything, with captions. Both train
-in bfloat16 with rotary positions, QK-norm, cross-attention, AdamW and an average of the weights;
-only real tokens count. The peer (tools/bench/torch_dit.py, if PyTorch is installed) runs the same
-rows with attention of variable lengths, and the same clips padded to powers of two.
+Rows are packed with captioned clips of arbitrary lengths. Both models train in bfloat16 with rotary
+positions, QK-norm, cross-attention, AdamW and an EMA of the weights; only real tokens count. The
+peer (tools/bench/torch_dit.py, if PyTorch is installed) runs the same rows with attention of
+variable lengths, and the same clips padded to powers of two.
 """
 
 import dataclasses
@@ -16,8 +16,9 @@ import math
 import os
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +33,7 @@ from videodit.config import (
     OptimConfig,
     refuse,
 )
-from videodit.data.packing import PackedBatch, empty_batch
+from videodit.data.packing import HostBatch, PackedBatch, empty_batch
 from videodit.diffusion import flow
 from videodit.flops import Flops, all_pairs, stack_flops
 from videodit.goodput import device_metrics
@@ -48,12 +49,12 @@ from videodit.tasks.views import token_levels
 
 ON_CPU = {"size": "smoke", "rows": 2, "row_tokens": 256, "steps": 3}
 ELSEWHERE = {"size": "XL", "rows": 8, "row_tokens": 4096, "steps": 10}
-MOST_SEGMENTS = 64  # of a row
+MOST_SEGMENTS = 64  # clips of a row, at most
 CHANNELS, TEXT_WIDTH = 48, 768
 CAPTION = (20, 200)  # tokens: least, most
 IMAGES = 0.3  # share of the clips
 WARM_UP = 2  # steps
-KINDS = {  # of kernels, by what stands in their names; the first that fits
+KINDS = {  # kinds of kernels, by words in their names; the first that fits
     "attention": ("fmha", "flash", "cudnn", "attention", "splash"),
     "products": ("gemm", "dot", "cublas", "cutlass", "xmma", "nvjet", "convolution"),
     "reductions": ("reduce", "softmax", "norm"),
@@ -61,23 +62,28 @@ KINDS = {  # of kernels, by what stands in their names; the first that fits
 }
 
 
-class Rows(NamedTuple):
-    """Packed rows: of each, the tokens of its clips and of their captions."""
+# Does a step, waits for it, and returns the perf_counter at which the device had its work.
+Run = Callable[[], float]
+Table = dict[str, tuple[float, int]]  # by name of kernels: their seconds and number
 
-    tokens: list[list[int]]
-    captions: list[list[int]]
-    length: int
+
+class Rows(NamedTuple):
+    """Packed rows, as lengths."""
+
+    tokens: list[list[int]]  # for each row, the tokens of its clips
+    captions: list[list[int]]  # for each row, the tokens of their captions
+    length: int  # tokens of a row
 
     def clips(self) -> tuple[np.ndarray, np.ndarray]:
         """Tokens and caption tokens of all clips of all rows."""
-        return tuple(np.concatenate(lists) for lists in (self.tokens, self.captions))
+        return np.concatenate(self.tokens), np.concatenate(self.captions)
 
 
 def made_up_rows(rows: int, length: int, seed: int = 0) -> Rows:
-    """Rows of `length` tokens, filled with the clips that still fit of many random ones.
+    """Rows of `length` tokens; each takes those of many random clips that still fit.
 
-    Three in ten are images of up to 1/16 of a row, the others of log-normal length with a median
-    of 1/10 of a row.
+    Three in ten clips are images of up to 1/16 of a row; the others have a log-normal length with
+    a median of 1/10 of a row.
     """
     rng = np.random.default_rng(seed)
 
@@ -87,7 +93,7 @@ def made_up_rows(rows: int, length: int, seed: int = 0) -> Rows:
         return int(length / 10 * rng.lognormal(sigma=0.9)) + 1
 
     def row() -> list[int]:
-        found = []
+        found: list[int] = []
         for _ in range(300):
             tokens = clip()
             if sum(found) + tokens <= length and len(found) < MOST_SEGMENTS:
@@ -99,7 +105,7 @@ def made_up_rows(rows: int, length: int, seed: int = 0) -> Rows:
     return Rows(tokens, captions, length)
 
 
-def packed_batch(rows: Rows, seed: int = 0) -> PackedBatch:
+def packed_batch(rows: Rows, seed: int = 0) -> HostBatch:
     """The rows as a batch of random latents; every fourth token of a clip is given."""
     rng = np.random.default_rng(seed)
     text_tokens = 64 * math.ceil(max(map(sum, rows.captions)) / 64)
@@ -126,20 +132,31 @@ def packed_batch(rows: Rows, seed: int = 0) -> PackedBatch:
 
 
 class DiTAlone(Task):
-    """The DiT on latents and text vectors that are given."""
+    """Trains the DiT alone, on random latents and text vectors."""
 
     def __init__(self, shape: StackShape, compute: ComputeConfig) -> None:
         make = lambda rngs: DiT(DiTConfig(), shape, CHANNELS, TEXT_WIDTH, compute, rngs=rngs)
         self.init_dit, self.apply = functional(make, compute.dtype)
 
-    def init(self, key, frozen):
+    def init(self, key: jax.Array, frozen: Any) -> Any:
+        """The DiT's parameters."""
         return {"dit": self.init_dit(key)}
 
-    def weights(self, batch):
+    def weights(self, batch: PackedBatch) -> jax.Array:
+        """Equal weights B L of all tokens that are not given."""
         wanted = (batch.segment_ids > 0) & ~batch.given
         return wanted / wanted.sum()
 
-    def loss(self, params, frozen, batch, weights, key, step):
+    def loss(
+        self,
+        params: Any,
+        frozen: Any,
+        batch: PackedBatch,
+        weights: jax.Array,
+        key: jax.Array,
+        step: jax.Array,
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The flow matching loss."""
         level_key, noise_key = jax.random.split(key)
         levels = flow.slot_levels(jax.random.uniform(level_key, batch.valid.shape))
         noise = jax.random.normal(noise_key, batch.tokens.shape)
@@ -153,10 +170,10 @@ class DiTAlone(Task):
 
 def run_jax(
     rows: Rows, shape: StackShape, compute: ComputeConfig, steps: int, profile: bool = False
-) -> dict:
-    """Times of the train step of training (videodit/step.py): figures by name.
+) -> dict[str, Any]:
+    """Figures, by name, of the train step of training (videodit/step.py).
 
-    profile: also those of its kernels, see `profiled`.
+    With `profile` they include those of its kernels, see `profiled`.
     """
     task, cfg = DiTAlone(shape, compute), OptimConfig()
     schedule = make_schedule(cfg, steps=1000)
@@ -168,46 +185,44 @@ def run_jax(
     state = jax.jit(make_init(task, optimizer))(key, frozen)
     step = make_train_step(task, optimizer, schedule, cfg)
 
-    def run() -> None:
+    def run() -> float:
         nonlocal state
         state, metrics = step(state, frozen, batch, key)
-        run.called = time.perf_counter()
+        called = time.perf_counter()
         jax.block_until_ready(metrics)
+        return called
 
     began = time.perf_counter()
     run()
-    figures = {"compile_seconds": time.perf_counter() - began}
+    figures: dict[str, Any] = {"compile_seconds": time.perf_counter() - began}
     figures |= timed(run, steps)
     if profile:
         figures["kernels"] = profiled(run)
     return figures
 
 
-def timed(run, steps: int) -> dict[str, float]:
-    """Medians over `steps` calls of `run`: of the whole, and until the step was handed over.
-
-    `run` leaves the time of the latter in its attribute `called`.
-    """
+def timed(run: Run, steps: int) -> dict[str, float]:
+    """Median seconds of a call of `run`, and until the device had its work, over `steps` calls."""
     for _ in range(WARM_UP):
         run()
     whole, dispatch = [], []
     for _ in range(steps):
         began = time.perf_counter()
-        run()
+        called = run()
         whole.append(time.perf_counter() - began)
-        dispatch.append(run.called - began)
+        dispatch.append(called - began)
     return {"step_seconds": float(np.median(whole)), "dispatch_seconds": float(np.median(dispatch))}
 
 
-def profiled(run) -> dict[str, dict]:
-    """Of one call: seconds and number of the kernels of each kind, and the longest by name."""
+def profiled(run: Run) -> dict[str, Table]:
+    """Seconds and number of the kernels of a call: of each "kinds", and of the "longest"."""
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
             run()
         file = max(Path(folder).rglob("*.xplane.pb"))
         events = list(_kernels(jax.profiler.ProfileData.from_file(str(file))))
-    kinds = {}
-    names = {}
+    kinds: Table = {}
+    names: Table = {}
     for name, seconds in events:
         for table, entry in ((kinds, kind_of(name)), (names, name)):
             total, count = table.get(entry, (0.0, 0))
@@ -226,8 +241,8 @@ def kind_of(name: str) -> str:
     return "elementwise"
 
 
-def _kernels(profile):
-    """(name, seconds) of what the device ran, or the threads of a CPU."""
+def _kernels(profile: Any) -> Iterator[tuple[str, float]]:
+    """Yields (name, seconds) of the kernels that the device, or the threads of a CPU, ran."""
     planes = [plane for plane in profile.planes if "/device:" in plane.name]
     lines = [line for plane in planes for line in plane.lines]
     chosen = [line for line in lines if line.name.startswith(("Stream", "XLA Ops"))]
@@ -241,20 +256,20 @@ def _kernels(profile):
 
 
 def shape_of(size: str, depth: int | None) -> StackShape:
-    """The named size, or with another depth. Raises ConfigError for an unknown size."""
+    """The named size, with `depth` if it is given. Raises ConfigError for an unknown size."""
     if size not in SIZES:
         raise ConfigError(f"--size={size!r}: expected one of {', '.join(SIZES)}")
     return SIZES[size]._replace(depth=depth or SIZES[size].depth)
 
 
 def step_flops(rows: Rows, shape: StackShape, remat: str) -> Flops:
-    """Of a step over the real tokens of the rows."""
+    """FLOPs of a step over the real tokens of the rows."""
     tokens, captions = rows.clips()
     forward = stack_flops(shape, tokens, all_pairs(tokens), captions, TEXT_WIDTH)
     return forward.trained(remat)
 
 
-def describe(name: str, figures: dict, tokens: int, flops: Flops) -> str:
+def describe(name: str, figures: dict[str, Any], tokens: int, flops: Flops) -> str:
     """One line of the table."""
     seconds = figures["step_seconds"]
     metrics = device_metrics(flops, seconds)
@@ -267,8 +282,8 @@ def describe(name: str, figures: dict, tokens: int, flops: Flops) -> str:
     return "  ".join(parts)
 
 
-def run_peers(rows: Rows, shape: StackShape, steps: int) -> dict[str, dict]:
-    """Figures of PyTorch's DiT by variant; {} and a line why, if it cannot run."""
+def run_peers(rows: Rows, shape: StackShape, steps: int) -> dict[str, dict[str, Any]]:
+    """Figures of PyTorch's DiT by variant; if PyTorch is missing, says so and returns {}."""
     try:
         from tools.bench import torch_dit
     except ImportError as error:
@@ -287,8 +302,8 @@ def run_peers(rows: Rows, shape: StackShape, steps: int) -> dict[str, dict]:
     return found
 
 
-def padded_batches(rows: Rows):
-    """The same clips, those of each power of two in a batch of their own, a clip a row."""
+def padded_batches(rows: Rows) -> Iterator[HostBatch]:
+    """Yields the same clips, one in a row, with a batch for each power of two."""
     tokens, captions = rows.clips()
     lengths = 2 ** np.ceil(np.log2(tokens)).astype(int)
     for length in np.unique(lengths):
@@ -297,48 +312,55 @@ def padded_batches(rows: Rows):
         yield packed_batch(one_each)
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
+    """Runs the command line. A ConfigError is printed as one line, with exit status 2."""
     del argv
     try:
         join_processes(MeshConfig())
-        defaults = ON_CPU if jax.default_backend() == "cpu" else ELSEWHERE
-        chosen = {name: flags.FLAGS[name].value or value for name, value in defaults.items()}
-        shape = shape_of(chosen["size"], flags.FLAGS.depth)
-        compute = ComputeConfig(
-            remat=flags.FLAGS.remat,
-            unroll=flags.FLAGS.unroll or shape.depth,
-            matmul=flags.FLAGS.matmul,
-            attention=flags.FLAGS.attention,
-        )
-        compute = resolve_attention(compute)
-        rows = made_up_rows(chosen["rows"], chosen["row_tokens"])
-        tokens = int(sum(map(sum, rows.tokens)))
-        flops = step_flops(rows, shape, compute.remat)
-        fill = tokens / (chosen["rows"] * chosen["row_tokens"])
-        print(f"{shape}, {compute}")
-        print(f"{tokens} tokens in {len(rows.clips()[0])} clips; rows are {fill:.1%} full")
-        # First, as what jax has taken of a GPU's memory it does not give back.
-        peers = run_peers(rows, shape, chosen["steps"]) if flags.FLAGS.peer else {}
-        results = {"videodit": run_jax(rows, shape, compute, chosen["steps"], flags.FLAGS.profile)}
-        own = device_metrics(flops, 1.0)
-        results["videodit"] |= {k: own[k] for k in ("memory_gib",) if k in own}
-        print(describe("videodit", results["videodit"], tokens, flops), flush=True)
-        unremat = dataclasses.replace(flops, computed=flops.useful)
-        for name, figures in peers.items():
-            results[name] = figures
-            ratio = figures["step_seconds"] / results["videodit"]["step_seconds"]
-            line = describe(name, figures, tokens, unremat)
-            print(f"{line}  videodit is {ratio:.2f} x as fast", flush=True)
-        if flags.FLAGS.profile:
-            print(kernel_table(results["videodit"]["kernels"]))
-        if flags.FLAGS.out:
-            Path(flags.FLAGS.out).write_text(json.dumps(results, indent=2) + "\n")
+        run_all()
     except ConfigError as error:
         refuse(error)
 
 
-def kernel_table(kernels: dict) -> str:
-    """Where the time of a step goes, as lines."""
+def run_all() -> None:
+    """Runs and prints what the flags ask for. Raises ConfigError."""
+    args = flags.FLAGS
+    defaults: dict[str, Any] = ON_CPU if jax.default_backend() == "cpu" else ELSEWHERE
+    chosen = {name: args[name].value or value for name, value in defaults.items()}
+    shape = shape_of(chosen["size"], args.depth)
+    compute = resolve_attention(
+        ComputeConfig(
+            remat=args.remat,
+            unroll=args.unroll or shape.depth,
+            matmul=args.matmul,
+            attention=args.attention,
+        )
+    )
+    rows = made_up_rows(chosen["rows"], chosen["row_tokens"])
+    tokens = int(sum(map(sum, rows.tokens)))
+    fill = tokens / (chosen["rows"] * chosen["row_tokens"])
+    print(f"{shape}, {compute}")
+    print(f"{tokens} tokens in {len(rows.clips()[0])} clips; rows are {fill:.1%} full")
+    # First the peer, because jax does not give back memory of a GPU that it has taken.
+    peers = run_peers(rows, shape, chosen["steps"]) if args.peer else {}
+    own = run_jax(rows, shape, compute, chosen["steps"], args.profile)
+    flops = step_flops(rows, shape, compute.remat)
+    known = device_metrics(flops, 1.0)
+    own |= {name: known[name] for name in ("memory_gib",) if name in known}
+    print(describe("videodit", own, tokens, flops), flush=True)
+    unremat = dataclasses.replace(flops, computed=flops.useful)
+    for name, figures in peers.items():
+        ratio = figures["step_seconds"] / own["step_seconds"]
+        line = describe(name, figures, tokens, unremat)
+        print(f"{line}  videodit is {ratio:.2f} x as fast", flush=True)
+    if args.profile:
+        print(kernel_table(own["kernels"]))
+    if args.out:
+        Path(args.out).write_text(json.dumps({"videodit": own} | peers, indent=2) + "\n")
+
+
+def kernel_table(kernels: dict[str, Table]) -> str:
+    """Lines that tell where the time of a step goes."""
     rows = [("kind", kernels["kinds"]), ("longest", kernels["longest"])]
     lines = []
     for title, table in rows:

@@ -6,7 +6,7 @@
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,7 +42,6 @@ from videodit.eval.shapes import (
     tiles_of,
 )
 from videodit.inference.codec import Codec
-from videodit.models.perceptual import Weights
 from videodit.tasks.autoencoder import AutoencoderTask
 from videodit.tasks.registry import expect_task
 
@@ -103,7 +102,7 @@ def evaluate(
     source: Source,
     sample: Sample,
     out: Path,
-    features: tuple[str, Weights] = (MULTISCALE, {}),
+    features: tuple[str, Mapping[str, Any]] = (MULTISCALE, {}),
 ) -> dict[str, Any]:
     """The report without streaming; writes the pictures into the folder `out`.
 

@@ -1,7 +1,7 @@
 """Scores of clips coded by an autoencoder, and by other codes of as many values."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -52,7 +52,7 @@ class Scorer:
         self,
         codec: Codec,
         linear_codes: dict[str, LinearCode],
-        features: tuple[str, Weights] = (MULTISCALE, {}),
+        features: tuple[str, Mapping[str, Any]] = (MULTISCALE, {}),
     ) -> None:
         self.codec, self.linear_codes = codec, linear_codes
         self.perceptual, weights = features
