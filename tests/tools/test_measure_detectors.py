@@ -79,7 +79,7 @@ def test_no_clips_are_refused():
 def test_the_command_line(tmp_path):
     flags = ("--world=sprites", "--clips=6", "--frames=5,9", f"--out={tmp_path / 'seen.json'}")
     done = subprocess.run(
-        [sys.executable, "-m", "tools.measure_detectors", *flags, "--workers=2"],
+        [sys.executable, "-m", "tools.measure_detectors", *flags, "--workers=1"],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,

@@ -1,6 +1,9 @@
+import functools
+
 import numpy as np
 
 from tools import worlds_gallery
+from tools.measure_detectors import measure_detectors
 from videodit.worlds.world import WORLDS, Caption, Clip
 
 STORED = {
@@ -48,7 +51,10 @@ def test_every_world_is_described():
     assert all(line.endswith(".") and "\n" not in line for line in lines)
 
 
-def test_sprites_are_shown(tmp_path):
+def test_sprites_are_shown(tmp_path, monkeypatch):
+    in_this_process = functools.partial(measure_detectors, workers=1)
+    monkeypatch.setattr(worlds_gallery, "measure_detectors", in_this_process)
+    monkeypatch.setattr(worlds_gallery, "CLIPS", 2)
     worlds_gallery.make(tmp_path, ("sprites",), 2)
     assert (tmp_path / "worlds" / "sprites.png").stat().st_size > 1000
     assert "## sprites" in (tmp_path / "worlds.md").read_text()

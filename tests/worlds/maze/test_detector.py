@@ -2,6 +2,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from made import made
 
 pytest.importorskip("vizdoom")
 
@@ -10,13 +11,14 @@ from videodit.worlds.maze import detector
 from videodit.worlds.maze.game import play, still
 from videodit.worlds.maze.scene import THINGS, Scene
 from videodit.worlds.maze.world import WORLD
-from videodit.worlds.world import Shape
 
 
-def test_walls_floor_and_motion_are_seen():
+def test_walls_floor_and_motion_are_seen(monkeypatch):
+    """Things are left out: the detector draws empty halls for each pair of walls and floor."""
+    monkeypatch.setattr(detector, "_things", lambda *_: {})
     right = total = 0
-    for seed in range(8):
-        clip = WORLD.make(seed, Shape(128, 96, 17, 8.0))
+    for seed in range(6):
+        clip = made("maze", seed)
         seen = WORLD.detect(clip.frames, clip.fps)
         names = [n for n in clip.slots if n in ("walls", "floor") or n.startswith("e1")]
         right += sum(name in seen and seen[name].value == clip.slots[name] for name in names)
@@ -26,7 +28,7 @@ def test_walls_floor_and_motion_are_seen():
 
 def test_things_are_seen():
     things = [(("blue", "torch"), 360.0, 90.0), (("green", "pillar"), 400.0, -110.0)]
-    picture, _ = still("brick", "grass", things)
+    picture, _ = still("concrete", "grass", things)
     seen = WORLD.detect(resized(picture, 120, 90)[None], 8.0)
     assert {name: d.value for name, d in seen.items() if name[0] == "t"} == {
         "things": "two",
@@ -80,5 +82,5 @@ def test_moves(change, move):
 
 
 def test_noise_is_no_error():
-    noise = np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3)).astype(np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (3, 32, 40, 3)).astype(np.uint8)
     assert set(WORLD.detect(noise, 8.0)) >= {"walls", "floor", "e1.verb"}

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from made import made
 
 pytest.importorskip("vizdoom")
 
@@ -8,14 +9,11 @@ from videodit.worlds.maze.game import play
 from videodit.worlds.maze.map import LENGTH
 from videodit.worlds.maze.scene import HELD_OUT, Scene
 from videodit.worlds.maze.world import WORLD
-from videodit.worlds.world import Shape
-
-SHAPE = Shape(width=64, height=48, frames=9, fps=4)
 
 
 @pytest.fixture(scope="module")
 def clips():
-    return [WORLD.make(seed, SHAPE) for seed in range(6)]
+    return [made("maze", seed) for seed in range(6)]
 
 
 def scene(program, tics=70, things=(("red", "torch"), 500.0, 100.0), **more):
@@ -51,7 +49,7 @@ def test_pairs_are_held_out(clips):
         return {(one["color"], one["kind"]) for state in clip.states for one in state["things"]}
 
     assert not any(pairs(clip) & set(HELD_OUT) for clip in clips)
-    assert pairs(WORLD.make(0, SHAPE, "held_out")) & set(HELD_OUT)
+    assert pairs(made("maze", 0, combinations="held_out")) & set(HELD_OUT)
 
 
 def test_who_looks_away_and_back_sees_the_same():

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from made import made
 
 pytest.importorskip("minigrid")
 
@@ -15,7 +16,7 @@ SHAPE = Shape(width=128, height=96, frames=25, fps=8)
 @pytest.fixture(scope="module")
 def clips():
     shapes = (SHAPE, Shape(128, 64, 33, 6.0), Shape(32, 96, 1, 4.0))
-    return [WORLD.make(seed, shapes[seed % 3]) for seed in range(30)]
+    return [made("rooms", seed, shapes[seed % 3]) for seed in range(15)]
 
 
 def state(position=(3, 3), facing="right", objects=(), carries=None):

@@ -2,6 +2,7 @@ import re
 
 import numpy as np
 import pytest
+from made import made
 
 from videodit.worlds.sprites.world import WORLD
 from videodit.worlds.world import Shape
@@ -9,15 +10,21 @@ from videodit.worlds.world import Shape
 
 @pytest.fixture(scope="module")
 def clips():
-    """Clips small enough to be made quickly, some of one frame."""
+    """Clips that are made quickly, some of one frame."""
     shapes = [Shape(32, 32, 9, 8.0), Shape(48, 32, 9, 8.0), Shape(32, 32, 1, 8.0)]
-    return [WORLD.make(seed, shapes[seed % 3]) for seed in range(1000)]
+    return [made("sprites", seed, shapes[seed % 3]) for seed in range(240)]
 
 
 def test_captions_parse_back(clips):
-    for clip in clips[:200]:
+    for clip in clips[:120]:
         assert WORLD.parse(clip.short.text) == clip.short.slots
         assert WORLD.parse(clip.long.text) == clip.long.slots
+
+
+@pytest.mark.slow
+def test_a_thousand_long_captions_are_not_alike():
+    shape = Shape(32, 32, 9, 8.0)
+    assert len({WORLD.make(seed, shape).long.text for seed in range(1000)}) == 1000
 
 
 @pytest.mark.slow

@@ -1,16 +1,16 @@
 import numpy as np
 import pytest
+from made import made
 
 pytest.importorskip("crafter")
 
 from videodit.worlds.survival.world import WORLD
-from videodit.worlds.world import Shape
 
 
 def test_nearly_all_slots_are_seen():
     right = total = 0
-    for seed in range(12):
-        clip = WORLD.make(seed, Shape(128, 96, 17, 6.0))
+    for seed in range(6):
+        clip = made("survival", seed)
         seen = WORLD.detect(clip.frames, clip.fps)
         right += sum(name in seen and seen[name].value == v for name, v in clip.slots.items())
         total += len(clip.slots)
@@ -18,7 +18,7 @@ def test_nearly_all_slots_are_seen():
 
 
 def test_another_picture_gives_other_slots():
-    clip = WORLD.make(0, Shape(128, 96, 1, 6.0))
+    clip = made("survival", 0)
     seen = WORLD.detect(clip.frames, clip.fps)
     swapped = WORLD.detect(np.ascontiguousarray(clip.frames[..., ::-1]), clip.fps)
     assert {n: d.value for n, d in seen.items()} != {n: d.value for n, d in swapped.items()}

@@ -2,6 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
+from made import SHAPE, made
 
 pytest.importorskip("crafter")
 
@@ -14,12 +15,10 @@ from videodit.worlds.survival.layout import grid_of, item_rows
 from videodit.worlds.survival.world import WORLD
 from videodit.worlds.world import Shape
 
-SHAPE = Shape(width=128, height=96, frames=25, fps=8)
-
 
 @pytest.fixture(scope="module")
 def clips():
-    return [WORLD.make(seed, SHAPE) for seed in range(8)]
+    return [made("survival", seed) for seed in range(6)]
 
 
 def state(x=0, y=0, sleeping=False, inventory=(), **done):
@@ -27,7 +26,7 @@ def state(x=0, y=0, sleeping=False, inventory=(), **done):
 
 
 def test_another_size_and_rate_show_the_same(clips):
-    other = WORLD.make(1, Shape(64, 48, 13, 4.0))
+    other = WORLD.make(1, Shape(SHAPE.width // 2, SHAPE.height // 2, 5, SHAPE.fps / 2))
     assert other.states == clips[1].states[::2]
 
 
@@ -47,7 +46,7 @@ def test_an_unknown_word_is_named():
 def test_pairs_are_held_out(clips):
     for clip in clips:
         assert not {(clip.slots["time"], one["ground"]) for one in clip.states} & set(HELD_OUT)
-    held = WORLD.make(0, SHAPE, "held_out").slots
+    held = made("survival", 0, combinations="held_out").slots
     assert (held["time"], held["ground"]) in HELD_OUT
 
 
