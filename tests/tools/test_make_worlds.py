@@ -176,7 +176,7 @@ def test_the_command_line(tmp_path):
     assert len(catalog) == 12 and set(catalog.frames) <= {5, 9} and set(catalog.fps) == {8}
     assert "12 clips" in done.stdout
     for wrong, message in (
-        ("--sides=32", "sides='32': expected LEAST,MOST"),
+        ("--sides=32", "sides='32': expected MIN,MAX"),
         (f"--out={out / 'catalog.parquet'}", f"out='{out / 'catalog.parquet'}': "),
     ):
         refused = run(*flags, wrong)

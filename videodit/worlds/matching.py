@@ -1,15 +1,20 @@
-"""Objects have names only to tell them apart: which object of a detector is which of the truth."""
+"""Matches the objects that a detector found to the objects of the truth.
+
+The names of objects (a, b, c) mean nothing: a detector may give them in another order.
+"""
 
 import itertools
+from collections.abc import Iterable
 
 from videodit.worlds.world import Detection, Slots
 
 
 def match(slots: Slots, said: dict[str, Detection]) -> dict[str, Detection]:
-    """`said` with its objects named as in `slots`, so that the most slots have their true value.
+    """`said` with its objects renamed so that as many slots as possible have their true value.
 
-    An object's name is one letter, as in "a.color", or the last word of a value, as in the a of
-    {"b.event": "bounces off a"}. Of equally good names the first in the alphabet's order are taken.
+    `slots`: the truth. An object's name is the single letter before the dot of a slot's name, as in
+    "a.color"; it may also be the last word of a value, as in {"b.event": "bounces off a"}. Among
+    equally good renamings, the first in alphabetical order is chosen.
     """
     names = sorted(_objects(slots) | _objects(said))
     ways = (dict(zip(names, order)) for order in itertools.permutations(names))
@@ -17,11 +22,13 @@ def match(slots: Slots, said: dict[str, Detection]) -> dict[str, Detection]:
     return max(renamed, key=lambda said: sum(slots.get(slot) == said[slot].value for slot in said))
 
 
-def _objects(slots: dict) -> set[str]:
+def _objects(slots: Iterable[str]) -> set[str]:
+    """The names of the objects in these names of slots."""
     return {slot[0] for slot in slots if slot[1:2] == "."}
 
 
 def _rename(said: dict[str, Detection], names: dict[str, str]) -> dict[str, Detection]:
+    """`names`: old name of an object -> new name."""
     renamed = {}
     for slot, (value, confidence) in said.items():
         head, dot, rest = slot.partition(".")

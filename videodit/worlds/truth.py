@@ -1,9 +1,9 @@
-"""What is known of the clips of a dataset of worlds: one Parquet file a shard, one row a clip.
+"""Everything known about the clips of a world's dataset: one Parquet file a shard, one row a clip.
 
     FOLDER/NAME.array_record     encoded clips
     FOLDER/truth/NAME.parquet    their truth, in the same order
 
-The columns are those of `Truth`, so SQL can ask for it as well; with DuckDB:
+The columns are the fields of `Truth`, so SQL can query them, for example with DuckDB:
 
     SELECT id FROM 'FOLDER/truth/*.parquet' WHERE slots['a.color'] = 'red'
 """
@@ -41,27 +41,27 @@ MAPS = [field.name for field in SCHEMA if field.type == _SLOTS]
 
 
 class Truth(NamedTuple):
-    """A clip's truth. World, seed, shape and combinations make its raw frames again."""
+    """A clip's truth. World, seed, shape and combinations suffice to render the clip again."""
 
-    id: str  # of the clip in the catalog
+    id: str  # the clip's id in the catalog
     world: str
     seed: int
     combinations: str
-    short: str  # the short caption,
-    short_slots: Slots  # and what it claims
+    short: str  # the short caption
+    short_slots: Slots  # what it claims
     long: str
     long_slots: Slots
     slots: Slots  # every fact that the frames show
-    states: list[dict]  # one a frame; JSON in the file
+    states: list[dict]  # one for each frame; the file holds them as JSON
 
 
 def truth_file(folder: str | os.PathLike, shard: str) -> Path:
-    """Where the truth of a shard's clips is; `shard` as in the catalog."""
+    """The file with the truth of a shard's clips; `shard`: its name in the catalog."""
     return Path(folder) / FOLDER / f"{Path(shard).stem}.parquet"
 
 
 def write_truth(path: str | os.PathLike, truths: Iterable[Truth]) -> None:
-    """Writes the truth of a shard's clips, in their order."""
+    """Writes the truth of a shard's clips, in the order of the shard."""
     rows = [truth._asdict() for truth in truths]
     for row in rows:
         row["states"] = json.dumps(row["states"], separators=(",", ":"))
@@ -70,9 +70,9 @@ def write_truth(path: str | os.PathLike, truths: Iterable[Truth]) -> None:
 
 
 def read_truth(folder: str | os.PathLike, shard: str) -> list[Truth]:
-    """The truth of a shard's clips; that of clip i of a catalog is at `catalog.index[i]`.
+    """The truth of a shard's clips. Clip i of a catalog is at position `catalog.index[i]`.
 
-    Raises ConfigError if there is none.
+    Raises ConfigError if the file is missing or cannot be read.
     """
     path = truth_file(folder, shard)
     try:

@@ -1,4 +1,4 @@
-"""The one interface of all worlds: from a seed to a clip, its state, its captions and its facts."""
+"""The interface of all worlds: from a seed to a clip with its states, captions and facts."""
 
 import importlib
 from typing import NamedTuple, Protocol
@@ -10,11 +10,11 @@ from videodit.config import ConfigError, check
 WORLDS = ("sprites", "stage", "survival", "maze", "rooms")
 COMBINATIONS = ("seen", "held_out")
 
-Slots = dict[str, str]  # facts, flat, values are words: {"a.color": "red", "camera": "orbit"}
+Slots = dict[str, str]  # facts by name, values are words: {"a.color": "red", "camera": "orbit"}
 
 
 class Shape(NamedTuple):
-    """What a clip is to measure."""
+    """The size, length and rate of a clip."""
 
     width: int  # pixels
     height: int
@@ -23,54 +23,64 @@ class Shape(NamedTuple):
 
 
 class Caption(NamedTuple):
-    """A text, and what it claims: some of the clip's slots under the same names."""
+    """A text and what it claims: some of the clip's slots, under the same names."""
 
     text: str
     slots: Slots
 
 
 class Clip(NamedTuple):
-    """A rendered clip and all that is known of it."""
+    """A rendered clip and everything that is known about it."""
 
     frames: np.ndarray  # uint8 T H W 3, RGB
     fps: float
-    states: list[dict]  # one a frame: numbers and words
+    states: list[dict]  # one for each frame: numbers and words that JSON can hold
     short: Caption  # as people type
     long: Caption  # as a good captioner writes
     slots: Slots  # every fact that the frames show
 
 
 class Detection(NamedTuple):
-    """What a detector sees in place of a slot's value."""
+    """The value that a detector sees for a slot."""
 
     value: str
     confidence: float  # 0 to 1
 
 
 class World(Protocol):
-    """A maker of clips whose truth is known."""
+    """Makes clips whose truth is known, reads captions, and finds slots in frames."""
 
     name: str
 
     def make(self, seed: int, shape: Shape, combinations: str = "seen") -> Clip:
         """A clip: a pure function of the arguments.
 
-        `combinations`: "held_out" clips show a pair of attributes that "seen" ones never show.
+        `combinations`: one of COMBINATIONS. "held_out" clips show a pair of attributes, such as a
+        color and a kind, that "seen" clips never show together. Raises ConfigError for another
+        value, and where the simulator cannot start.
         """
 
     def parse(self, text: str) -> Slots:
-        """What a short or long caption claims. Raises ValueError naming what it cannot read."""
+        """What a short or long caption claims.
+
+        Raises ValueError that names the words it cannot read.
+        """
 
     def detect(self, frames: np.ndarray, fps: float) -> dict[str, Detection]:
-        """The slots that can be seen in frames (uint8 T H W 3, RGB)."""
+        """The slots that can be seen in frames (uint8 T H W 3, RGB). `fps`: frames a second."""
 
 
 def open_world(name: str) -> World:
-    """The world of that name. Raises ConfigError if there is none, or its simulator is missing."""
+    """The world of that name.
+
+    Raises ConfigError if there is no such world, or its simulator is not installed.
+    """
     check(name in WORLDS, "world", name, "one of " + ", ".join(WORLDS))
     try:
         module = importlib.import_module(f"videodit.worlds.{name}.world")
     except ImportError as error:
+        if (error.name or "").startswith("videodit"):
+            raise
         raise ConfigError(
             f"world={name!r}: its simulator cannot be imported ({error}); "
             "install it with: pip install -e .[worlds]"

@@ -1,6 +1,7 @@
-"""The whole scene of a clip of sprites: a background, a plot, and what else there is room for.
+"""The scene of a clip of sprites: a background, a plot, and more shapes where there is room.
 
-No two shapes share a colour; shapes meet, overlap or leave the picture only where a fact says so.
+All shapes have different colours. Shapes meet, overlap or leave the picture only if a fact says so.
+Lengths are in units of the shorter side of the picture.
 """
 
 from typing import NamedTuple
@@ -8,7 +9,16 @@ from typing import NamedTuple
 import numpy as np
 
 from videodit.worlds.sprites.drawing import BACKGROUNDS, COLORS, OUTLINES, Background, extent
-from videodit.worlds.sprites.plots import alone, bounces, collide, free, leaves, passes, still
+from videodit.worlds.sprites.plots import (
+    Plot,
+    alone,
+    bounces,
+    collide,
+    free,
+    leaves,
+    passes,
+    still,
+)
 from videodit.worlds.sprites.space import (
     DIRECTIONS,
     STRAIGHT,
@@ -20,7 +30,7 @@ from videodit.worlds.sprites.space import (
 )
 from videodit.worlds.world import Shape, Slots
 
-HELD_OUT = {  # colour, kind
+HELD_OUT = {  # (colour, kind)
     ("red", "star"),
     ("orange", "diamond"),
     ("yellow", "cross"),
@@ -30,51 +40,57 @@ HELD_OUT = {  # colour, kind
     ("purple", "square"),
     ("pink", "star"),
 }
-MARGIN = 0.04  # between shapes that do not meet
+MARGIN = 0.04  # least distance between shapes that do not meet
 
 
 class Line(NamedTuple):
-    """A stroke and how it grows."""
+    """A straight stroke and how it grows."""
 
     color: str
     half_width: float
     start: tuple[float, float]
     end: tuple[float, float]
-    tips: np.ndarray  # T 2: x, y; not a number until it begins
+    tips: np.ndarray  # T 2: x, y of the brush; NaN before it begins
     facts: Slots
 
 
 class Scene(NamedTuple):
-    """All that happens in a clip."""
+    """Everything that happens in a clip."""
 
     background: Background
     lines: list[Line]
-    actors: list[Actor]  # later ones lie in front
+    actors: list[Actor]  # from back to front
 
 
 def draw_scene(rng: np.random.Generator, shape: Shape, held_out: bool) -> Scene:
-    """A scene in which one shape, with `held_out`, has a held-out pair of colour and kind."""
+    """A random scene. With `held_out`, its first shape has a colour and kind of HELD_OUT.
+
+    No other shape has.
+    """
     space = Space(rng, shape)
     background = _background(space)
     colors = rng.permutation(list(COLORS)).tolist()
     kinds = [_kind(space, color, held_out and i == 0) for i, color in enumerate(colors)]
     looks = list(zip(colors, kinds))
     wanted = 1 + int(3 * rng.random())
-    plots = [alone]
-    if space.eventful:
-        plots = [alone, alone, bounces, bounces, leaves, leaves, passes, passes, collide]
-    plot = space.pick(plots)
-    lines, actors = [], []
-    for _ in range(TRIES):
-        actors = plot(space, looks)
-        if actors:
-            break
-    if not actors:
-        actors = [still(space, draw_look(space, *looks[0], ["small"]))]
+    actors = _play(space, looks)
     lines = _paint(space, colors[4:], actors)
     for look in looks[len(actors) : max(wanted, len(actors))]:
         actors += _join(space, look, actors, lines)
     return Scene(background, lines, actors)
+
+
+def _play(space: Space, looks: list[tuple[str, str]]) -> list[Actor]:
+    """The actors of a random plot, or one that stays still if the plot finds no room."""
+    plots: list[Plot] = [alone]
+    if space.eventful:
+        plots = [alone, alone, bounces, bounces, leaves, leaves, passes, passes, collide]
+    plot = space.pick(plots)
+    for _ in range(TRIES):
+        actors = plot(space, looks)
+        if actors:
+            return actors
+    return [still(space, draw_look(space, *looks[0], sizes=["small"]))]
 
 
 def _background(space: Space) -> Background:
@@ -86,19 +102,23 @@ def _background(space: Space) -> Background:
 
 
 def _kind(space: Space, color: str, held_out: bool) -> str:
-    return space.pick(kind for kind in OUTLINES if ((color, kind) in HELD_OUT) == held_out)
+    """A random kind that with this colour is one of HELD_OUT, or is not."""
+    return space.pick([kind for kind in OUTLINES if ((color, kind) in HELD_OUT) == held_out])
 
 
-def _join(space: Space, look: tuple, actors: list[Actor], lines: list[Line]) -> list[Actor]:
-    """One more actor that keeps clear of all others, if there is room for it."""
+def _join(
+    space: Space, look: tuple[str, str], actors: list[Actor], lines: list[Line]
+) -> list[Actor]:
+    """One more actor of this colour and kind that keeps clear of all others, if it finds room."""
     for _ in range(TRIES):
-        actor = free(space, draw_look(space, *look, ["small", "medium"]))
+        actor = free(space, draw_look(space, *look, sizes=["small", "medium"]))
         if actor and _clear(actor, actors, lines):
             return [actor]
     return []
 
 
 def _clear(actor: Actor, actors: list[Actor], lines: list[Line]) -> bool:
+    """Whether the actor is at least MARGIN away from these actors and lines all the time."""
     reach = actor.radius * max(extent(actor.kind)) + MARGIN
     for other in actors:
         gap = np.sqrt(((actor.centres - other.centres) ** 2).sum(1))
@@ -108,18 +128,18 @@ def _clear(actor: Actor, actors: list[Actor], lines: list[Line]) -> bool:
 
 
 def _beside(line: Line, points: np.ndarray) -> np.ndarray:
-    """Distances of points from a line's middle."""
+    """Distances (T) of points (T 2) from the middle line of a stroke."""
     corners = np.sort(np.array([line.start, line.end]), axis=0)
     return np.sqrt(((points - np.clip(points, *corners)) ** 2).sum(1))
 
 
 def _paint(space: Space, colors: list[str], actors: list[Actor]) -> list[Line]:
-    """Up to two strokes, one after the other, where no actor goes."""
+    """Up to two strokes, painted one after the other, that keep clear of all actors."""
     if space.rng.random() > 0.35:
         return []
     count = 2 if space.eventful and space.rng.random() < 0.4 else 1
     spans = [(0.05, 0.95)] if count == 1 else [(0.0, 0.45), (0.52, 0.97)]
-    lines = []
+    lines: list[Line] = []
     for color, span in zip(colors, spans):
         for _ in range(TRIES):
             line = _line(space, color, span)
@@ -133,6 +153,7 @@ def _paint(space: Space, colors: list[str], actors: list[Actor]) -> list[Line]:
 
 
 def _line(space: Space, color: str, span: tuple[float, float]) -> Line:
+    """A random stroke that is painted between these two parts of the clip."""
     way = space.pick(STRAIGHT)
     step = np.array(DIRECTIONS[way])
     axis, half = int(abs(step[1])), space.uniform(0.05, 0.07)
@@ -153,7 +174,7 @@ def _line(space: Space, color: str, span: tuple[float, float]) -> Line:
 
 
 def _gap(one: Line, other: Line) -> float:
-    """Between two level or upright lines: how far the boxes around them are apart."""
+    """The distance between the boxes around two horizontal or vertical strokes."""
     boxes = [np.sort(np.array([line.start, line.end]), axis=0) for line in (one, other)]
     apart = np.maximum(boxes[0][0] - boxes[1][1], boxes[1][0] - boxes[0][1])
     return float(apart.max()) - one.half_width - other.half_width

@@ -1,18 +1,23 @@
-"""The space and the time in which sprites move, and the names of what they do there.
+"""The space and the time in which sprites move, and the names of sizes, directions and speeds.
 
-Lengths are in units of the shorter side of the picture, times in parts of the clip: at another
-resolution of one aspect a seed gives the same scene.
+Lengths are in units of the shorter side of the picture, times are parts of the clip, 0 to 1. A seed
+therefore gives the same scene at every resolution of the same aspect.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from videodit.worlds.sprites.drawing import extent
 from videodit.worlds.world import Shape, Slots
 
-SIZES = {"small": (0.12, 0.14), "medium": (0.17, 0.19), "large": (0.225, 0.25)}
-DIRECTIONS = {  # x, y
+SIZES = {  # smallest and largest radius
+    "small": (0.12, 0.14),
+    "medium": (0.17, 0.19),
+    "large": (0.225, 0.25),
+}
+DIRECTIONS = {  # x to the right, y down
     "left": (-1, 0),
     "right": (1, 0),
     "up": (0, -1),
@@ -25,17 +30,19 @@ DIRECTIONS = {  # x, y
 STRAIGHT = ("left", "right", "up", "down")
 EDGES = {"left": "left", "right": "right", "up": "top", "down": "bottom"}
 OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up"}
-SLOW, FAST = 0.14, 0.55  # short sides a second; speeds near them are not drawn
-DOUBT = 0.12  # relative, of a speed
+SLOW, FAST = 0.14, 0.55  # short sides a second: bounds of "slow" and of "fast"
+DOUBT = 0.12  # no speed is drawn that is closer to SLOW or FAST, relative to them
 MAX_SPEED = 1.7
-EVENT_FRAMES = 7  # fewer cannot show what was before and after
+EVENT_FRAMES = 7  # fewer frames cannot show what is before and after an event
 MIN_EVENT_SECONDS = 0.25
-STROKE_FRAMES = 4
-TRIES = 12
+STROKE_FRAMES = 4  # fewer frames show a stroke that is finished
+TRIES = 12  # random attempts to find room
 ROLES, COUNTS = "abc", ("one", "two", "three")
 COLUMNS, ROWS = ("left", "", "right"), ("top", "", "bottom")
-THIRD = 0.41  # of the picture: a side ends, the middle begins
-DOUBTFUL = 0.03  # from there: nothing rests so near to it
+THIRD = 0.41  # part of the picture where "left" ends and the middle begins
+DOUBTFUL = 0.03  # nothing rests closer to that border
+
+T = TypeVar("T")
 
 
 class Space:
@@ -50,11 +57,13 @@ class Space:
         self.times = np.linspace(0, 1, shape.frames)
         self.eventful = shape.frames >= EVENT_FRAMES and self.seconds >= MIN_EVENT_SECONDS
 
-    def pick(self, options):
+    def pick(self, options: Iterable[T]) -> T:
+        """One of the options at random."""
         options = list(options)
         return options[int(self.rng.random() * len(options))]
 
     def uniform(self, low: float, high: float) -> float:
+        """A number between these."""
         return low + (high - low) * float(self.rng.random())
 
     def moment(self, low: float, high: float) -> float:
@@ -62,7 +71,7 @@ class Space:
         return self.pick(self.times[(self.times >= low) & (self.times <= high)].tolist())
 
     def rest(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        """A point between these whose place has a name without doubt."""
+        """A point (x, y) between these whose `place` is clear, or the middle of the picture."""
         for _ in range(TRIES):
             point = self.between(low, high)
             if self.is_clear(point):
@@ -70,15 +79,16 @@ class Space:
         return self.size / 2
 
     def is_clear(self, point: np.ndarray) -> bool:
-        """Whether nobody could doubt which `place` that is."""
+        """Whether a point is far enough from the borders between the named places."""
         return bool((abs(abs(point / self.size - 0.5) - (0.5 - THIRD)) > DOUBTFUL).all())
 
     def between(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """A point (x, y) between these."""
         return low + (high - low) * self.rng.random(2)
 
 
 class Look(NamedTuple):
-    """What a shape is, wherever it is."""
+    """What a shape looks like, wherever it is."""
 
     color: str
     kind: str
@@ -95,18 +105,18 @@ class Look(NamedTuple):
 
 
 class Actor(NamedTuple):
-    """A shape and where it is."""
+    """A shape, where it is in each frame, and the facts about it."""
 
     color: str
     kind: str
     size: str
     radius: float
     centres: np.ndarray  # T 2: x, y
-    facts: Slots  # motion, speed, event, then, other (index of another actor)
+    facts: Slots  # motion, speed, event, then; other: the index of the actor that it meets
 
 
 def place(x: float, y: float) -> str:
-    """Where in the picture (0 to 1 each way) that is: "left", "top right", "center", ..."""
+    """The name of a point in the picture, x and y from 0 to 1: "left", "top right", "center"."""
     row, column = (
         names[int(value > THIRD) + int(value > 1 - THIRD)]
         for value, names in ((y, ROWS), (x, COLUMNS))
@@ -114,20 +124,24 @@ def place(x: float, y: float) -> str:
     return f"{row} {column}".strip() or "center"
 
 
-def draw_look(space: Space, color: str, kind: str, sizes=tuple(SIZES)) -> Look:
+def draw_look(space: Space, color: str, kind: str, sizes: Sequence[str] = tuple(SIZES)) -> Look:
+    """A look of one of these sizes."""
     size = space.pick(sizes)
     return Look(color, kind, size, round(space.uniform(*SIZES[size]), 4))
 
 
-def act(space: Space, look: Look, knots: list, facts: Slots) -> Actor:
-    """`knots`: (time, (x, y)); between them the shape moves steadily."""
+def act(space: Space, look: Look, knots: Sequence[tuple[float, np.ndarray]], facts: Slots) -> Actor:
+    """An actor that passes the knots (time, point) and moves steadily between them."""
     times, points = [time for time, _ in knots], np.array([point for _, point in knots])
     centres = np.stack([np.interp(space.times, times, points[:, k]) for k in (0, 1)], axis=1)
     return Actor(*look, centres, facts)
 
 
 def speed_facts(space: Space, distance: float, duration: float = 1.0) -> Slots | None:
-    """The fact about a speed; None if it is too fast, or neither clearly slow, fast nor between."""
+    """The fact about the speed of an actor that goes `distance` in this part of the clip.
+
+    None if it is above MAX_SPEED, or too close to a bound between slow, medium and fast.
+    """
     speed = distance / (duration * space.seconds)
     if speed > MAX_SPEED or any(abs(speed / s - 1) < DOUBT for s in (SLOW, FAST)):
         return None
@@ -135,5 +149,5 @@ def speed_facts(space: Space, distance: float, duration: float = 1.0) -> Slots |
 
 
 def direction_name(step: np.ndarray) -> str:
-    """The direction of a step (x, y)."""
+    """The name of the direction of a step (x, y)."""
     return next(name for name, way in DIRECTIONS.items() if tuple(np.sign(step)) == way)

@@ -1,4 +1,7 @@
-"""How a shape moves, from its area and its centre in every frame."""
+"""How a shape moves, told from its area and its centre in every frame.
+
+Lengths are in units of the shorter side of the picture.
+"""
 
 import math
 from typing import NamedTuple
@@ -7,10 +10,11 @@ import numpy as np
 
 from videodit.worlds.sprites.space import DIRECTIONS, EDGES, OPPOSITE
 
-WHOLE, GONE = 0.94, 0.04  # parts of its greatest area: nothing of it is hidden, nothing is seen
-STILL = 0.03  # lengths in short sides
-ASTRAY = 0.02  # from a line or a circle
-EVENT_LEAST = 5  # frames: fewer are taken for one steady motion
+WHOLE = 0.94  # share of its largest area from which on a shape is fully visible
+GONE = 0.04  # share up to which it is out of sight
+STILL = 0.03  # a shape that moves less is still
+ASTRAY = 0.02  # largest distance from a line or a circle that counts as being on it
+EVENT_LEAST = 5  # frames; fewer count as one steady motion
 
 
 class Track(NamedTuple):
@@ -18,27 +22,21 @@ class Track(NamedTuple):
 
     motion: str
     speed: float  # short sides a second
-    path: np.ndarray  # T 2: where it would be if nothing happened
+    path: np.ndarray  # T 2: where it would be without the event
     event: str = ""
     then: str = ""
 
 
 def find_track(areas: np.ndarray, points: np.ndarray, size: np.ndarray, fps: float) -> Track:
-    """Motion of a shape with these areas (T) and centres (T 2: x, y).
+    """The motion of a shape with these areas (T) and centres (T 2: x, y).
 
-    Lengths, and the `size` of the picture (x, y), are in short sides.
+    `size`: width and height of the picture (2). `fps`: frames a second.
     """
     whole = np.flatnonzero(areas >= WHOLE * areas.max())
     seen = np.flatnonzero(areas > GONE * areas.max())
-    gone = np.setdiff1d(np.arange(seen[0], seen[-1]), seen)
-    if len(gone):
-        before, after = whole[whole < gone[0]], whole[whole > gone[-1]]
-        track = _line(points, before if len(before) > 1 else seen[seen < gone[0]], fps)
-        ahead = track.path[gone]
-        if ((ahead < 0) | (ahead > size)).any():
-            back = _line(points, after if len(after) > 1 else seen[seen > gone[-1]], fps)
-            event = f"leaves at the {_edge(track.motion)} and comes back"
-            return track._replace(event=event, then=back.motion)
+    returned = _return(points, whole, seen, size, fps)
+    if returned is not None:
+        return returned
     track = _line(points, whole if len(whole) > 1 else seen, fps)
     if seen[0] > 0:
         event = f"enters from the {_edge(OPPOSITE.get(track.motion, track.motion))}"
@@ -54,12 +52,33 @@ def find_track(areas: np.ndarray, points: np.ndarray, size: np.ndarray, fps: flo
     return _circle(points, whole, fps) or _bounce(points, whole, fps)
 
 
+def _return(
+    points: np.ndarray, whole: np.ndarray, seen: np.ndarray, size: np.ndarray, fps: float
+) -> Track | None:
+    """The track of a shape that leaves the picture and comes back; None if it does not.
+
+    `whole`, `seen`: the frames in which the shape is fully visible, and in which it is visible.
+    """
+    gone = np.setdiff1d(np.arange(seen[0], seen[-1]), seen)
+    if not len(gone):
+        return None
+    before, after = whole[whole < gone[0]], whole[whole > gone[-1]]
+    track = _line(points, before if len(before) > 1 else seen[seen < gone[0]], fps)
+    ahead = track.path[gone]
+    if not ((ahead < 0) | (ahead > size)).any():  # hidden behind another shape
+        return None
+    back = _line(points, after if len(after) > 1 else seen[seen > gone[-1]], fps)
+    event = f"leaves at the {_edge(track.motion)} and comes back"
+    return track._replace(event=event, then=back.motion)
+
+
 def _edge(motion: str) -> str:
+    """The edge to which a shape with this motion comes."""
     return EDGES.get(motion, motion)
 
 
 def _line(points: np.ndarray, frames: np.ndarray, fps: float) -> Track:
-    """Steady motion through the points of these frames, by least squares."""
+    """The steady motion through the points of these frames, by least squares."""
     frames = frames if len(frames) else np.arange(1)
     times = frames / fps
     middle, centre = times.mean(), points[frames].mean(0)
@@ -75,15 +94,16 @@ def _line(points: np.ndarray, frames: np.ndarray, fps: float) -> Track:
 def _direction(velocity: np.ndarray) -> str:
     """The nearest of the eight directions."""
     angles = {name: velocity @ step / math.hypot(*step) for name, step in DIRECTIONS.items()}
-    return max(angles, key=angles.get)
+    return max(angles, key=angles.__getitem__)
 
 
 def _astray(points: np.ndarray, frames: np.ndarray, track: Track) -> float:
+    """The largest distance of the points of these frames from the track, in x or y."""
     return float(np.abs(points[frames] - track.path[frames]).max())
 
 
 def _circle(points: np.ndarray, frames: np.ndarray, fps: float) -> Track | None:
-    """Motion round a circle (fitted by least squares), if that is what it is."""
+    """The motion round a circle, fitted by least squares; None if the points are on no circle."""
     x, y = points[frames].T
     known = np.stack([x, y, np.ones_like(x)], 1)
     (a, b, c), *_ = np.linalg.lstsq(known, x * x + y * y, rcond=None)
@@ -101,13 +121,13 @@ def _circle(points: np.ndarray, frames: np.ndarray, fps: float) -> Track | None:
 
 
 def _bounce(points: np.ndarray, frames: np.ndarray, fps: float) -> Track:
-    """Two steady motions one after the other."""
+    """Two steady motions, one after the other: the split into two that fits the points best."""
     halves = [
         (_line(points, frames[:k], fps), _line(points, frames[k:], fps), k)
         for k in range(2, len(frames) - 1)
     ]
 
-    def misfit(half) -> float:
+    def misfit(half: tuple[Track, Track, int]) -> float:
         one, other, k = half
         return sum(
             ((points[part] - track.path[part]) ** 2).sum()
@@ -116,7 +136,10 @@ def _bounce(points: np.ndarray, frames: np.ndarray, fps: float) -> Track:
 
     one, other, _ = min(halves, key=misfit)
     before, after = DIRECTIONS.get(one.motion, (0, 0)), DIRECTIONS.get(other.motion, (0, 0))
-    turned = tuple(b if b == -a else 0 for a, b in zip(after, before))
+    turned = (
+        before[0] if before[0] == -after[0] else 0,
+        before[1] if before[1] == -after[1] else 0,
+    )
     names = {step: name for name, step in DIRECTIONS.items()}
     edge = _edge(names.get(turned, one.motion))
     return one._replace(event=f"bounces off the {edge} edge", then=other.motion)
