@@ -2,14 +2,8 @@ import numpy as np
 import pytest
 
 from videodit.worlds.stage.facts import slots_of, states_of
-from videodit.worlds.stage.scene import (
-    COLORS,
-    HELD_OUT,
-    KINDS,
-    View,
-    draw_scene,
-    project,
-)
+from videodit.worlds.stage.scene import COLORS, HELD_OUT, KINDS, draw_scene
+from videodit.worlds.stage.space import View, project
 from videodit.worlds.world import Shape
 
 SHAPE = Shape(96, 64, 9, 4.0)

@@ -15,15 +15,8 @@ pytest.importorskip("panda3d")
 from videodit.worlds.stage import render as stage_render
 from videodit.worlds.stage.facts import slots_of, states_of
 from videodit.worlds.stage.render import render
-from videodit.worlds.stage.scene import (
-    CAMERAS,
-    COLORS,
-    Occluder,
-    Scene,
-    Thing,
-    draw_scene,
-    positions,
-)
+from videodit.worlds.stage.scene import CAMERAS, COLORS, draw_scene
+from videodit.worlds.stage.space import Occluder, Scene, Thing, positions
 from videodit.worlds.stage.world import WORLD
 
 pytestmark = needs_libx11

@@ -1,4 +1,4 @@
-"""The words of the maze: what its captions can say, and the reader of them."""
+"""The grammar of the captions of the maze."""
 
 import numpy as np
 
@@ -148,10 +148,10 @@ GRAMMAR = Grammar(
 
 
 def write(rule: str, slots: Slots, rng: np.random.Generator) -> Caption:
-    """A caption of these facts."""
+    """A "short" or "long" caption that is true of the slots."""
     return GRAMMAR.write(rule, slots, rng)
 
 
 def read(text: str) -> Slots:
-    """What a caption claims. Raises ValueError naming the words that cannot be read."""
+    """What a caption claims. Raises ValueError that names the words it cannot read."""
     return GRAMMAR.read(("short", "long"), text)

@@ -17,7 +17,7 @@ PLACES = ("left", "middle", "right")  # thirds of the picture
 
 def facts(states: list[dict]) -> Slots:
     """The things in the first frame, the player's events, and a thing that leaves the view."""
-    slots = {}
+    slots: Slots = {}
     for k, one in enumerate(states[0]["things"], 1):
         place = PLACES[int(3 * min(one["x"], 0.999))]
         slots |= {f"t{k}.color": one["color"], f"t{k}.kind": one["kind"], f"t{k}.place": place}

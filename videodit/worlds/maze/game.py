@@ -4,6 +4,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import vizdoom
@@ -110,7 +111,7 @@ def _door_tics(scene: Scene) -> int:
 
 def _seen(game: DoomGame, scene: Scene, door: int, aspect: float) -> tuple[np.ndarray, dict]:
     """The picture, cut to the aspect, and the state. `door`: tics since the player opened it."""
-    state = game.get_state()
+    state: Any = game.get_state()  # its fields are set for what `_configured` asks for
     rows, columns = cut(state.screen_buffer, aspect)
     x, y, angle = (float(value) for value in state.game_variables)
     values = {
@@ -149,7 +150,9 @@ def _steer(game: DoomGame, scene: Scene) -> Iterator[list[float]]:
         yield from _open(game, scene)
     first, second = scene.tics * 2 // 5, scene.tics * 3 // 5
     turn = scene.side * round(scene.angle / max(first, 1) / EXACT) * EXACT
-    moves = {  # (tics, degrees to the right, direction ahead)
+    moves: dict[
+        str, list[tuple[int, float, int]]
+    ] = {  # (tics, degrees to the right, direction ahead)
         "walk": [(scene.tics, 0, 1)],
         "back off": [(scene.tics, 0, -1)],
         "turn": [(first, turn, 0)],
@@ -159,7 +162,7 @@ def _steer(game: DoomGame, scene: Scene) -> Iterator[list[float]]:
     # In each tic, friction takes 3/32 of the speed and a thrust of one adds 1/32 of a unit.
     thrust = min(3 * scene.distance / max(scene.tics, 1), 50)
     for tics, right, ahead in moves.get(scene.program, []):
-        yield from [[right, ahead * thrust, 0]] * tics
+        yield from [[right, ahead * thrust, 0.0]] * tics
     while True:
         yield [0, 0, 0]
 
@@ -170,6 +173,6 @@ def _open(game: DoomGame, scene: Scene) -> Iterator[list[float]]:
     while game.get_game_variable(GameVariable.POSITION_X) < LENGTH - REACH:
         yield [0, thrust, 0]
     yield [0, 0, 1]
-    yield from [[0, 0, 0]] * _door_tics(scene)
+    yield from [[0.0, 0.0, 0.0]] * _door_tics(scene)
     while True:
         yield [0, thrust, 0]

@@ -1,4 +1,4 @@
-"""The words of the rooms: what their captions can say, and the reader of them."""
+"""The grammar of the captions of rooms."""
 
 import re
 
@@ -8,11 +8,12 @@ from videodit.worlds.grammar import Grammar
 from videodit.worlds.grids import HEADINGS, chain
 from videodit.worlds.world import Caption, Slots
 
+# How captions call the agent. The grammar calls it "hero".
 HEROES = ("hero", "red triangle", "red arrow", "red pointer")
 
 
 def _list(rule: str, name: str, most: int) -> list[str]:
-    """Templates that list `name`1, `name`2, ... all that there are."""
+    """Templates that list all things there are, at most `most`: `name`1, `name`2, ..."""
     lists = []
     for count in range(1, most + 1):
         items = [f"{{{rule}:{name}{k}}}" for k in range(1, count + 1)]
@@ -169,11 +170,11 @@ GRAMMAR = Grammar(
 
 
 def write(rule: str, slots: Slots, rng: np.random.Generator) -> Caption:
-    """A caption that calls the agent by the same name throughout."""
+    """A "short" or "long" caption that is true of the slots; the agent has one name in it."""
     caption, name = GRAMMAR.write(rule, slots, rng), str(rng.choice(HEROES[1:]))
     return caption._replace(text=caption.text.replace("hero", name))
 
 
 def read(text: str) -> Slots:
-    """What a caption claims. Raises ValueError naming the words that cannot be read."""
+    """What a caption claims. Raises ValueError that names the words it cannot read."""
     return GRAMMAR.read(("short", "long"), re.sub("|".join(HEROES), "hero", text))

@@ -13,7 +13,7 @@ The detector builds states of its own from pixels.
 
 from itertools import pairwise
 
-from minigrid.core.world_object import WorldObj
+from minigrid.core.world_object import Door, WorldObj
 
 from videodit.worlds.grids import NUMBERS, event_slots, walks
 from videodit.worlds.world import Slots
@@ -23,9 +23,9 @@ STEPS = {"right": (1, 0), "down": (0, 1), "left": (-1, 0), "up": (0, -1)}
 MOST = 5  # things in a picture
 
 
-def describe(thing: WorldObj, x: int, y: int) -> dict:
+def describe(thing: WorldObj | Door, x: int, y: int) -> dict:
     """A MiniGrid object on tile (x, y) as an entry of a state's "objects"."""
-    state = {"state": "open" if thing.is_open else "closed"} if thing.type == "door" else {}
+    state = {"state": "open" if thing.is_open else "closed"} if isinstance(thing, Door) else {}
     return {"color": thing.color, "kind": thing.type, "tile": [x, y], **state}
 
 

@@ -117,7 +117,8 @@ class Level(RoomGridLevel):
 
 
 def _picture(level: Level) -> np.ndarray:
-    return level.grid.render(TILE, level.agent_pos, level.agent_dir)
+    x, y = level.agent_pos
+    return level.grid.render(TILE, (x, y), level.agent_dir)
 
 
 def _state(level: Level, solved: bool) -> dict:
@@ -128,9 +129,9 @@ def _state(level: Level, solved: bool) -> dict:
         "facing": FACINGS[level.agent_dir],
         "carries": {"color": held.color, "kind": held.type} if held else None,
         "objects": [
-            describe(grid.get(x, y), x, y)
+            describe(thing, x, y)
             for y, x in product(range(grid.height), range(grid.width))
-            if grid.get(x, y) is not None and grid.get(x, y).type != "wall"
+            if (thing := grid.get(x, y)) is not None and thing.type != "wall"
         ],
         "solved": bool(solved),
     }

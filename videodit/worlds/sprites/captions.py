@@ -1,4 +1,6 @@
-"""What captions of sprites say, and how."""
+"""The grammar of the captions of sprites. facts.py lists the slots."""
+
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -9,17 +11,18 @@ from videodit.worlds.world import Caption, Slots
 EDGES = ("left", "right", "top", "bottom")
 
 
-def write(start: str, slots: Slots, rng: np.random.Generator) -> Caption:
-    """A "short" or a "long" caption, true of the slots."""
-    return GRAMMAR.write(start, slots, rng)
+def write(rule: str, slots: Slots, rng: np.random.Generator) -> Caption:
+    """A "short" or "long" caption that is true of the slots."""
+    return GRAMMAR.write(rule, slots, rng)
 
 
 def read(text: str) -> Slots:
-    """What a short or long caption claims. Raises ValueError naming what it cannot read."""
+    """What a caption claims. Raises ValueError that names the words it cannot read."""
     return GRAMMAR.read(("short", "long"), text)
 
 
-def _same(values) -> dict[str, str]:
+def _same(values: Iterable[str]) -> dict[str, str]:
+    """Words for values that are words themselves."""
     return {value: value for value in values}
 
 
@@ -68,7 +71,7 @@ WORDS = {
 WORDS["then"] = WORDS["motion"]
 WORDS["background"] = WORDS["color"]
 
-# All that a shape does, as "it" does it; templates for every edge and for the other shape.
+# What a shape does in a clip with an event: templates for each edge and for each other shape.
 BOUNCE = [
     text
     for edge in EDGES
@@ -108,8 +111,10 @@ MEET = [
 COLLIDE = "{a.event=collides with b}{b.event=collides with a}"
 
 
-def _typed(goes: str, rolls: str, rests: str, bounces: str, leaves: str, enters: str, comes: str):
-    """What a shape does in few words, from verbs in one form."""
+def _typed(
+    goes: str, rolls: str, rests: str, bounces: str, leaves: str, enters: str, comes: str
+) -> list[str]:
+    """Templates that say in few words what a shape does, from verbs in one form."""
     return [
         f"({goes}) [{{.speed}}] {{.motion}}{{!.event}}",
         f"{rolls}{{.kind=circle}} [{{.speed}}] {{.motion}}{{!.event}}",

@@ -1,8 +1,9 @@
-"""What of a clip of sprites can be told from its frames alone: colours, outlines, tracks.
+"""Finds the slots of a clip of sprites in its frames.
 
-Every pixel gets the colour of the palette that it is nearest to. A shape is all that has one
-colour; how much of each pixel it covers gives its area and centre in every frame to a small part
-of a pixel. Its kind is the outline that, drawn at that centre with that area, differs least.
+Each pixel is given the nearest colour of the palette. All pixels of one colour form a blob, which
+is a shape or a stroke. The part of each pixel that a blob covers gives its area and its centre in
+every frame to a small fraction of a pixel. The kind of a shape is the one whose outline, drawn at
+that centre with that area, differs least from the blob.
 """
 
 import functools
@@ -27,27 +28,30 @@ from videodit.worlds.world import Detection
 
 NAMES = (*COLORS, *BACKGROUNDS)
 PALETTE = np.array([*COLORS.values(), *BACKGROUNDS.values()], np.float32)
-PURE = 38.0  # distance in RGB up to which a pixel has a palette's colour
-BITS = 5  # of each colour that are looked at
-LEAST_AREA = 0.01  # of a shape's pure pixels, in squares of the short side
-LONG = 2.2  # sides of a box around a stroke
-HIDDEN = 0.12  # of a shape, where another passes
-SIZE_BOUNDS = {"small": 0.155, "medium": 0.2075, "large": math.inf}  # radius
-BOUND_DOUBT = 0.1  # relative distance from a bound at which there is no doubt
+PURE = 38.0  # largest distance in RGB between a pixel and its colour of the palette
+BITS = 5  # of each channel that are looked at
+LEAST_AREA = 0.01  # of a blob's pixels, in squares of the shorter side
+LONG = 2.2  # a blob is a stroke if the sides of its box have at least this ratio
+HIDDEN = 0.12  # least part of a shape that another hides when they pass
+SIZE_BOUNDS = {"small": 0.155, "medium": 0.2075, "large": math.inf}  # radius, shorter sides
+BOUND_DOUBT = 0.1  # relative distance from a bound at which the confidence is 1
 
 
 class _Blob(NamedTuple):
-    """What is seen of one colour."""
+    """All that has one colour. Lengths are in units of the shorter side of the picture."""
 
     color: str
-    areas: np.ndarray  # T, in squares of the short side
-    centres: np.ndarray  # T 2: x, y of the centre of area, in short sides
-    covers: np.ndarray  # T H W, 0 to 1
+    areas: np.ndarray  # T
+    centres: np.ndarray  # T 2: x, y of the centre of area
+    covers: np.ndarray  # T H W: the part of each pixel that it covers, 0 to 1
     boxes: np.ndarray  # T 4: left, top, right, bottom in pixels
 
 
 def detect(frames: np.ndarray, fps: float) -> dict[str, Detection]:
-    """The slots that frames (uint8 T H W 3, RGB) show; shapes are a, b, c in order of COLORS."""
+    """The slots that the frames show; the shapes a, b, c are in the order of COLORS.
+
+    `frames`: uint8 T H W 3, RGB. `fps`: frames a second.
+    """
     labels = _labels()[_packed(frames)]
     slots, behind = _background(labels)
     moving = len(frames) > 1
@@ -68,12 +72,13 @@ def detect(frames: np.ndarray, fps: float) -> dict[str, Detection]:
 
 
 def _named(role: str, facts: dict[str, Detection]) -> dict[str, Detection]:
+    """The facts under the names of slots of this role."""
     return {f"{role}.{name}": found for name, found in facts.items()}
 
 
 @functools.cache
 def _labels() -> np.ndarray:
-    """Of every colour of BITS bits a channel: the index of the palette's, -1 if none is near."""
+    """Int8 2**(3 BITS): the index in NAMES of the colour near each packed colour, or -1."""
     levels = (np.arange(1 << BITS, dtype=np.float32) + 0.5) * (256 >> BITS)
     colors = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1).reshape(-1, 1, 3)
     distances = np.sqrt(((colors - PALETTE) ** 2).sum(-1))
@@ -81,12 +86,16 @@ def _labels() -> np.ndarray:
 
 
 def _packed(frames: np.ndarray) -> np.ndarray:
+    """Int32 T H W: the upper BITS bits of the three channels of each pixel as one number."""
     red, green, blue = np.moveaxis(frames.astype(np.int32) >> (8 - BITS), -1, 0)
     return (red << 2 * BITS) | (green << BITS) | blue
 
 
 def _background(labels: np.ndarray) -> tuple[dict[str, Detection], np.ndarray]:
-    """Its slots, and its colours without anything in front: float32 H W 3."""
+    """The background's slots, and the picture of it without anything in front: float32 H W 3.
+
+    `labels`: T H W, the index in NAMES of each pixel's colour, or -1.
+    """
     height, width = labels.shape[1:]
     rows, columns = math.ceil(height / 3), math.ceil(width / 3)
     corners = [
@@ -94,10 +103,9 @@ def _background(labels: np.ndarray) -> tuple[dict[str, Detection], np.ndarray]:
         for y in (slice(rows), slice(-rows, None))
         for x in (slice(columns), slice(-columns, None))
     ]
-    (nw, sure), (ne, _), (sw, _), (se, _) = corners
+    nw, ne, sw, se = (color for color, _ in corners)
     sure = min(sure for _, sure in corners)
-    picture = np.empty((height, width), int)
-    picture[:] = nw
+    picture = np.full((height, width), nw)
     if nw == ne and sw == se and nw != sw:
         picture[_border(labels, nw, sw, axis=1) :] = sw
         names = {"top": nw, "bottom": sw}
@@ -112,13 +120,14 @@ def _background(labels: np.ndarray) -> tuple[dict[str, Detection], np.ndarray]:
 
 
 def _most(labels: np.ndarray) -> tuple[int, float]:
-    """The commonest background, and its share of the pixels that show one."""
+    """The most frequent background colour, and its share of the pixels that show a background."""
     counts = np.bincount(labels[labels >= len(COLORS)], minlength=len(NAMES))
-    return int(counts.argmax()) if counts.any() else len(COLORS), counts.max() / (counts.sum() or 1)
+    best = int(counts.argmax()) if counts.any() else len(COLORS)
+    return best, counts.max() / (counts.sum() or 1)
 
 
 def _border(labels: np.ndarray, first: int, second: int, axis: int) -> int:
-    """The row (axis 1) or column (axis 2) where the second colour takes over."""
+    """The row (axis 1) or column (axis 2) where the second colour begins: the best split."""
     others = tuple({0, 1, 2} - {axis})
     before, after = ((labels == color).sum(others) for color in (first, second))
     right = np.concatenate([[0], before.cumsum()]) + np.concatenate(
@@ -128,14 +137,17 @@ def _border(labels: np.ndarray, first: int, second: int, axis: int) -> int:
 
 
 def _blobs(frames: np.ndarray, labels: np.ndarray, behind: np.ndarray) -> list[_Blob]:
-    """Everything that has a shape's colour, in order of COLORS."""
+    """The blobs of all colours of COLORS that are there, in that order."""
     side = min(labels.shape[1:])
     most = [(labels == i).sum((1, 2)).max() for i in range(len(COLORS))]
     present = [i for i, area in enumerate(most) if area > LEAST_AREA * side * side]
     return [_blob(frames, labels, behind, i, present) for i in present]
 
 
-def _blob(frames, labels: np.ndarray, behind: np.ndarray, color: int, present: list[int]) -> _Blob:
+def _blob(
+    frames: np.ndarray, labels: np.ndarray, behind: np.ndarray, color: int, present: list[int]
+) -> _Blob:
+    """The blob of one colour. `behind`: the background; `present`: the colours of all blobs."""
     pure = labels == color
     others = np.isin(labels, [i for i in present if i != color])
     way = PALETTE[color] - behind
@@ -153,7 +165,7 @@ def _blob(frames, labels: np.ndarray, behind: np.ndarray, color: int, present: l
 
 
 def _grown(mask: np.ndarray, pixels: int) -> np.ndarray:
-    """A mask (T H W) and what is near it."""
+    """A mask (bool T H W) and the pixels next to it, up to so many pixels in each direction."""
     for axis in (1, 2):
         for _ in range(pixels):
             grown = mask.copy()
@@ -168,17 +180,22 @@ def _grown(mask: np.ndarray, pixels: int) -> np.ndarray:
 
 
 def _ends(lines: np.ndarray) -> np.ndarray:
-    """First and last true column of each row (T N): T 2, zeros where there is none."""
+    """The first true column of each row of a mask (T N) and the one after the last: T 2.
+
+    Both are 0 where there is none.
+    """
     first, last = lines.argmax(1), lines.shape[1] - lines[:, ::-1].argmax(1)
     return np.stack([first, last], 1) * lines.any(1, keepdims=True)
 
 
 def _is_long(blob: _Blob) -> bool:
+    """Whether a blob is a stroke."""
     left, top, right, bottom = blob.boxes[blob.areas.argmax()]
     return not 1 / LONG < (right - left) / max(bottom - top, 1) < LONG
 
 
 def _stroke(blob: _Blob) -> dict[str, Detection]:
+    """The slots of a stroke, without their role."""
     left, top, right, bottom = blob.boxes[-1]
     level = right - left > bottom - top
     line = "horizontal" if level else "vertical"
@@ -194,7 +211,7 @@ def _stroke(blob: _Blob) -> dict[str, Detection]:
 
 
 def _shapes(blobs: list[_Blob], shape: tuple, fps: float) -> list[dict[str, Detection]]:
-    """The slots of each shape, without their role; `shape`: T H W."""
+    """The slots of each shape, without their role. `shape`: the frames' T H W."""
     side = min(shape[1:])
     size = np.array(shape[:0:-1]) / side
     looks = [_look(blob, side) for blob in blobs]
@@ -214,6 +231,7 @@ def _shapes(blobs: list[_Blob], shape: tuple, fps: float) -> list[dict[str, Dete
 
 
 def _motion(track: Track, event: str) -> dict[str, Detection]:
+    """The slots that tell of a shape's motion."""
     facts = {"motion": Detection(track.motion, 1.0)}
     if track.motion != "still":
         name = "slow" if track.speed < SLOW else "fast" if track.speed > FAST else "medium"
@@ -226,7 +244,7 @@ def _motion(track: Track, event: str) -> dict[str, Detection]:
 
 @functools.cache
 def _unit(kind: str) -> tuple[float, np.ndarray]:
-    """Area and centre of area (x, y) of a shape of radius 1."""
+    """The area and the centre of area (x, y) of a shape of radius 1."""
     span = np.linspace(-1.5, 1.5, 601)
     inside = OUTLINES[kind](span[:, None], span[None, :], 1.0) <= 0
     rows, columns = np.nonzero(inside)
@@ -235,11 +253,11 @@ def _unit(kind: str) -> tuple[float, np.ndarray]:
 
 
 def _look(blob: _Blob, side: int) -> tuple[dict[str, Detection], np.ndarray]:
-    """Kind and size, and how far its centre of area is from its centre, in short sides."""
+    """The slots kind and size, and the offset (2) of the centre of area from the shape's centre."""
     best = np.argsort(blob.areas)[::-1][:3]
     whole = [t for t in best if blob.areas[t] >= WHOLE * blob.areas.max()]
     errors = {kind: sum(_misfit(blob, t, kind, side) for t in whole) for kind in OUTLINES}
-    kind, second = sorted(errors, key=errors.get)[:2]
+    kind, second = sorted(errors, key=errors.__getitem__)[:2]
     area, centre = _unit(kind)
     radius = math.sqrt(np.mean(blob.areas[whole]) / area)
     size = next(name for name, bound in SIZE_BOUNDS.items() if radius < bound)
@@ -252,7 +270,10 @@ def _look(blob: _Blob, side: int) -> tuple[dict[str, Detection], np.ndarray]:
 
 
 def _misfit(blob: _Blob, t: int, kind: str, side: int) -> float:
-    """How much a shape of that kind with the blob's area and centre differs from it at frame t."""
+    """How much a drawn shape of that kind, of equal area and centre, differs from frame t.
+
+    `side`: pixels of the shorter side.
+    """
     area, centre = _unit(kind)
     radius = math.sqrt(blob.areas[t] / area) * side
     x, y = blob.centres[t] * side - centre * radius
@@ -263,7 +284,7 @@ def _misfit(blob: _Blob, t: int, kind: str, side: int) -> float:
 
 
 def _events(tracks: list[Track], blobs: list[_Blob]) -> list[str]:
-    """What happens to each shape; two that turn have met."""
+    """The event of each shape: those of the tracks, collisions (two that bounce) and passings."""
     events = [track.event for track in tracks]
     for (i, one), (j, other) in itertools.combinations(enumerate(tracks), 2):
         if one.event.startswith("bounces") and other.event.startswith("bounces"):
@@ -276,7 +297,7 @@ def _events(tracks: list[Track], blobs: list[_Blob]) -> list[str]:
 
 
 def _passing(mover: Track, still: Track, one: _Blob, other: _Blob) -> str | None:
-    """How one shape passes another, if it does."""
+    """How one shape passes another: "behind", "in front of", or None if it does not."""
     reach = _half_box(one) + _half_box(other)
     near = (np.abs(mover.path - still.path) < reach).all(1)
     if not near.any():
@@ -288,6 +309,6 @@ def _passing(mover: Track, still: Track, one: _Blob, other: _Blob) -> str | None
 
 
 def _half_box(blob: _Blob) -> np.ndarray:
-    """Half the width and the height of a shape, in short sides."""
+    """Half the width and half the height of a shape (2), where most of it is seen."""
     left, top, right, bottom = blob.boxes[blob.areas.argmax()]
     return np.array([right - left, bottom - top]) / 2 / min(blob.covers.shape[1:])

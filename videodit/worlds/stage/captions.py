@@ -1,4 +1,4 @@
-"""Captions of the stage, and their reader."""
+"""The grammar of the captions of the stage."""
 
 import numpy as np
 
@@ -55,7 +55,7 @@ WORDS = {
 
 
 def _hiding(template: str) -> list[str]:
-    """`template` for each verb DO and each occluder, with its claim."""
+    """`template` for each verb (in place of DO) and each occluder, with its claim."""
     return [
         template.replace("DO", verb) + f"{{.event={verb} behind the {occluder}}}"
         f"{{occluder={occluder}}}"
@@ -225,11 +225,11 @@ RULES = {
 GRAMMAR = Grammar(RULES, WORDS)
 
 
-def write(kind: str, slots: Slots, rng: np.random.Generator) -> Caption:
-    """A caption, "short" or "long", that is true of the slots."""
-    return GRAMMAR.write(kind, slots, rng)
+def write(rule: str, slots: Slots, rng: np.random.Generator) -> Caption:
+    """A "short" or "long" caption that is true of the slots."""
+    return GRAMMAR.write(rule, slots, rng)
 
 
 def read(text: str) -> Slots:
-    """What a caption claims. Raises ValueError naming what it cannot read."""
+    """What a caption claims. Raises ValueError that names the words it cannot read."""
     return GRAMMAR.read(("short", "long"), text)

@@ -1,12 +1,11 @@
-"""What is known of a clip of the stage: the state of each frame, and the facts in words."""
+"""The facts of a clip of the stage, from its scene: the states of its frames, and slots."""
 
 import itertools
 
 import numpy as np
 
-from videodit.worlds.stage.scene import (
-    PLACES,
-    SEEN_MOTION,
+from videodit.worlds.stage.scene import PLACES, SEEN_MOTION
+from videodit.worlds.stage.space import (
     Scene,
     View,
     half_extents,
@@ -18,19 +17,19 @@ from videodit.worlds.stage.scene import (
 )
 from videodit.worlds.world import Shape, Slots
 
-LETTERS = "abc"  # objects from left to right in the first frame
-IN_SIGHT = 0.5  # mean visible share of an object whose motion is spoken of
-HIDDEN, CLEAR = 0.4, 0.8  # visible shares behind the occluder, and beside it
+LETTERS = "abc"  # names of the objects, from left to right in the first frame
+IN_SIGHT = 0.5  # least visible share, averaged over time, of an object whose motion is a fact
+HIDDEN, CLEAR = 0.4, 0.8  # visible shares: less is behind the occluder, more is beside it
 
 
 def states_of(scene: Scene, shape: Shape) -> list[dict]:
-    """One a frame: seconds, the camera's pose, and of each object where it is and how visible."""
+    """The state of each frame: its time, the camera's pose, where and how visible objects are."""
     middles = middles_of(scene, shape)
     return [_state(scene, shape, frame, middles[frame]) for frame in range(shape.frames)]
 
 
 def _state(scene: Scene, shape: Shape, frame: int, middles: np.ndarray) -> dict:
-    """Metres, seconds, and picture coordinates -1..1 (right, up); depth is along the view."""
+    """Metres and seconds. "picture": x to the right and y up, -1 to 1; "depth": along the view."""
     seen = view(scene, shape, frame)
     flat = project(middles, seen, shape)
     things = {
@@ -46,26 +45,27 @@ def _state(scene: Scene, shape: Shape, frame: int, middles: np.ndarray) -> dict:
 
 
 def _pose(seen: View, shape: Shape) -> dict:
+    """Where the camera is, what it looks at, and the tangents of half its angles of view."""
     wide, high = half_extents(shape)
     return {
         "position": seen.position.round(4).tolist(),
         "target": seen.target.round(4).tolist(),
-        "tangents": [round(float(wide), 5), round(float(high), 5)],  # of half the angles of view
+        "tangents": [round(float(wide), 5), round(float(high), 5)],
     }
 
 
 def slots_of(scene: Scene, shape: Shape, states: list[dict]) -> Slots:
-    """All that the frames show, in words."""
+    """All that the frames show."""
     slots = {"place": scene.place, "props": PLACES[scene.place]}
     slots["style"] = "animation" if shape.frames > 1 else "picture"
     slots["count"] = ("one", "two", "three")[len(scene.things) - 1]
     moving = share(shape) >= SEEN_MOTION
     for letter, thing in zip(LETTERS, scene.things):
         slots |= {f"{letter}.{name}": getattr(thing, name) for name in ("kind", "color", "size")}
-        if moving and np.mean([state[letter]["visible"] for state in states]) >= IN_SIGHT:
-            slots[f"{letter}.motion"] = thing.motion
-            if thing.direction:
-                slots[f"{letter}.direction"] = thing.direction
+        in_sight = np.mean([state[letter]["visible"] for state in states]) >= IN_SIGHT
+        if moving and in_sight:
+            slots |= {f"{letter}.motion": thing.motion}
+            slots |= {f"{letter}.direction": thing.direction} if thing.direction else {}
     if moving:
         slots["camera"] = scene.camera
         if scene.camera_direction:
@@ -74,7 +74,7 @@ def slots_of(scene: Scene, shape: Shape, states: list[dict]) -> Slots:
 
 
 def _sides(states: list[dict]) -> Slots:
-    """Which objects stay to the right of their left neighbours."""
+    """Which objects stay to the right of their left-hand neighbours all the time."""
     found = {}
     for one, other in itertools.pairwise(LETTERS):
         if other in states[0]:
@@ -85,6 +85,7 @@ def _sides(states: list[dict]) -> Slots:
 
 
 def _occlusion(scene: Scene, states: list[dict]) -> Slots:
+    """The occluder, and which objects pass behind it, or go there and stay."""
     if scene.occluder is None:
         return {}
     slots = {"occluder": scene.occluder.kind}

@@ -1,6 +1,6 @@
-"""Surfaces and textures of the stage, by numpy.
+"""The surfaces of the stage's objects, and noise for its textures, by numpy.
 
-A surface is (points (N, 3), normals (N, 3), uv (N, 2), triangles (M, 3)): metres, z up.
+Lengths are in metres; z points up.
 """
 
 import functools
@@ -11,16 +11,20 @@ import numpy as np
 
 
 class Surface(NamedTuple):
-    """See above."""
+    """Triangles between points."""
 
-    points: np.ndarray
-    normals: np.ndarray
-    uv: np.ndarray
-    triangles: np.ndarray
+    points: np.ndarray  # N 3: x, y, z
+    normals: np.ndarray  # N 3
+    uv: np.ndarray  # N 2: places on the texture, 0 to 1; larger ones repeat it
+    triangles: np.ndarray  # M 3: indices of points
 
 
 def sheet(points: np.ndarray, normals: np.ndarray, repeat: tuple[float, float] = (1, 1)) -> Surface:
-    """The surface of a grid (rows, columns, 3) of points; normals point to its right-hand side."""
+    """The surface through a grid of points (rows, columns, 3).
+
+    `normals`: broadcast to the points. `repeat`: how often the texture repeats along columns and
+    rows.
+    """
     rows, columns = points.shape[:2]
     v, u = np.meshgrid(
         np.linspace(0, repeat[1], rows), np.linspace(0, repeat[0], columns), indexing="ij"
@@ -36,13 +40,19 @@ def sheet(points: np.ndarray, normals: np.ndarray, repeat: tuple[float, float] =
 def joined(*parts: Surface) -> Surface:
     """Several surfaces as one."""
     starts = np.cumsum([0, *(len(part.points) for part in parts)])
-    triangles = [part.triangles + start for part, start in zip(parts, starts)]
-    arrays = (np.concatenate(a) for a in list(zip(*parts))[:3])
-    return Surface(*arrays, np.concatenate(triangles))
+    return Surface(
+        np.concatenate([part.points for part in parts]),
+        np.concatenate([part.normals for part in parts]),
+        np.concatenate([part.uv for part in parts]),
+        np.concatenate([part.triangles + start for part, start in zip(parts, starts)]),
+    )
 
 
 def turned_profile(profile: list[tuple[float, float]], columns: int = 24) -> Surface:
-    """A profile of (radius, z), bottom to top, turned about the z axis; sharp at each corner."""
+    """The surface that a profile, (radius, z) from bottom to top, makes when it turns about z.
+
+    Its corners are sharp.
+    """
     strips = []
     around = np.linspace(0, 2 * np.pi, columns + 1)
     c, s = np.cos(around), np.sin(around)
@@ -56,7 +66,7 @@ def turned_profile(profile: list[tuple[float, float]], columns: int = 24) -> Sur
 
 @functools.cache
 def ball(rows: int = 14, columns: int = 24) -> Surface:
-    """Radius 1, standing on the ground."""
+    """A ball of radius 1 that stands on the ground."""
     tilt = np.linspace(-np.pi / 2, np.pi / 2, rows)[:, None]
     around = np.linspace(0, 2 * np.pi, columns + 1)[None]
     up = np.sin(tilt) + 0 * around
@@ -66,7 +76,7 @@ def ball(rows: int = 14, columns: int = 24) -> Surface:
 
 @functools.cache
 def box(width: float = 1.6, depth: float = 1.6, height: float = 1.6) -> Surface:
-    """Standing on the ground about the z axis."""
+    """A box that stands on the ground about the z axis."""
     sides = []
     for axis in range(3):
         for sign in (-1, 1):
@@ -82,19 +92,19 @@ def box(width: float = 1.6, depth: float = 1.6, height: float = 1.6) -> Surface:
 
 @functools.cache
 def cylinder(radius: float = 0.64, height: float = 2.0) -> Surface:
-    """Upright on the ground."""
+    """A cylinder that stands upright on the ground."""
     return turned_profile([(0, 0), (radius, 0), (radius, height), (0, height)])
 
 
 @functools.cache
 def cone(radius: float = 1.0, height: float = 2.0, foot: float = 0.0) -> Surface:
-    """Upright, its base at `foot`."""
+    """An upright cone whose base is at the height `foot`."""
     return turned_profile([(0, foot), (radius, foot), (0, foot + height)])
 
 
 @functools.cache
 def ring(radius: float = 0.7, thick: float = 0.28, rows: int = 12, columns: int = 28) -> Surface:
-    """A torus on its edge; its hole is seen from the front."""
+    """A torus that stands on its edge; its hole is visible from the front."""
     tube = np.linspace(0, 2 * np.pi, rows + 1)[:, None]
     around = np.linspace(0, 2 * np.pi, columns + 1)[None]
     out = np.stack([np.cos(around), 0 * around, np.sin(around)], -1)
@@ -104,9 +114,9 @@ def ring(radius: float = 0.7, thick: float = 0.28, rows: int = 12, columns: int 
 
 
 def noise(rng: np.random.Generator, height: int, width: int, smallest: int) -> np.ndarray:
-    """Periodic clouds, float height x width with mean 0 and standard deviation 1.
+    """Clouds: float (height, width) with mean 0 and std 1, periodic in both directions.
 
-    Their structure goes from the whole picture down to `smallest` pixels.
+    Their structures range from the whole picture down to `smallest` pixels.
     """
     down, across = np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None]
     waves = np.hypot(down * height / width, across) if height < width else np.hypot(down, across)

@@ -1,4 +1,4 @@
-"""The stage's pieces as Panda3D nodes: ground, sky, what stands around, light, shadows."""
+"""The stage's parts as Panda3D nodes: ground, sky, things that stand around, light, shadows."""
 
 import functools
 
@@ -7,17 +7,19 @@ from panda3d import core
 
 from videodit.worlds.stage import geometry
 from videodit.worlds.stage.geometry import Surface
-from videodit.worlds.stage.scene import GROUNDS, Occluder
+from videodit.worlds.stage.scene import GROUNDS
+from videodit.worlds.stage.space import Occluder
 
 SKY_RADIUS, SKY_HEIGHT = 100.0, 90.0
-GROUND, TILE = 100.0, 16.0  # metres: half the ground's side, and the side of its texture
-SKIES = {  # low, high: RGB of 255
+GROUND, TILE = 100.0, 16.0  # metres: half the side of the ground; the side of its texture
+SKIES = {  # colours at the horizon and at the top: RGB, 0 to 255
     "meadow": ((218, 232, 240), (150, 190, 228)),
     "desert": ((248, 236, 214), (200, 214, 222)),
     "snowfield": ((232, 236, 240), (186, 198, 212)),
     "plaza": ((228, 226, 224), (186, 190, 200)),
     "moon": ((16, 16, 22), (6, 6, 10)),
 }
+# Std of the noise on the ground, relative to its colour.
 ROUGHNESS = {"meadow": 0.13, "desert": 0.07, "snowfield": 0.035, "plaza": 0.05, "moon": 0.16}
 SHAPES = {
     "ball": geometry.ball,
@@ -29,7 +31,7 @@ SHAPES = {
 
 
 def surroundings(root: core.NodePath, place: str, rng: np.random.Generator) -> None:
-    """Ground, sky, and what stands about in the distance."""
+    """Adds the ground, the sky, and 40 things that stand around in the distance."""
     root.set_two_sided(True)
     ground = root.attach_new_node(mesh(_ground()))
     ground.set_texture(texture(_ground_picture(place, rng), repeat=True))
@@ -50,7 +52,7 @@ def surroundings(root: core.NodePath, place: str, rng: np.random.Generator) -> N
 
 
 def stand_occluder(root: core.NodePath, occluder: Occluder, rng: np.random.Generator) -> None:
-    """A wall of stones or a pillar."""
+    """Adds a stone wall or a pillar."""
     if occluder.kind == "wall":
         surface = geometry.box(occluder.width, occluder.depth, occluder.height)
     else:
@@ -61,7 +63,7 @@ def stand_occluder(root: core.NodePath, occluder: Occluder, rng: np.random.Gener
 
 
 def light(root: core.NodePath) -> None:
-    """Daylight from the left, above and in front."""
+    """Adds daylight from the front, the left and above."""
     around = core.AmbientLight("around")
     around.set_color((0.6, 0.6, 0.6, 1))
     sun = core.DirectionalLight("sun")
@@ -72,7 +74,7 @@ def light(root: core.NodePath) -> None:
 
 
 def shadow(root: core.NodePath, radius: float) -> core.NodePath:
-    """A soft dark disc, to be laid beneath an object."""
+    """Adds a soft dark disc that lies beneath an object of this radius."""
     corners = np.array([[[-1, -1, 0], [1, -1, 0]], [[-1, 1, 0], [1, 1, 0]]]) * 1.25 * radius
     node = root.attach_new_node(mesh(geometry.sheet(corners, np.array([0, 0, 1]))))
     node.set_texture(texture(_shadow_picture()))
@@ -85,19 +87,19 @@ def shadow(root: core.NodePath, radius: float) -> core.NodePath:
 
 @functools.cache
 def spots() -> core.Texture:
-    """Faint darker and lighter patches, so that turning can be seen."""
+    """Faint darker and lighter patches, which make it visible that an object turns."""
     clouds = geometry.noise(np.random.default_rng(0), 64, 64, 6)
     grey = np.clip(0.93 + 0.07 * clouds, 0.7, 1)[..., None] * np.ones(3)
     return texture(grey, repeat=True)
 
 
 def tint(color: tuple[float, float, float]) -> tuple[float, ...]:
-    """A colour for white fur: a little paler."""
+    """A colour for the panda's white fur: a little paler."""
     return tuple(0.1 + 0.9 * part for part in color)
 
 
 def texture(picture: np.ndarray, repeat: bool = False) -> core.Texture:
-    """From float height x width x 3 or 4 (RGB or RGBA, 0..1), its first row at v = 1."""
+    """A texture from float (height, width, 3 or 4), RGB or RGBA, 0 to 1; the first row is v = 1."""
     height, width, depth = picture.shape
     result = core.Texture()
     kind = core.Texture.F_rgb if depth == 3 else core.Texture.F_rgba
@@ -114,6 +116,7 @@ def texture(picture: np.ndarray, repeat: bool = False) -> core.Texture:
 
 
 def mesh(surface: Surface) -> core.GeomNode:
+    """A surface as a node of Panda3D."""
     kind = core.GeomVertexFormat.get_v3n3t2()
     data = core.GeomVertexData("", kind, core.Geom.UH_static)
     rows = np.concatenate(surface[:3], axis=1).astype(np.float32)
@@ -134,7 +137,7 @@ def mesh(surface: Surface) -> core.GeomNode:
 
 @functools.cache
 def model(kind: str) -> core.NodePath:
-    """A model of Panda3D's, scaled to a radius of about 1, standing on the ground."""
+    """Panda3D's teapot or panda, which stands on the ground and has a radius of about 1."""
     load = core.Loader.get_global_ptr().load_sync
     if kind == "teapot":
         model = core.NodePath(load(core.Filename("teapot")))

@@ -1,4 +1,4 @@
-"""Draws the stage with Panda3D's software renderer: no window, no graphics driver.
+"""Draws the stage with Panda3D's software renderer, which needs no window and no graphics driver.
 
 Frames are drawn at twice their size and averaged, which smooths the edges.
 """
@@ -7,6 +7,7 @@ import atexit
 import contextlib
 import functools
 import os
+from collections.abc import Iterator
 
 import numpy as np
 import panda3d
@@ -14,18 +15,12 @@ from panda3d import core
 
 from videodit.config import ConfigError
 from videodit.worlds.stage import props
-from videodit.worlds.stage.scene import (
-    COLORS,
-    Scene,
-    Thing,
-    half_extents,
-    positions,
-    view,
-)
+from videodit.worlds.stage.scene import COLORS
+from videodit.worlds.stage.space import Scene, Thing, half_extents, positions, view
 from videodit.worlds.world import Shape
 
 SMOOTH = 2  # drawn pixels across each pixel of a frame
-NEAR, FAR = 0.5, 150.0  # metres
+NEAR, FAR = 0.5, 150.0  # metres: nothing closer or farther is drawn
 SETTINGS = f"""
 load-display p3tinydisplay
 aux-display
@@ -35,23 +30,19 @@ garbage-collect-states 0
 model-cache-dir
 model-path {os.path.join(os.path.dirname(panda3d.__file__), "models")}
 """
-WALK_STRIDE = 1.5  # radii that a panda goes in one cycle of its walk
+WALK_STRIDE = 1.5  # the way of a panda in one cycle of its walk, in radii
 
 
 def render(scene: Scene, shape: Shape) -> np.ndarray:
-    """uint8 T H W 3, RGB. Raises ConfigError where the renderer cannot start."""
+    """The clip's frames: uint8 T H W 3, RGB. Raises ConfigError where the renderer cannot start."""
     root = core.NodePath("stage")
     rng = np.random.default_rng(scene.seed)
     props.surroundings(root, scene.place, rng)
     if scene.occluder is not None:
         props.stand_occluder(root, scene.occluder, rng)
     props.light(root)
-    things = [_Shown(root, thing, rng) for thing in scene.things]
-    lens = core.PerspectiveLens()
-    lens.set_film_size(*(2 * half for half in half_extents(shape)))
-    lens.set_focal_length(1)
-    lens.set_near_far(NEAR, FAR)
-    camera = root.attach_new_node(core.Camera("camera", lens))
+    things = [_Shown(root, thing) for thing in scene.things]
+    camera = _camera(root, shape)
     frames = np.empty((shape.frames, shape.height, shape.width, 3), np.uint8)
     places = positions(scene, shape)
     canvas = _canvas(shape.width * SMOOTH, shape.height * SMOOTH)
@@ -63,15 +54,25 @@ def render(scene: Scene, shape: Shape) -> np.ndarray:
             for thing, way in zip(things, places[: i + 1].swapaxes(0, 1)):
                 thing.move(way)
             frame[:] = _averaged(canvas.draw())
-    root.clear_light()  # the lights stand on the root: a circle that keeps it in memory
+    root.clear_light()  # root and lights refer to each other, which would keep both in memory
     root.remove_node()
     return frames
+
+
+def _camera(root: core.NodePath, shape: Shape) -> core.NodePath:
+    """Adds the camera."""
+    lens = core.PerspectiveLens()
+    wide, high = half_extents(shape)
+    lens.set_film_size(2 * wide, 2 * high)
+    lens.set_focal_length(1)
+    lens.set_near_far(NEAR, FAR)
+    return root.attach_new_node(core.Camera("camera", lens))
 
 
 class _Shown:
     """An object on the stage and its shadow."""
 
-    def __init__(self, root: core.NodePath, thing: Thing, rng: np.random.Generator):
+    def __init__(self, root: core.NodePath, thing: Thing):
         self.thing = thing
         self.node = root.attach_new_node("thing")
         self.shadow = props.shadow(root, thing.radius)
@@ -91,7 +92,7 @@ class _Shown:
         self.rolling = thing.kind == "ball" and thing.motion == "slide"
 
     def move(self, way: np.ndarray) -> None:
-        """To the last of the points (frames so far, x y z) that it passed."""
+        """Moves the object to the last of the points (frames, 3) that it has passed so far."""
         x, y, z = way[-1]
         self.node.set_pos(x, y, z)
         self.node.set_h(self.thing.heading)
@@ -104,6 +105,7 @@ class _Shown:
             self._step(float(np.hypot(*gone)))
 
     def _roll(self, across: float, along: float) -> None:
+        """Turns the ball as if it had rolled so many radii in x and y."""
         axis = core.Vec3(-along, across, 0)
         turn = core.Quat()
         if axis.normalize():
@@ -114,12 +116,14 @@ class _Shown:
         self.body.set_pos(core.Vec3(0, 0, 1) - middle)
 
     def _step(self, gone: float) -> None:
+        """Poses the panda as if it had walked so many radii."""
         walk = self.walk.get_anim(0)
         walk.pose(gone / WALK_STRIDE * walk.get_num_frames() % walk.get_num_frames())
 
 
 @functools.cache
 def _engine() -> tuple[core.GraphicsEngine, core.GraphicsPipe]:
+    """Panda3D's engine and software renderer. Raises ConfigError where these cannot be loaded."""
     core.load_prc_file_data("", SETTINGS)
     selection = core.GraphicsPipeSelection.get_global_ptr()
     pipe = selection.make_pipe("TinyOffscreenGraphicsPipe", "p3tinydisplay")
@@ -129,12 +133,15 @@ def _engine() -> tuple[core.GraphicsEngine, core.GraphicsPipe]:
             "library libX11.so.6 (Debian and Ubuntu: apt install libx11-6)"
         )
     engine = core.GraphicsEngine.get_global_ptr()
-    atexit.register(engine.remove_all_windows)  # or Panda3D may crash as Python ends
+    atexit.register(engine.remove_all_windows)  # else Panda3D may crash when Python ends
     return engine, pipe
 
 
 class _Canvas:
-    """What is drawn on. One is kept for each size: Panda3D does not free their memory."""
+    """A buffer to draw into, of this size in pixels.
+
+    One is kept for each size, because Panda3D does not free their memory.
+    """
 
     def __init__(self, width: int, height: int):
         self.height, self.width = height, width
@@ -151,8 +158,8 @@ class _Canvas:
         self.region = self.buffer.make_display_region()
 
     @contextlib.contextmanager
-    def seen_by(self, camera: core.NodePath):
-        """While this lasts, `draw` shows what the camera sees."""
+    def seen_by(self, camera: core.NodePath) -> Iterator[None]:
+        """Within this context, `draw` shows what the camera sees."""
         self.buffer.set_active(True)
         self.region.set_camera(camera)
         try:
@@ -172,7 +179,8 @@ _canvas = functools.cache(_Canvas)
 
 
 def _averaged(drawn: np.ndarray) -> np.ndarray:
-    total = sum(
-        drawn[y::SMOOTH, x::SMOOTH].astype(np.uint16) for y in range(SMOOTH) for x in range(SMOOTH)
-    )
+    """A drawn picture at the size of a frame, uint8; means are rounded."""
+    height, width = (side // SMOOTH for side in drawn.shape[:2])
+    squares = drawn.reshape(height, SMOOTH, width, SMOOTH, 3)
+    total = squares.astype(np.uint16).sum((1, 3), dtype=np.uint16)
     return ((total + SMOOTH**2 // 2) // SMOOTH**2).astype(np.uint8)

@@ -1,17 +1,28 @@
-"""What the stage shows: objects, how they move, the camera. Numbers only; nothing is drawn here.
+"""Random scenes of the stage: objects, how they move, the camera; units are those of space.py.
 
-Metres, seconds and degrees: x to the right, y away from the viewer, z up; the stage's middle is
-the origin. A scene depends on a clip's duration and aspect, not on its resolution.
+"seen" clips never show the colours and kinds of HELD_OUT together.
 """
 
-import functools
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 
+from videodit.worlds.stage.space import (
+    FULL_SPEED,
+    HALF_FOV,
+    Occluder,
+    Scene,
+    Thing,
+    duration,
+    middles_of,
+    project,
+    share,
+    view,
+    visible,
+)
 from videodit.worlds.world import Shape
 
-# RGB, 0..1. None is near 0 or 1: there the renderer's colours wrap round at the edge of a thing.
+# RGB, 0 to 1. No value is near 0 or 1, where the renderer's colours overflow at an object's edge.
 COLORS = {
     "red": (0.88, 0.1, 0.1),
     "orange": (0.92, 0.5, 0.1),
@@ -23,103 +34,49 @@ COLORS = {
     "pink": (0.92, 0.32, 0.63),
 }
 KINDS = ("ball", "cube", "cylinder", "cone", "ring", "teapot", "panda")
-HELD_OUT = frozenset(
+HELD_OUT = frozenset(  # (colour, kind)
     (color, kind)
     for i, color in enumerate(COLORS)
     for j, kind in enumerate(KINDS)
     if (i + j) % len(COLORS) == 5
 )
-SIZES = {"small": (0.64, 0.72), "large": (0.95, 1.05)}  # metres: about half the height
+SIZES = {"small": (0.64, 0.72), "large": (0.95, 1.05)}  # smallest and largest radius
+# What stands around in each place.
 PLACES = {"meadow": "trees", "desert": "rocks", "snowfield": "trees", "plaza": "columns"}
 PLACES |= {"moon": "rocks"}
-GROUNDS = {  # RGB of 255: the mean colour of the ground
+GROUNDS = {  # mean colour of the ground: RGB, 0 to 255
     "meadow": (112, 136, 74),
     "desert": (214, 186, 140),
     "snowfield": (236, 239, 243),
     "plaza": (150, 146, 142),
     "moon": (104, 103, 104),
 }
+# Objects of these colours are hard to see in these places, and never there.
 UNSEEN = {("green", "meadow"), ("green", "snowfield"), ("orange", "desert"), ("yellow", "desert")}
-CAMERAS = {
+CAMERAS: dict[str, tuple[str | None, ...]] = {  # directions of each motion
     "still": (None,),
     "orbit": ("left", "right"),
     "pan": ("left", "right"),
     "dolly": ("in", "out"),
 }
 ACROSS, ALONG = ("left", "right"), ("closer", "away")
-LANES = (-2.0, 0.0, 2.0)  # metres: no two objects share a lane
-HALF_FOV = 20.0  # degrees: of the shorter side of the picture
-LOOK_AT = (0.0, 0.0, 1.1)
-FULL_SPEED = 1.0  # seconds: a shorter clip shows that part of a motion
-SEEN_MOTION = 0.25  # a smaller part of a motion is not spoken of
-APART = 0.15  # halves of the shorter side: between the middles of neighbours at first
-BEHIND = 1.5  # metres: from the occluder to the object that passes behind it
-
-
-class Thing(NamedTuple):
-    """One object."""
-
-    kind: str
-    color: str
-    size: str
-    radius: float  # metres: half the height of a ball
-    start: np.ndarray  # x y z of the point on which it stands
-    heading: float  # degrees, counter-clockwise seen from above
-    motion: str
-    direction: str | None
-    reach: np.ndarray  # x y z: of the whole motion; a circle's radius in x
-    turns: float  # circles or bounces in the clip
-
-
-class Occluder(NamedTuple):
-    """A thing that stands in the way; a box as far as hiding is concerned."""
-
-    kind: str  # wall, pillar
-    middle: tuple[float, float]  # x y
-    width: float
-    height: float
-    depth: float
-
-
-class Scene(NamedTuple):
-    """All that a clip shows."""
-
-    things: tuple[Thing, ...]  # from left to right in the first frame
-    occluder: Occluder | None
-    place: str
-    camera: str
-    camera_direction: str | None
-    height: float  # metres: of the camera
-    distance: float
-    swing: float  # degrees of an orbit or pan, metres of a dolly
-    seed: int  # of what stands around
-
-
-class View(NamedTuple):
-    """Where the camera is and what it looks at."""
-
-    position: np.ndarray  # x y z
-    target: np.ndarray
-
-
-def duration(shape: Shape) -> float:
-    """Seconds from the first to the last frame."""
-    return (shape.frames - 1) / shape.fps
-
-
-def share(shape: Shape) -> float:
-    """How much of a motion is seen, 0..1."""
-    return min(1.0, duration(shape) / FULL_SPEED)
-
-
-def half_extents(shape: Shape) -> tuple[float, float]:
-    """Tangents of half the angle of view: horizontal, vertical."""
-    tangent = np.tan(np.radians(HALF_FOV)) / min(shape.width, shape.height)
-    return tangent * shape.width, tangent * shape.height
+SWINGS = {  # smallest and largest; degrees of an orbit or pan, metres of a dolly
+    "still": (0, 0),
+    "orbit": (40, 70),
+    "pan": (12, 18),
+    "dolly": (3.2, 4.6),
+}
+LANES = (-2.0, 0.0, 2.0)  # y of the objects, which all stand in different lanes
+SEEN_MOTION = 0.25  # a smaller part of a motion is no fact
+APART = 0.15  # least distance of neighbours in the first frame, in halves of the shorter side
+BEHIND = 1.5  # from the occluder to the object that passes behind it
 
 
 def draw_scene(rng: np.random.Generator, shape: Shape, held_out: bool) -> Scene:
-    """A scene whose objects are all in sight and apart in the first frame."""
+    """A random scene whose objects are all in sight and apart from each other in the first frame.
+
+    `held_out`: whether one of them has a colour and kind of HELD_OUT, or none.
+    """
     while True:
         scene = _random_scene(rng, shape, held_out)
         first, middles = view(scene, shape, 0), middles_of(scene, shape)[0]
@@ -130,63 +87,34 @@ def draw_scene(rng: np.random.Generator, shape: Shape, held_out: bool) -> Scene:
             return scene._replace(things=tuple(scene.things[i] for i in np.argsort(across)))
 
 
-def positions(scene: Scene, shape: Shape) -> np.ndarray:
-    """Where each object stands: frames, objects, x y z."""
-    done = np.linspace(0, 1, shape.frames)[:, None] if shape.frames > 1 else np.zeros((1, 1))
-    return np.stack([thing.start + _moved(thing, done, shape) for thing in scene.things], axis=1)
-
-
-def view(scene: Scene, shape: Shape, frame: int) -> View:
-    """The camera of a frame."""
-    done = (frame / max(shape.frames - 1, 1) - 0.5) * share(shape)
-    sign = {"left": -1, "right": 1, "in": -1, "out": 1, None: 0}[scene.camera_direction]
-    middle, swing = np.array(LOOK_AT), sign * done * scene.swing
-    position = np.array([0.0, -scene.distance, scene.height])
-    if scene.camera == "orbit":
-        return View(_turned(position, swing), middle)
-    if scene.camera == "pan":
-        return View(position, position + _turned(middle - position, -swing))
-    if scene.camera == "dolly":
-        ahead = (position - middle) / np.linalg.norm(position - middle)
-        return View(position + swing * ahead, middle)
-    return View(position, middle)
-
-
-def project(points: np.ndarray, seen: View, shape: Shape) -> np.ndarray:
-    """Points (..., x y z) on the picture: x and y in -1..1 (right, up), and depth in metres."""
-    forward = seen.target - seen.position
-    forward = forward / np.linalg.norm(forward)
-    right = np.cross(forward, (0, 0, 1))
-    right /= np.linalg.norm(right)
-    axes = np.stack([right, np.cross(right, forward), forward], axis=-1)
-    across, up, depth = np.moveaxis((points - seen.position) @ axes, -1, 0)
-    wide, high = half_extents(shape)
-    return np.stack([across / depth / wide, up / depth / high, depth], axis=-1)
-
-
-def visible(scene: Scene, shape: Shape, seen: View, middles: np.ndarray, i: int) -> float:
-    """The share of object i that is in the picture and not hidden, 0..1.
-
-    `middles`: of all objects in that frame (objects, x y z).
-    """
-    points = _disc(middles[i], scene.things[i].radius, seen)
-    flat = project(points, seen, shape)
-    inside = (abs(flat[:, :2]) < 1).all(axis=1)
-    return float((inside & ~_hidden(points, scene, seen, middles, i)).mean())
-
-
-def middles_of(scene: Scene, shape: Shape) -> np.ndarray:
-    """The middle of each object: frames, objects, x y z."""
-    up = [(0, 0, thing.radius) for thing in scene.things]
-    return positions(scene, shape) + np.array(up)
-
-
 def _random_scene(rng: np.random.Generator, shape: Shape, held_out: bool) -> Scene:
+    """A random scene whose objects may hide each other or be outside the picture."""
     place = _choice(rng, list(PLACES))
     camera = _choice(rng, list(CAMERAS))
     if share(shape) < SEEN_MOTION:
         camera = "still"
     distance = rng.uniform(8.8, 10.2)
+    things, traveller = _things(rng, shape, place, camera, distance, held_out)
+    occluder = None
+    if traveller.direction in ACROSS and camera != "pan" and rng.random() < 0.6:
+        occluder = _occluder(rng, traveller)
+    return Scene(
+        things,
+        occluder,
+        place,
+        camera,
+        CAMERAS[camera][rng.integers(len(CAMERAS[camera]))],
+        rng.uniform(2.6, 4.2),
+        distance,
+        rng.uniform(*SWINGS[camera]),
+        int(rng.integers(2**31)),
+    )
+
+
+def _things(
+    rng: np.random.Generator, shape: Shape, place: str, camera: str, distance: float, held_out: bool
+) -> tuple[tuple[Thing, ...], Thing]:
+    """One to three objects, and the one of them that may travel through the picture."""
     count = int(rng.choice([1, 2, 3], p=[0.35, 0.4, 0.25]))
     lanes = rng.permutation(LANES) if count > 1 else np.zeros(1)
     across = np.linspace(-0.55, 0.55, count) if count > 1 else np.zeros(1)
@@ -196,25 +124,13 @@ def _random_scene(rng: np.random.Generator, shape: Shape, held_out: bool) -> Sce
         _thing(rng, shape, look, camera, (u, lane), distance, i == traveller)
         for i, (look, u, lane) in enumerate(zip(looks, across, lanes))
     )
-    occluder = None
-    if things[traveller].direction in ACROSS and camera != "pan" and rng.random() < 0.6:
-        occluder = _occluder(rng, things[traveller])
-    swings = {"still": (0, 0), "orbit": (40, 70), "pan": (12, 18), "dolly": (3.2, 4.6)}
-    return Scene(
-        things,
-        occluder,
-        place,
-        camera,
-        CAMERAS[camera][rng.integers(len(CAMERAS[camera]))],
-        rng.uniform(2.6, 4.2),
-        distance,
-        rng.uniform(*swings[camera]),
-        int(rng.integers(2**31)),
-    )
+    return things, things[traveller]
 
 
-def _looks(rng: np.random.Generator, count: int, place: str, held_out: bool) -> list[tuple]:
-    """(color, kind) of each object, the colours all different."""
+def _looks(
+    rng: np.random.Generator, count: int, place: str, held_out: bool
+) -> list[tuple[str, str]]:
+    """(colour, kind) of each object; all colours are different."""
     while True:
         colors = rng.permutation(list(COLORS))[:count].tolist()
         looks = [(color, _choice(rng, KINDS)) for color in colors]
@@ -223,14 +139,54 @@ def _looks(rng: np.random.Generator, count: int, place: str, held_out: bool) -> 
             return looks
 
 
-def _thing(rng, shape, look, camera, place, distance, traveller) -> Thing:
+def _thing(
+    rng: np.random.Generator,
+    shape: Shape,
+    look: tuple[str, str],
+    camera: str,
+    place: tuple[float, float],
+    distance: float,
+    traveller: bool,
+) -> Thing:
+    """A random object.
+
+    `place`: across the picture, -1 to 1, and its lane. `traveller`: whether it may cross the
+    picture.
+    """
     (color, kind), (u, lane) = look, place
     size = _choice(rng, list(SIZES))
     motion = _motion(rng, kind, shape, traveller and camera != "orbit")
-    # The width that the picture shows at this depth, a little more of it where it is wide.
+    # Half the width of the view at this depth; for wide pictures somewhat more than in square ones.
     wide = np.tan(np.radians(HALF_FOV)) * (distance + lane)
     wide *= float(np.clip(shape.width / shape.height, 1, 1.5))
-    direction, reach = None, np.zeros(3)
+    direction, reach, u, lane = _way(rng, motion, camera, wide, u, lane)
+    u = u * (0.6 if camera == "pan" else 1) + rng.uniform(-0.05, 0.05)
+    start = np.array([u * wide, lane, reach[2] if motion == "sink" else 0.0])
+    if motion == "sink":
+        reach = -reach
+    turns = {"bounce": rng.uniform(0.9, 1.3), "circle": rng.uniform(0.3, 0.5)}.get(motion, 0)
+    return Thing(
+        kind=kind,
+        color=color,
+        size=size,
+        radius=rng.uniform(*SIZES[size]),
+        start=start,
+        heading=_heading(rng, kind, motion, direction),
+        motion=motion,
+        direction=direction,
+        reach=reach,
+        turns=max(1.0, turns * duration(shape)),
+    )
+
+
+def _way(
+    rng: np.random.Generator, motion: str, camera: str, wide: float, u: float, lane: float
+) -> tuple[str | None, np.ndarray, float, float]:
+    """(direction, reach, u, lane) of an object; one that crosses the picture starts at a side.
+
+    `wide`: half the width of the view, in metres. `u`, `lane`: where it would stand without motion.
+    """
+    reach = np.zeros(3)
     if motion in ("slide", "walk"):
         ways = ACROSS if camera == "dolly" or motion == "walk" else ACROSS + ALONG
         direction = _choice(rng, ways)
@@ -241,32 +197,18 @@ def _thing(rng, shape, look, camera, place, distance, traveller) -> Thing:
         else:
             reach[1] = rng.uniform(3, 4) * (1 if direction == "away" else -1)
             lane = -reach[1] / 2
-    elif motion in ("rise", "sink"):
+        return direction, reach, u, lane
+    if motion in ("rise", "sink"):
         reach[2] = rng.uniform(1.6, 2.2)
     elif motion == "bounce":
         reach[2] = rng.uniform(0.9, 1.5)
     elif motion == "circle":
         reach[0] = rng.uniform(0.8, 1.0)
-    u = u * (0.6 if camera == "pan" else 1) + rng.uniform(-0.05, 0.05)
-    start = np.array([u * wide, lane, reach[2] if motion == "sink" else 0.0])
-    if motion == "sink":
-        reach = -reach
-    turns = {"bounce": rng.uniform(0.9, 1.3), "circle": rng.uniform(0.3, 0.5)}.get(motion, 0)
-    return Thing(
-        kind,
-        color,
-        size,
-        rng.uniform(*SIZES[size]),
-        start,
-        _heading(rng, kind, motion, direction),
-        motion,
-        direction,
-        reach,
-        max(1.0, turns * duration(shape)),
-    )
+    return None, reach, u, lane
 
 
 def _motion(rng: np.random.Generator, kind: str, shape: Shape, traveller: bool) -> str:
+    """A random motion that an object of this kind can have in a clip of this shape."""
     motions = ["still", "rise", "sink"]
     if traveller:
         motions += ["walk"] * 6 if kind == "panda" else ["slide"] * 6
@@ -278,13 +220,14 @@ def _motion(rng: np.random.Generator, kind: str, shape: Shape, traveller: bool) 
 
 
 def _heading(rng: np.random.Generator, kind: str, motion: str, direction: str | None) -> float:
+    """A panda that walks looks ahead; other objects face the viewer, about."""
     if motion == "walk":
-        return {"left": -90.0, "right": 90.0}[direction]
+        return -90.0 if direction == "left" else 90.0
     return float(rng.uniform(-25, 25) if kind in ("ring", "panda") else rng.uniform(-40, 40))
 
 
 def _occluder(rng: np.random.Generator, thing: Thing) -> Occluder:
-    """Half-way before the path of a thing that goes across."""
+    """An occluder in front of the middle of the path of an object that crosses the picture."""
     x, y = (thing.start + thing.reach * rng.uniform(0.45, 0.6))[:2]
     middle = (float(x), float(y) - BEHIND)
     if rng.random() < 0.5:
@@ -303,63 +246,5 @@ def _touching(scene: Scene) -> bool:
     )
 
 
-def _moved(thing: Thing, done: np.ndarray, shape: Shape) -> np.ndarray:
-    """Way from the start when a part `done` (frames, 1; 0..1) of the clip is over."""
-    if thing.motion == "bounce":
-        return thing.reach * abs(np.sin(np.pi * thing.turns * done))
-    if thing.motion == "circle":
-        angle = 2 * np.pi * thing.turns * done
-        ways = [np.cos(angle) - 1, np.sin(angle), 0 * angle]
-        return thing.reach[0] * np.concatenate(ways, axis=1)
-    return thing.reach * done * share(shape)
-
-
-def _disc(middle: np.ndarray, radius: float, seen: View) -> np.ndarray:
-    """Points over what the camera sees of a ball: 37, x y z."""
-    forward = middle - seen.position
-    right = np.cross(forward, (0, 0, 1))
-    right /= np.linalg.norm(right)
-    up = np.cross(right, forward)
-    up /= np.linalg.norm(up)
-    return middle + radius * (_unit_disc() @ np.stack([right, up]))
-
-
-@functools.cache
-def _unit_disc() -> np.ndarray:
-    rings = [
-        (r * np.cos(a), r * np.sin(a))
-        for r, n in ((0.0, 1), (0.3, 6), (0.6, 12), (0.9, 18))
-        for a in np.arange(n) * 2 * np.pi / n
-    ]
-    return np.array(rings)
-
-
-def _hidden(points, scene: Scene, seen: View, middles: np.ndarray, i: int) -> np.ndarray:
-    """Which points lie behind another object or the occluder, as the camera sees them."""
-    rays = points - seen.position
-    hidden = np.zeros(len(points), bool)
-    for j, thing in enumerate(scene.things):
-        if j != i:
-            along = ((middles[j] - seen.position) * rays).sum(1) / (rays**2).sum(1)
-            gap = np.linalg.norm(middles[j] - seen.position - along[:, None] * rays, axis=1)
-            hidden |= (along < 1) & (gap < 0.9 * thing.radius)
-    if scene.occluder is not None:
-        x, y = scene.occluder.middle
-        w, h, d = scene.occluder.width, scene.occluder.height, scene.occluder.depth
-        low, high = np.array([x - w / 2, y - d / 2, 0]), np.array([x + w / 2, y + d / 2, h])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            to_low, to_high = (low - seen.position) / rays, (high - seen.position) / rays
-        enter = np.minimum(to_low, to_high).max(axis=1)
-        leave = np.maximum(to_low, to_high).min(axis=1)
-        hidden |= (enter < leave) & (enter > 0) & (enter < 1)
-    return hidden
-
-
-def _turned(point: np.ndarray, degrees: float) -> np.ndarray:
-    """Turned about the z axis, counter-clockwise seen from above."""
-    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    return np.array([c * point[0] - s * point[1], s * point[0] + c * point[1], point[2]])
-
-
-def _choice(rng: np.random.Generator, options) -> str:
-    return options[rng.integers(len(options))]
+def _choice(rng: np.random.Generator, options: Sequence[str]) -> str:
+    return options[int(rng.integers(len(options)))]

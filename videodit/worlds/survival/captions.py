@@ -1,4 +1,4 @@
-"""The words of the survival world: what its captions can say, and the reader of them."""
+"""The grammar of the captions of survival."""
 
 import re
 
@@ -8,7 +8,7 @@ from videodit.worlds.grammar import Grammar
 from videodit.worlds.grids import HEADINGS, NUMBERS, TIMES, chain
 from videodit.worlds.world import Caption, Slots
 
-# Things that are counted in the first picture: singular, plural.
+# What is counted in the first picture: (singular, plural).
 THINGS = {
     "tree": ("tree", "trees"),
     "water": ("tile of water", "tiles of water"),
@@ -21,11 +21,13 @@ THINGS = {
     "skeleton": ("skeleton", "skeletons"),
 }
 HELD = ("wood", "stone", "sapling")
+# How captions call the player. The grammar calls it "hero".
 PERSONS, FIGURES = ("hero", "player", "survivor", "settler"), ("little figure", "small character")
 HEROES = PERSONS + FIGURES
 
 
 def _amounts(singular: str, plural: str) -> dict[str, str]:
+    """The phrases of rough counts."""
     return {
         "one": f"a {singular}|one {singular}|a single {singular}",
         "two": f"two {plural}|a pair of {plural}",
@@ -35,10 +37,11 @@ def _amounts(singular: str, plural: str) -> dict[str, str]:
 
 
 def _items(singular: str, plural: str) -> dict[str, str]:
+    """The phrases of exact counts, one to nine."""
     return {"one": f"one {singular}", **{n: f"{n} {plural}" for n in NUMBERS[2:]}}
 
 
-# Any of the things around: one, or two joined.
+# Templates that name one thing around, or two, or say that there is nothing.
 _THING = [f"{{near.{kind}}}" for kind in THINGS]
 _PAIRS = [
     f"{{near.{one}}} and {{near.{other}}}" for one in THINGS for other in THINGS if one != other
@@ -152,7 +155,7 @@ GRAMMAR = Grammar(
             "path": "a path|bare ground|a dirt path|the bare ground",
         },
         "verb": {
-            # The tree stays.
+            # Crafter's trees stay when wood is taken from them.
             "chop": "chops wood|chops wood from a tree|takes wood from a tree|hacks at a tree",
             "mine stone": "mines a block of stone|digs out a stone|breaks a stone block",
             "mine coal": "mines coal|digs out some coal|breaks a block of coal",
@@ -178,14 +181,14 @@ GRAMMAR = Grammar(
 
 
 def write(rule: str, slots: Slots, rng: np.random.Generator) -> Caption:
-    """A caption that calls the hero by the same name throughout."""
+    """A "short" or "long" caption that is true of the slots; the player has one name in it."""
     name = str(rng.choice(HEROES))
-    if name in FIGURES:  # only of these "it" is said
+    if name in FIGURES:  # only a figure is called "it"
         slots = slots | {"hero.thing": name}
     caption = GRAMMAR.write(rule, slots, rng)
     return caption._replace(text=caption.text.replace("hero", name))
 
 
 def read(text: str) -> Slots:
-    """What a caption claims. Raises ValueError naming the words that cannot be read."""
+    """What a caption claims. Raises ValueError that names the words it cannot read."""
     return GRAMMAR.read(("short", "long"), re.sub("|".join(HEROES), "hero", text))

@@ -95,6 +95,7 @@ def _templates(grid: tuple[int, int], time: str) -> tuple[list[str], np.ndarray]
 def _named_pictures() -> list[tuple[str, np.ndarray]]:
     """Everything that a tile can show by day: "sand", "cow on grass", ...; uint8 TILE TILE 3."""
     textures = engine.Textures(crafter.constants.root / "assets")
+    grounds_of: list[tuple[str, str, tuple[str, ...]]]
     grounds_of = [(name, name, grounds) for name, grounds in STANDING.items()]
     grounds_of += [("skeleton", "skeleton", ("path",)), ("plant", "sapling", ("grass",))]
     grounds_of += [(name, "player", WALKED["day"]) for name in PLAYERS]
@@ -131,7 +132,8 @@ def _states(
 ) -> list[dict]:
     """States for `facts`, from the `_samples` of each frame; `size`: a frame's width and height."""
     grid = grid_of(*size)
-    states, position, done = [], np.zeros(2, int), Counter()
+    states: list[dict] = []
+    position, done = np.zeros(2, int), Counter[str]()
     before, bag = None, None
     for k, picture in enumerate(pictures):
         now = _inventory(picture, size)

@@ -182,7 +182,8 @@ def _way(env: Env, start: Tile, wanted: Callable[[Tile], bool]) -> list[Tile] | 
 
     None if no wanted tile can be reached in about 2 NEAR moves.
     """
-    queue, ways = deque([start]), {start: []}
+    queue = deque([start])
+    ways: dict[Tile, list[Tile]] = {start: []}
     while queue:
         place = queue.popleft()
         if len(ways[place]) > 2 * NEAR:
