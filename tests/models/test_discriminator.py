@@ -10,11 +10,11 @@ CFG = tiny_config("autoencoder")
 
 
 def test_a_logit_for_every_token_that_knows_its_own_clip_only():
-    init, judge = make_discriminator("smoke", patch_values((4, 8, 8)), CFG.compute)
+    init, apply = make_discriminator("smoke", patch_values((4, 8, 8)), CFG.compute)
     params = perturb(init(jax.random.key(0)))
     one, other = (pack([[clip(0), clip(1, seed=seed), clip(2)]]) for seed in (0, 9))
     a, b = (
-        np.asarray(jax.jit(judge)(params, to_pixels(x.tokens), cells(x, CFG.autoencoder)))
+        np.asarray(jax.jit(apply)(params, to_pixels(x.tokens), cells(x, CFG.autoencoder)))
         for x in (one, other)
     )
     changed = np.asarray(one.segment_ids) == 2

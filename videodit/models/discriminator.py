@@ -1,7 +1,9 @@
 """The discriminator of the autoencoder's adversarial loss: a stack over packed pixel patches.
 
-Its losses are values at tokens, B L, which a token's weight multiplies.
+Its loss has one value for each token, B L; the caller weights and sums them.
 """
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -22,30 +24,38 @@ SIZES = {
     "S": StackShape(depth=6, width=384, heads=8, head_size=64, mlp=1536),
     "B": StackShape(depth=8, width=768, heads=8, head_size=128, mlp=3072),
 }
-NAME = "discriminator"  # of its parameters among those of a run
+NAME = "discriminator"  # the key of its parameters in a run's parameters
 
 
 class Discriminator(nnx.Module):
-    """Pixels B L P to a logit a token, B L float32: above 0 where they look real."""
+    """Tells real from reconstructed patches: a logit for each token, above 0 if it looks real."""
 
-    def __init__(self, values: int, shape: StackShape, compute: ComputeConfig, *, rngs):
+    def __init__(
+        self, values: int, shape: StackShape, compute: ComputeConfig, *, rngs: nnx.Rngs
+    ) -> None:
+        """`values`: numbers in a patch."""
         self.head_size = shape.head_size
         self.embed = Dense(values, shape.width, (None, "embed"), rngs=rngs, bias=True)
         self.stack = Stack(shape, compute, rngs=rngs)
         self.head = Dense(shape.width, 1, ("embed", None), rngs=rngs, bias=True)
 
     def __call__(self, pixels: jax.Array, cells: Cells, most: int | None = None) -> jax.Array:
-        """most: see nn/segments.py:Segments."""
+        """Pixels B L P to logits, float32 B L. `most`: see nn/segments.py:Segments."""
         rotary = video_rotary(cells.positions, self.head_size)
         h = self.embed(pixels, "batch", "length", "act_embed")
         h = self.stack(h, Conditions(rotary, Segments(cells.segment_ids, most=most)))
-        # Scaled so that one step of Adam moves a logit by little.
+        # This scale keeps a step of Adam from moving a logit far.
         h = layer_norm(h) * h.shape[-1] ** -0.5
         return self.head(h, "batch", "length", None)[..., 0].astype(jnp.float32)
 
 
-def make_discriminator(size: str, values: int, compute: ComputeConfig):
-    """`functional` (init, apply) of the discriminator of patches of `values` numbers."""
+def make_discriminator(
+    size: str, values: int, compute: ComputeConfig
+) -> tuple[Callable[..., dict], Callable[..., jax.Array]]:
+    """(init, apply) of the discriminator, see nn/functional.py:functional.
+
+    `values`: numbers in a patch. Raises ConfigError for an unknown size.
+    """
     shape = lookup("losses.discriminator", size, SIZES)
     return functional(
         lambda rngs: Discriminator(values, shape, compute, rngs=rngs), compute.dtype, compute.gather
@@ -53,10 +63,13 @@ def make_discriminator(size: str, values: int, compute: ComputeConfig):
 
 
 def without_discriminator(params: dict) -> dict:
-    """What of a run's parameters is averaged and read by others: all but the discriminator."""
+    """A run's parameters without the discriminator's."""
     return {name: part for name, part in params.items() if name != NAME}
 
 
-def hinge(real, fake):
-    """The discriminator's loss at logits of real and of reconstructed tokens (arXiv:1705.02894)."""
+def hinge(real: jax.Array, fake: jax.Array) -> jax.Array:
+    """The hinge loss of the discriminator (arXiv:1705.02894), for each token.
+
+    `real`, `fake`: logits of real and of reconstructed tokens, of equal shape.
+    """
     return (jax.nn.relu(1 - real) + jax.nn.relu(1 + fake)) / 2

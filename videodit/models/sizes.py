@@ -1,12 +1,14 @@
-"""Looking a model's size up in its table."""
+"""Looks up a model's size in its table."""
 
 from videodit.config import ConfigError, nearest
 from videodit.nn.block import StackShape, check_shape
 
 
 def lookup(field: str, size: str, sizes: dict[str, StackShape]) -> StackShape:
-    """`sizes[size]`; raises ConfigError for an unknown size (and names the nearest) and for one
-    that the current mesh cannot share out.
+    """The shape of the stack of this size.
+
+    `field`: the config field that holds the size. Raises ConfigError for an unknown size, naming
+    the most similar one, and for a size that the current mesh cannot shard.
     """
     if size not in sizes:
         raise ConfigError(f"unknown {field}={size!r}: {nearest(size, sizes)}")
