@@ -1,4 +1,4 @@
-"""What the tests of worlds need of the machine."""
+"""Skips tests of worlds whose libraries the machine lacks."""
 
 import ctypes
 
@@ -13,5 +13,5 @@ def has_libx11() -> bool:
     return True
 
 
-# Of a file's tests (`pytestmark`): Panda3D's renderer loads the library.
+# The `pytestmark` of files that render with Panda3D, which loads this library.
 needs_libx11 = pytest.mark.skipif(not has_libx11(), reason="libX11.so.6 is absent")

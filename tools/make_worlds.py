@@ -1,15 +1,16 @@
-"""A dataset of captioned clips whose truth is known, rendered by a world of videodit/worlds.
+"""Makes a dataset of captioned clips whose truth is known, rendered by a world of videodit/worlds.
 
     python -m tools.make_worlds --world=sprites --clips=20000 --out=FOLDER
 
-FOLDER gets what tools.curate writes (shards, catalog, tokenizer; each clip has a short and a long
-caption) and truth/, every fact of every clip (videodit/worlds/truth.py). Splits: train, val, test,
-and combinations: clips that show pairs of attributes that the others never do.
+Into FOLDER it writes what tools.curate writes (shards, catalog, tokenizer; a short and a long
+caption for each clip) and truth/ with every fact of every clip (videodit/worlds/truth.py). The
+splits are train, val, test and combinations, whose clips show pairs of attributes that no other
+split shows.
 
-A clip is a function of (--seed, split, number): its size, frame count and rate are drawn as
-videodit/worlds/clip_shapes.py says. Run again, it makes only the shards that are missing. On
-several machines with a common FOLDER, give each --hosts=N --host=0, 1, ...; the last to finish
-writes the catalog.
+A clip is a function of (--seed, split, number); videodit/worlds/clip_shapes.py draws its size, its
+number of frames and its rate. A second run makes only the shards that are missing. Several machines
+with a common FOLDER share the work: give each of N machines --hosts=N and its --host=0, 1, ...; the
+last one to finish writes the catalog.
 """
 
 import functools
@@ -41,13 +42,13 @@ from videodit.worlds.truth import Truth, truth_file, write_truth
 from videodit.worlds.world import WORLDS, Clip, Shape, open_world
 
 SHARD_CLIPS = 250
-TOKENIZER_CLIPS = 20_000  # whose captions a tokenizer is trained on
+TOKENIZER_CLIPS = 20_000  # a new tokenizer is trained on the captions of so many clips
 WORLDS_FOLDER = Path(videodit.worlds.__file__).parent
 NO_CLIPS = ("detector", "matching", "truth")  # files on which no clip depends
 
 
 class Shard(NamedTuple):
-    """Clips start <= number < stop of a split."""
+    """The clips of a split with start <= number < stop."""
 
     world: str
     seed: int
@@ -55,11 +56,11 @@ class Shard(NamedTuple):
     split: str
     start: int
     stop: int
-    code: str  # a digest of what makes the clips
+    code: str  # the digest of the code that makes the clips
 
     @property
     def name(self) -> str:
-        """Other clips are in a shard of another name."""
+        """Its file's name, which differs for shards with other clips."""
         digest = hashlib.sha256(repr((self, CLIP_OPTIONS)).encode()).hexdigest()[:8]
         return f"{self.world}-{self.split}-{self.start:08d}-{digest}"
 
@@ -78,14 +79,16 @@ def make_worlds(
     host: int = 0,
     hosts: int = 1,
 ) -> Catalog | None:
-    """Makes this host's shards of the dataset `out`; its catalog, if all hosts' shards are there.
+    """Makes this host's shards of the dataset `out`, and its catalog if all shards are there.
 
-    `held_out`: share of the clips that each split but train gets. `tokenizer`, `vocab_size`: as in
-    tools.curate. `workers`: processes; 0 is one a core. Raises ConfigError.
+    `held_out`: the share of the clips that goes to each split other than train. `tokenizer`,
+    `vocab_size`: as in tools.curate. `workers`: number of processes; 0 starts one for each core.
+    Returns the catalog, or None if other hosts have shards to make. Raises ConfigError for wrong
+    arguments and for a simulator that is not installed.
     """
     check(bool(str(out)), "out", out, "a folder")
     check(0 <= host < hosts, "host", host, f"from 0 to hosts - 1, which is {hosts - 1}")
-    open_world(world)  # fails early
+    open_world(world)  # fails before any process starts
     out = Path(out)
     shards = plan(world, seed, shapes, clips, held_out)
     make_all(shards[host::hosts], out, workers)
@@ -101,9 +104,12 @@ def make_worlds(
 
 
 def plan(world: str, seed: int, shapes: Shapes, clips: int, held_out: float) -> list[Shard]:
-    """The shards of all splits. Raises ConfigError if no clip is left for training."""
+    """The shards of all splits, those of train first.
+
+    Raises ConfigError if no clip is left for training, or no clip can have these shapes.
+    """
     check(0 <= held_out < 1, "held_out", held_out, "at least 0 and below 1")
-    shapes.draw(0)  # fails early
+    shapes.draw(0)  # raises an error if the bounds are wrong
     least = 1 if held_out else 0
     counts = dict.fromkeys(SPLITS, max(least, round(held_out * clips)))
     counts["train"] = clips - sum(counts[split] for split in SPLITS[1:])
@@ -117,7 +123,7 @@ def plan(world: str, seed: int, shapes: Shapes, clips: int, held_out: float) -> 
 
 
 def make_all(shards: list[Shard], out: Path, workers: int) -> None:
-    """Makes those of the shards that are missing, in as many processes as `workers` says."""
+    """Makes the missing ones of these shards in so many processes; 0 starts one for each core."""
     missing = [shard for shard in shards if not is_finished(out, shard.name)]
     total, clips = (sum(shard.stop - shard.start for shard in some) for some in (shards, missing))
     progress = Progress(total, "clips")
@@ -127,12 +133,15 @@ def make_all(shards: list[Shard], out: Path, workers: int) -> None:
 
 
 def make_shard(shard: Shard, out: Path) -> int:
-    """Writes a shard and the truth of its clips; returns how many there are."""
+    """Writes a shard and the truth of its clips; returns the number of clips."""
     return len(write_shard(out, shard.name, make_clips(shard, truth_file(out, shard.name))))
 
 
 def make_clips(shard: Shard, truth: Path) -> Iterator[tuple[np.ndarray, dict]]:
-    """A shard's clips as frames (uint8 T H W 3) and row; after the last, writes their truth."""
+    """A shard's clips, as frames (uint8 T H W 3) and row. Writes their truth after the last one.
+
+    `truth`: the file of the truth. An error of the world gets a note that says how to repeat it.
+    """
     world, truths = open_world(shard.world), []
     combinations = "held_out" if shard.split == "combinations" else "seen"
     for number in range(shard.start, shard.stop):
@@ -153,13 +162,13 @@ def make_clips(shard: Shard, truth: Path) -> Iterator[tuple[np.ndarray, dict]]:
 
 
 def clip_row(name: str, shape: Shape, clip: Clip, split: str) -> dict:
-    """What is known of a clip, as videodit/data/sources/shards.py wants it."""
+    """A clip's row of the catalog, in the form of videodit/data/sources/shards.py."""
     captions = (clip.short.text, clip.long.text)
     return {"id": name, "shape": shape, "fps": clip.fps, "captions": captions, "split": split}
 
 
 def summarize(catalog: Catalog, rows: list[dict], out: Path) -> None:
-    """Prints what came out: clips of each split, hours, bytes."""
+    """Prints the number of clips of each split, the hours of video and the bytes."""
     for split in SPLITS:
         if count := (catalog.split == split).sum():
             print(f"{split:>14} {count:8d}")
@@ -186,9 +195,9 @@ def digest_code(world: str, folder: Path = WORLDS_FOLDER) -> str:
 
 
 def main(argv: list[str]) -> None:
-    """Runs the command line; a ConfigError is printed without a traceback, exit status 2.
+    """Runs the command. Prints a ConfigError or OSError in one line and exits with status 2.
 
-    So is an OSError, as of a full disk: the same command goes on when it is mended.
+    After an OSError such as a full disk, the same command continues where it stopped.
     """
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
@@ -218,11 +227,13 @@ if __name__ == "__main__":
     flags.DEFINE_string("out", None, "folder of the dataset", required=True)
     flags.DEFINE_integer("clips", None, "clips of all splits together", required=True)
     define_flags()
-    flags.DEFINE_integer("seed", 0, "another seed, other clips")
-    flags.DEFINE_float("held_out", 0.05, "share of val, of test and of combinations")
+    flags.DEFINE_integer("seed", 0, "another seed makes other clips")
+    flags.DEFINE_float("held_out", 0.05, "share of the clips in each of val, test, combinations")
     flags.DEFINE_string("tokenizer", "", "folder with the tokenizer.model to use")
-    flags.DEFINE_integer("vocab_size", 512, "most tokens of a tokenizer trained on the captions")
-    flags.DEFINE_integer("workers", 0, "processes; 0 is one a core")
-    flags.DEFINE_integer("host", 0, "which of the machines this is")
-    flags.DEFINE_integer("hosts", 1, "machines that make this dataset together")
+    flags.DEFINE_integer(
+        "vocab_size", 512, "largest vocabulary of a tokenizer trained on the captions"
+    )
+    flags.DEFINE_integer("workers", 0, "number of processes; 0: one for each core")
+    flags.DEFINE_integer("host", 0, "number of this machine, from 0")
+    flags.DEFINE_integer("hosts", 1, "number of machines that make this dataset together")
     app.run(main)

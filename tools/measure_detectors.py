@@ -1,17 +1,18 @@
-"""How much of the truth a world's detector sees: the ceiling of all that it is used to measure.
+"""Measures how much of the truth a world's detector sees: the ceiling of what it can measure.
 
     python -m tools.measure_detectors --world=sprites --clips=200 --out=FILE.json
 
-The clips are drawn as tools.make_worlds draws those of the split test, and shown to the detector as
-they were rendered (raw) and as a dataset holds them (stored). Of all clips' slots of one kind:
+The clips are those that tools.make_worlds would make for the split test. The detector sees each of
+them as it was rendered (raw) and as a dataset stores it (stored). The report has, for each kind of
+slot,
 
-true      how many there are
-said      the share for which the detector says a value, right or wrong
-right     the share for which it says the true value
-invented  how often it says a value of such a slot where there is none, as a share of the true ones
+true      the number of these slots in all clips
+said      the share of them for which the detector says a value, right or wrong
+right     the share of them for which it says the true value
+invented  how often it says a value for a slot that a clip does not have, relative to true
 
-Objects are matched first (videodit/worlds/matching.py). A kind of which the detector never says
-anything is listed, and left out of the sums.
+Objects are matched first (videodit/worlds/matching.py). A kind of slot for which the detector never
+says a value is listed and does not count in the sums.
 """
 
 import collections
@@ -32,31 +33,32 @@ from videodit.worlds.matching import match
 from videodit.worlds.world import WORLDS, Detection, Shape, Slots, open_world
 
 VERSIONS = ("raw", "stored")
-BINS = {"frames": (1, 2, 17), "shorter side": (0, 48, 80)}  # where each bin begins
+BINS = {"frames": (1, 2, 17), "shorter side": (0, 48, 80)}  # the smallest value of each bin
 ALL_BINS = [f"{name} >= {least}" for name, bins in BINS.items() for least in bins]
 
 
 class Seen(NamedTuple):
-    """What a detector says of a clip."""
+    """What a detector says about a clip."""
 
     shape: Shape
     slots: Slots  # the truth
-    said: dict[str, dict[str, Detection]]  # of each of VERSIONS
+    said: dict[str, dict[str, Detection]]  # for each of VERSIONS
 
 
 class Counts(NamedTuple):
-    """See above."""
+    """Numbers of slots, see the file's docstring."""
 
     true: int = 0
     said: int = 0
     right: int = 0
     invented: int = 0
 
-    def __add__(self, other: "Counts") -> "Counts":
+    def plus(self, other: "Counts") -> "Counts":
+        """The sums of both counts."""
         return Counts(*map(sum, zip(self, other)))
 
     def shares(self) -> dict[str, float]:
-        """How many are true, and the other counts as shares of these."""
+        """The number of true slots, and the other counts as shares of it."""
         true, *others = self
         shares = [round(other / max(true, 1), 4) for other in others]
         return dict(zip(self._fields, [true, *shares]))
@@ -65,12 +67,13 @@ class Counts(NamedTuple):
 def measure_detectors(
     world: str, clips: int, shapes: Shapes, *, seed: int = 0, workers: int = 0
 ) -> dict:
-    """The report on a world's detector: a table for each of VERSIONS, see `report`.
+    """The report on a world's detector: what was asked for, and a `report` for each of VERSIONS.
 
-    `workers`: as in tools.make_worlds. Raises ConfigError.
+    `workers`: number of processes; 0 starts one for each core. Raises ConfigError for wrong
+    arguments and for a simulator that is not installed.
     """
     check(clips >= 1, "clips", clips, "at least 1")
-    open_world(world)  # fails early
+    open_world(world)  # these two raise errors before any process starts
     shapes.draw(0)
     look_at = functools.partial(look, world=world, shapes=shapes, seed=seed)
     progress, seen = Progress(clips, "clips"), []
@@ -82,7 +85,7 @@ def measure_detectors(
 
 
 def look(number: int, world: str, shapes: Shapes, seed: int) -> Seen:
-    """What the detector says of a clip, raw and stored."""
+    """What the detector says about test clip `number`, raw and stored."""
     clip_of = clip_seed(seed, "test", number)
     shape, opened = shapes.draw(clip_of), open_world(world)
     clip = opened.make(clip_of, shape)
@@ -95,35 +98,38 @@ def look(number: int, world: str, shapes: Shapes, seed: int) -> Seen:
 
 
 def report(seen: list[Seen], version: str) -> dict:
-    """{"unseen": kinds, "all" or "kind KIND" or "BINS' NAME BIN": its counts and shares}."""
+    """The counts and shares of all slots ("all"), of each kind of slot and of each of ALL_BINS.
+
+    "unseen" lists the kinds for which the detector never says a value.
+    """
     rows = [
         (clip, kind, counts)
         for clip in seen
         for kind, counts in count(clip.slots, clip.said[version]).items()
     ]
     said = {kind for _, kind, counts in rows if counts.said + counts.invented}
-    table = collections.defaultdict(Counts)
+    table: dict[str, Counts] = collections.defaultdict(Counts)
     for clip, kind, counts in rows:
         if kind in said:
             for name in ("all", *bins(clip.shape), kind):
-                table[name] += counts
+                table[name] = table[name].plus(counts)
     unseen = sorted({kind for _, kind, _ in rows} - said)
     return {"unseen": unseen, **{name: counts.shares() for name, counts in table.items()}}
 
 
 def count(slots: Slots, said: dict[str, Detection]) -> dict[str, Counts]:
-    """The counts of a clip, by kind of slot."""
-    found = collections.defaultdict(Counts)
+    """The counts of a clip, for each kind of slot."""
+    found: dict[str, Counts] = collections.defaultdict(Counts)
     for slot, value in slots.items():
         right = slot in said and said[slot].value == value
-        found[kind_of(slot)] += Counts(1, slot in said, right, 0)
+        found[kind_of(slot)] = found[kind_of(slot)].plus(Counts(1, slot in said, right, 0))
     for slot in said.keys() - slots.keys():
-        found[kind_of(slot)] += Counts(invented=1)
+        found[kind_of(slot)] = found[kind_of(slot)].plus(Counts(invented=1))
     return found
 
 
 def kind_of(slot: str) -> str:
-    """a.color is a kind of *.color, e2.verb of e*.verb, count.ball of count.*; others stay."""
+    """The kind of a slot: a.color -> *.color, e2.verb -> e*.verb, count.ball -> count.*."""
     if numbered := re.match(r"([a-z]+)\d+\.(.+)", slot):
         return "{}*.{}".format(*numbered.groups())
     first, dot, rest = slot.partition(".")
@@ -133,13 +139,13 @@ def kind_of(slot: str) -> str:
 
 
 def bins(shape: Shape) -> list[str]:
-    """The names of the bins that a shape is in."""
+    """The names in ALL_BINS of the bins that contain a shape."""
     sizes = {"frames": shape.frames, "shorter side": min(shape.width, shape.height)}
     return [f"{name} >= {max(b for b in BINS[name] if b <= sizes[name])}" for name in BINS]
 
 
 def format_report(measured: dict) -> str:
-    """The report as a table, one line a kind of slot."""
+    """The report as a table, with a line for each kind of slot and each bin."""
     kinds = {*measured["raw"], *measured["stored"]} - {"unseen", "all", *ALL_BINS}
     names = [*sorted(kinds), *(name for name in ALL_BINS if name in measured["raw"]), "all"]
     columns = ("true", "said", "right", "invented", "said", "right", "invented")
@@ -153,7 +159,7 @@ def format_report(measured: dict) -> str:
 
 
 def main(argv: list[str]) -> None:
-    """Runs the command line; a ConfigError is printed without a traceback, exit status 2."""
+    """Runs the command. Prints a ConfigError in one line and exits with status 2."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     args = flags.FLAGS
@@ -172,9 +178,9 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_string("world", None, "name of a world: " + ", ".join(WORLDS), required=True)
-    flags.DEFINE_integer("clips", 200, "how many")
+    flags.DEFINE_integer("clips", 200, "number of clips")
     define_flags()
-    flags.DEFINE_integer("seed", 0, "another seed, other clips")
-    flags.DEFINE_integer("workers", 0, "processes; 0 is one a core")
+    flags.DEFINE_integer("seed", 0, "another seed makes other clips")
+    flags.DEFINE_integer("workers", 0, "number of processes; 0: one for each core")
     flags.DEFINE_string("out", "", "JSON file for the report")
     app.run(main)

@@ -107,8 +107,8 @@ def test_another_recipe_is_another_shard(tmp_path, monkeypatch):
     for changes in ({"seed": 1}, {"clips": 48}):
         make(tmp_path, **changes)
     after = {name for name in files(tmp_path) if name.suffix == ".array_record"}
-    # Of 40 clips, 8 + 8 + 8 + 4 are for training; of 48, 8 + 8 + 8 + 8 + 1: two shards are new, and
-    # those of the three other splits, which have one clip more.
+    # For training, 40 clips make shards of 8, 8, 8, 4 and 48 clips make shards of 8, 8, 8, 8, 1: two
+    # are new. So are those of the three other splits, which have one clip more.
     assert len(before) == 4 + 3 and len(after) == 2 * len(before) + 2 + 3
     monkeypatch.setattr(tool, "digest_code", lambda world: "changed")
     make(tmp_path)

@@ -20,7 +20,7 @@ def test_shapes_fill_their_bounds():
 
 
 def test_no_clip_has_more_patches_than_allowed():
-    """Of 8 x 8 pixels of the first frame, and of every 4 further ones."""
+    """A patch has 8 x 8 pixels of the first frame, or of 4 further frames."""
     drawn = [Shapes(tokens=504).draw(seed) for seed in range(3000)]
     patches = [w // 8 * (h // 8) * (1 + (frames - 1) // 4) for w, h, frames, _ in drawn]
     assert 450 < max(patches) <= 504

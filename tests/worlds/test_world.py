@@ -63,7 +63,7 @@ def test_captions_claim_what_is_true_and_read_back(world, clips):
 
 
 def test_captions_of_pictures_speak_of_no_time(world):
-    """One clip's facts in many words; "still" and "nothing moves" are said, but not "clip"."""
+    """One clip's facts, written many times: "nothing moves" is allowed, "clip" is not."""
     captions = importlib.import_module(f"videodit.worlds.{world.name}.captions")
     slots = made(world.name, 0, SHAPE._replace(frames=1)).slots
     for seed in range(60):

@@ -19,7 +19,7 @@ SHAPES = [
     Shape(128, 72, 65, 24.0),
 ]
 SQUARE = Shape(64, 64, 17, 8.0)
-# Of the frames of five clips, found on Python 3.11 and 3.12 alike.
+# The digest of the frames of five clips, which is the same on Python 3.11 and 3.12.
 DIGEST = "517ce54837a84744"
 
 
