@@ -107,8 +107,8 @@ def test_another_recipe_is_another_shard(tmp_path, monkeypatch):
     for changes in ({"seed": 1}, {"clips": 48}):
         make(tmp_path, **changes)
     after = {name for name in files(tmp_path) if name.suffix == ".array_record"}
-    # For training, 40 clips make shards of 8, 8, 8, 4 and 48 clips make shards of 8, 8, 8, 8, 1: two
-    # are new. So are those of the three other splits, which have one clip more.
+    # Training shards have 8, 8, 8 and 4 of 40 clips, and 8, 8, 8, 8 and 1 of 48 clips. Two of the
+    # latter are new, and so are the shards of the other splits, which have one clip more.
     assert len(before) == 4 + 3 and len(after) == 2 * len(before) + 2 + 3
     monkeypatch.setattr(tool, "digest_code", lambda world: "changed")
     make(tmp_path)

@@ -79,6 +79,7 @@ def trained():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tool, "random_shape", lambda rng: SHAPE)
         patch.setattr(tool, "FEWEST", 30)
+        patch.setattr(tool, "EPOCHS", 20)
         return tool.train_detector(30, workers=1)
 
 
