@@ -12,6 +12,7 @@ RANDOM = "random"  # value of autoencoder.workdir: an untrained autoencoder, for
 class AutoencoderConfig:
     """The video autoencoder. `size` is a row of models/autoencoder.py:SIZES."""
 
+    kind: str = "videodit"  # our own, or another of models/registry.py:CODECS
     workdir: str = ""  # a trained autoencoder for the DiT to run on, or "random"
     size: str = "S"
     patch: tuple[int, int, int] = (4, 8, 8)  # frames, height, width of a latent cell in pixels
@@ -32,8 +33,9 @@ class AutoencoderConfig:
 
 @dataclass(frozen=True)
 class TextConfig:
-    """The text encoder, trained jointly with the DiT. `size`: models/text.py:SIZES."""
+    """The text encoder. `size`: models/text.py:SIZES."""
 
+    kind: str = "videodit"  # ours, trained with the DiT; or another of registry.py:TEXT_ENCODERS
     workdir: str = ""  # folder with tokenizer.model (tools/curate.py makes it), or "synthetic"
     size: str = "S"
 

@@ -138,6 +138,8 @@ def sections() -> dict[str, type]:
 
 def _check_autoencoder(cfg: Any) -> None:
     check(cfg.data.latents == "", "data.latents", cfg.data.latents, "'' for this task")
+    kind = cfg.autoencoder.kind
+    check(kind == "videodit", "autoencoder.kind", kind, "'videodit', which alone can be trained")
 
 
 def _check_diffusion(cfg: Any) -> None:

@@ -66,6 +66,29 @@ def full_size(grid: Size, patch: Size) -> Size:
     return 1 + (t - 1) * pt, h * ph, w * pw
 
 
+def cells_of(frames: np.ndarray, patch: Size, *, first: bool) -> np.ndarray:
+    """The cells t h w P of frames T H W 3 that are a part of a clip; its beginning if `first`.
+
+    A part that is not `first` begins with a latent frame's first pixel frame.
+    """
+    _, h, w = grid(*frames.shape[:3], patch)
+    if not first:  # only a clip's own first frame is a latent frame alone
+        frames = np.concatenate([frames[:1], frames])
+    cells = patchify(frames, patch).reshape(-1, h, w, 3 * math.prod(patch))
+    return cells if first else cells[1:]
+
+
+def frames_of(cells: np.ndarray, patch: Size, *, first: bool) -> np.ndarray:
+    """The inverse of `cells_of`: whole frames T H W 3 of cells t h w P.
+
+    Cells that are `first` have one latent frame, which gives one frame.
+    """
+    t, h, w, _ = cells.shape
+    size = (t * patch[0], h * patch[1], w * patch[2])
+    video = cells.reshape(t, h, w, *patch, 3).transpose(0, 3, 1, 4, 2, 5, 6).reshape(*size, 3)
+    return video[-1:] if first else video
+
+
 def positions(grid: Size, fps: float, patch: Size) -> np.ndarray:
     """Position n 3 float32 of each token: t in seconds, h and w in patches.
 

@@ -1,10 +1,14 @@
-"""The text encoder: packed captions to one vector a text token, trained jointly with the DiT."""
+"""Our text encoder: packed captions to one vector a text token, trained jointly with the DiT."""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from videodit.config import ComputeConfig, TextConfig
+from videodit.data.tokenizer import Tokenizer
+from videodit.flops import StackRun, all_pairs
+from videodit.models.protocols import Params, TextEncoder
 from videodit.models.sizes import lookup
 from videodit.nn.block import Conditions, Stack, StackShape
 from videodit.nn.functional import functional
@@ -22,7 +26,7 @@ SIZES = {
 }
 
 
-class TextEncoder(nnx.Module):
+class TextTransformer(nnx.Module):
     """Token embedding, then a stack over the packed captions; attention both ways."""
 
     def __init__(self, vocabulary, shape: StackShape, compute: ComputeConfig, *, rngs):
@@ -44,16 +48,26 @@ class TextEncoder(nnx.Module):
         return layer_norm(x).astype(one_hot.dtype)
 
 
-def text_width(cfg: TextConfig) -> int:
-    """E, the width of the configured encoder's output."""
-    return lookup("text.size", cfg.size, SIZES).width
+class JointTextEncoder(TextEncoder):
+    """A `TextTransformer` of the configured size, trained with the DiT."""
 
+    def __init__(self, cfg: TextConfig, tokenizer: Tokenizer, compute: ComputeConfig) -> None:
+        self.tokenizer, self._shape = tokenizer, self.shapes(cfg)[0]
+        self.width = self._shape.width
+        self.init, self._apply = functional(
+            lambda rngs: TextTransformer(tokenizer.vocab_size, self._shape, compute, rngs=rngs),
+            compute.dtype,
+            compute.gather,
+        )
 
-def make_text_encoder(cfg: TextConfig, vocabulary: int, compute: ComputeConfig):
-    """`functional` (init, apply) of the configured text encoder."""
-    shape = lookup("text.size", cfg.size, SIZES)
-    return functional(
-        lambda rngs: TextEncoder(vocabulary, shape, compute, rngs=rngs),
-        compute.dtype,
-        compute.gather,
-    )
+    @staticmethod
+    def shapes(cfg: TextConfig) -> tuple[StackShape, ...]:
+        return (lookup("text.size", cfg.size, SIZES),)
+
+    def encode(
+        self, params: Params, ids: jax.Array, positions: jax.Array, segments: Segments
+    ) -> jax.Array:
+        return self._apply(params, ids, positions, segments)
+
+    def stacks(self, text: np.ndarray, remat: str) -> list[StackRun]:
+        return [StackRun(self._shape, text, all_pairs(text), remat)]

@@ -1,37 +1,40 @@
-"""Training text encoder and DiT by rectified flow in the latents of a frozen autoencoder."""
+"""Training a DiT, and with it the text encoder, by rectified flow in the latents of a codec.
 
-import json
+Codec and text encoder are known by their protocols alone (models/protocols.py). The codec is
+frozen; the text encoder is trained or frozen, as it says itself.
+"""
+
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from videodit.checkpoint import read_config, restore_ema
-from videodit.config import RANDOM, Config, ConfigError, check
+from videodit.config import RANDOM, Config, check
 from videodit.data.packing import PackedBatch
 from videodit.data.tokenizer import Tokenizer
 from videodit.diffusion import flow
 from videodit.diffusion.samplers import Velocity
 from videodit.eval.linear import best_linear_velocity
-from videodit.flops import Clips, StackRun, all_pairs, chunk_pairs
-from videodit.models import autoencoder, dit
-from videodit.models import text as text_encoder
-from videodit.models.autoencoder import encoder_digest, make_autoencoder, to_pixels
+from videodit.flops import Clips, StackRun, all_pairs
+from videodit.models import dit
 from videodit.models.dit import make_dit
-from videodit.models.text import make_text_encoder, text_width
+from videodit.models.protocols import Statistics
+from videodit.models.registry import (
+    codec_class,
+    make_codec,
+    make_text_encoder,
+    text_encoder_class,
+)
 from videodit.nn.block import StackShape
 from videodit.nn.layers import to_tokens
 from videodit.nn.segments import Segments
 from videodit.parameters import Params
 from videodit.sharding import abstract, abstract_whole, replicate
-from videodit.tasks.autoencoder import STATISTICS_FILE
 from videodit.tasks.task import Arrays, Drawing, Sampler, Task
 from videodit.tasks.views import (
-    cells,
     clip_means,
     clip_tokens,
     encoder_segment_ids,
@@ -50,41 +53,40 @@ class Corruption(NamedTuple):
 
 
 class DiffusionTask(Task):
-    """The frozen arrays are the autoencoder and the statistics of its latents."""
+    """The frozen arrays are the codec, the statistics of its latents, and the text encoder unless
+    it is trained.
+    """
 
     def __init__(self, cfg: Config, tokenizer: Tokenizer) -> None:
-        self.cfg, self.tokenizer, self.channels = cfg, tokenizer, cfg.autoencoder.channels
-        self.init_autoencoder, self.apply_autoencoder = make_autoencoder(
-            cfg.autoencoder, cfg.compute
+        self.cfg, self.tokenizer = cfg, tokenizer
+        self.codec = make_codec(cfg.autoencoder, cfg.compute)
+        self.channels = self.codec.channels
+        check(
+            self.codec.packed or cfg.data.latents != "",
+            "data.latents",
+            cfg.data.latents,
+            f"stored latents, as autoencoder.kind={cfg.autoencoder.kind!r} encodes whole clips only",
         )
-        self.init_text, self.apply_text = make_text_encoder(
-            cfg.text, tokenizer.vocab_size, cfg.compute
-        )
+        self.text_encoder = make_text_encoder(cfg.text, tokenizer, cfg.compute)
         self.init_dit, self.apply_dit = make_dit(
-            cfg.dit, self.channels, text_width(cfg.text), cfg.compute
+            cfg.dit, self.channels, self.text_encoder.width, cfg.compute
         )
 
     @staticmethod
     def resolve(cfg: Config) -> Config:
-        """`cfg` with the shape of the trained autoencoder that it names."""
-        workdir = cfg.autoencoder.workdir
-        if workdir in ("", RANDOM):
-            return cfg
-        trained = read_config(workdir, "autoencoder.workdir").autoencoder
-        return replace(cfg, autoencoder=replace(trained, workdir=workdir))
+        """`cfg` with what the codec and the text encoder that it names decide."""
+        codec = codec_class(cfg.autoencoder).resolve(cfg.autoencoder)
+        return replace(cfg, autoencoder=codec, text=text_encoder_class(cfg.text).resolve(cfg.text))
 
     @staticmethod
     def shapes(cfg: Config) -> tuple[StackShape, ...]:
-        return (
-            dit.SIZES[cfg.dit.size],
-            text_encoder.SIZES[cfg.text.size],
-            autoencoder.SIZES[cfg.autoencoder.size],
-        )
+        text = text_encoder_class(cfg.text).shapes(cfg.text)
+        codec = codec_class(cfg.autoencoder).shapes(cfg.autoencoder)
+        return (dit.SIZES[cfg.dit.size], *text, *codec)
 
     def make_frozen(self, batches: Iterable[PackedBatch]) -> Arrays:
-        """The trained autoencoder's averaged weights, and mean, deviation, correlation of latents.
-
-        Raises ConfigError naming autoencoder.workdir if there is none.
+        """The trained codec, the mean, std and correlation of its latents, and a frozen text
+        encoder. Raises ConfigError naming autoencoder.workdir if it holds no codec.
         """
         workdir, key = self.cfg.autoencoder.workdir, jax.random.key(self.cfg.seed)
         check(
@@ -94,20 +96,12 @@ class DiffusionTask(Task):
             f"the folder of a trained autoencoder, or {RANDOM!r} for a smoke run",
         )
         if workdir == RANDOM:
-            params = jax.jit(self.init_autoencoder)(key)
-            mean, covariance = np.zeros(self.channels), np.eye(self.channels)
+            params = jax.jit(self.codec.init)(key)
+            statistics = Statistics(np.zeros(self.channels), np.eye(self.channels))
         else:
-            target = abstract(self.init_autoencoder, key)
-            params = restore_ema(workdir, target, "autoencoder.workdir")
-            mean, covariance = _read_statistics(workdir)
-        deviation = np.sqrt(np.diag(covariance))
-        arrays = {
-            "mean": mean,
-            "deviation": deviation,
-            "correlation": covariance / np.outer(deviation, deviation),
-        }
-        arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
-        return {"autoencoder": params, **replicate(arrays)}
+            params, statistics = self.codec.read(), self.codec.statistics()
+        text = {} if self.text_encoder.trained else {"text": self.text_encoder.read()}
+        return {"autoencoder": params, **replicate(_normalisation(statistics)), **text}
 
     def abstract_frozen(self) -> Arrays:
         statistics = {
@@ -116,17 +110,22 @@ class DiffusionTask(Task):
             "correlation": abstract_whole(self.channels, self.channels),
         }
         key = jax.eval_shape(lambda: jax.random.key(0))
-        return {"autoencoder": abstract(self.init_autoencoder, key), **statistics}
+        parts = {"autoencoder": abstract(self.codec.init, key), **statistics}
+        if not self.text_encoder.trained:
+            parts["text"] = abstract(self.text_encoder.init, key)
+        return parts
 
     def digests(self, frozen: Arrays) -> dict[str, str]:
-        """That of the encoder, in whose latents the DiT is trained; another decoder may follow."""
-        if self.cfg.autoencoder.workdir == RANDOM:
-            return {}
-        return {"autoencoder": encoder_digest(frozen["autoencoder"])}
+        """Those of the codec's latents, and of the tokenizer with a frozen text encoder."""
+        digests = {"text": self.text_encoder.digest(frozen.get("text", {}))}
+        if self.cfg.autoencoder.workdir != RANDOM:
+            digests["autoencoder"] = self.codec.digest(frozen["autoencoder"])
+        return digests
 
     def init(self, key, frozen):
         text_key, dit_key = jax.random.split(key)
-        return {"text": self.init_text(text_key), "dit": self.init_dit(dit_key)}
+        text = {"text": self.text_encoder.init(text_key)} if self.text_encoder.trained else {}
+        return {**text, "dit": self.init_dit(dit_key)}
 
     def weights(self, batch):
         one_hot = segment_one_hot(batch)
@@ -136,22 +135,18 @@ class DiffusionTask(Task):
     def stacks(self, clips: Clips, step: int) -> list[StackRun]:
         """As `Task` says; a little too many for clips whose given tokens are encoded apart."""
         cfg, remat, tokens, text = self.cfg, self.cfg.compute.remat, clips.tokens, clips.text
-        trained, texts, encoder = self.shapes(cfg)
-        width = text_width(cfg.text)
+        shape, width = dit.SIZES[cfg.dit.size], self.text_encoder.width
         runs = [
-            StackRun(trained, tokens, all_pairs(tokens), remat, text=text, text_width=width),
-            StackRun(texts, text, all_pairs(text), remat),
+            StackRun(shape, tokens, all_pairs(tokens), remat, text=text, text_width=width),
+            *self.text_encoder.stacks(text, remat),
         ]
-        if cfg.data.latents:
-            return runs
-        ae = cfg.autoencoder
-        pairs = chunk_pairs(clips, ae.chunk, ae.window, encoder.depth)
-        return [*runs, StackRun(encoder, tokens, pairs, remat, backward=0, calls=2)]
+        return runs if cfg.data.latents else [*runs, *self.codec.stacks(clips, remat)]
 
     def loss(self, params, frozen, batch, weights, key, step, draws: Corruption | None = None):
         """Weighted squared error of the velocity; level and noise from `key` unless given."""
         draws = self.draw_corruption(key, batch) if draws is None else draws
         latents = jax.lax.stop_gradient(self.encode(frozen, batch))
+        params = self._with_text(params, frozen)
         loss = (weights * self.token_error(params, latents, batch, draws)).sum()
         return loss, {}
 
@@ -166,7 +161,7 @@ class DiffusionTask(Task):
         )
 
     def encode(self, frozen, batch):
-        """Standardised latents B L C of the packed pixels (posterior means), or of stored latents.
+        """Normalised latents B L C of the packed pixels, or of stored latents.
 
         Nothing of what is to be generated reaches the given tokens of a clip. Those that come
         first, in whole chunks, are safe from it by causality; any others are encoded apart.
@@ -174,19 +169,21 @@ class DiffusionTask(Task):
         mean = batch.tokens
         if mean.dtype == jnp.uint8:
             segment_ids = encoder_segment_ids(batch, self.cfg.autoencoder)
-            mean, _ = self.apply_autoencoder(
-                frozen["autoencoder"],
-                to_pixels(batch.tokens),
-                cells(batch, self.cfg.autoencoder, segment_ids),
-                method="encode",
-            )
+            mean = self.codec.encode(frozen["autoencoder"], batch, segment_ids)
         return (mean - frozen["mean"]) / frozen["deviation"]
 
     def decode(self, frozen, latents, batch):
-        """The inverse: pixels B L P in about [-1, 1]."""
-        latents = latents * frozen["deviation"] + frozen["mean"]
-        place = cells(batch, self.cfg.autoencoder)
-        return self.apply_autoencoder(frozen["autoencoder"], latents, place, method="decode")
+        """The inverse of `encode`: pixels B L P in about [-1, 1], of a packed codec."""
+        latents = self.denormalise(frozen, latents)
+        return self.codec.decode(frozen["autoencoder"], latents, batch)
+
+    def denormalise(self, frozen, latents):
+        """Latents B L C as the codec has them, of normalised ones."""
+        return latents * frozen["deviation"] + frozen["mean"]
+
+    def _with_text(self, params, frozen):
+        """The parameters with those of a frozen text encoder."""
+        return params if self.text_encoder.trained else {**params, "text": frozen["text"]}
 
     def token_error(self, params, latents, batch, draws: Corruption):
         """Squared error of the predicted velocity at each token, mean over channels: B L."""
@@ -257,12 +254,12 @@ class DiffusionTask(Task):
         return sampler.drawings() if sampler else []
 
 
-def _read_statistics(workdir: str):
-    path = Path(workdir) / STATISTICS_FILE
-    if not path.is_file():
-        raise ConfigError(
-            f"autoencoder.workdir={workdir!r}: {path.name} is missing: "
-            "its training has not reached the last step"
-        )
-    values = json.loads(path.read_text())
-    return np.array(values["mean"]), np.array(values["covariance"])
+def _normalisation(statistics: Statistics) -> dict[str, np.ndarray]:
+    """Mean C, std C ("deviation") and correlation C C of latents, float32."""
+    deviation = np.sqrt(np.diag(statistics.covariance))
+    arrays = {
+        "mean": statistics.mean,
+        "deviation": deviation,
+        "correlation": statistics.covariance / np.outer(deviation, deviation),
+    }
+    return {name: array.astype(np.float32) for name, array in arrays.items()}

@@ -5,24 +5,9 @@ import jax.numpy as jnp
 
 from videodit.config import AutoencoderConfig
 from videodit.data.packing import PackedBatch
-from videodit.models.autoencoder import Cells
+from videodit.models.cells import cells, segment_one_hot
 from videodit.nn.layers import to_slots, to_tokens
 from videodit.nn.windows import chunk_of
-
-
-def segment_one_hot(batch: PackedBatch):
-    """B L M float32: which clip a token is of."""
-    return jax.nn.one_hot(batch.segment_ids - 1, batch.valid.shape[1])
-
-
-def cells(batch: PackedBatch, cfg: AutoencoderConfig, segment_ids=None) -> Cells:
-    """Where the tokens are, for the autoencoder; by default clips are its segments."""
-    large = batch.grids[..., 1:].prod(-1) > cfg.window**2
-    values = jnp.stack([batch.fps / cfg.patch[0], large.astype(jnp.float32)], axis=-1)
-    values = to_tokens(segment_one_hot(batch), values)
-    frames = jnp.rint(batch.positions[..., 0] * values[..., 0]).astype(jnp.int32)
-    segment_ids = batch.segment_ids if segment_ids is None else segment_ids
-    return Cells(batch.positions, segment_ids, frames, values[..., 1] < 0.5)
 
 
 def encoder_segment_ids(batch: PackedBatch, cfg: AutoencoderConfig):

@@ -1,0 +1,171 @@
+"""Our autoencoder as a `LatentCodec`: in packed rows, and chunk by chunk in any duration."""
+
+import json
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from videodit.checkpoint import read_config, restore_ema
+from videodit.config import RANDOM, AutoencoderConfig, ComputeConfig, ConfigError, check
+from videodit.data.packing import PackedBatch
+from videodit.flops import Clips, StackRun, chunk_pairs
+from videodit.models.autoencoder import (
+    SIZES,
+    Cells,
+    Past,
+    encoder_digest,
+    make_autoencoder,
+    to_pixels,
+)
+from videodit.models.cells import cells
+from videodit.models.protocols import CodecStream, LatentCodec, Method, Params, Statistics
+from videodit.models.sizes import lookup
+from videodit.nn.block import KeysValues, StackShape
+from videodit.sharding import abstract
+
+FIELD = "autoencoder.workdir"
+STATISTICS_FILE = "latents.json"  # in the folder of an autoencoder's run: `Statistics`
+
+
+class AutoencoderCodec(LatentCodec):
+    """The autoencoder of models/autoencoder.py, trained by a run in cfg.workdir."""
+
+    def __init__(self, cfg: AutoencoderConfig, compute: ComputeConfig) -> None:
+        self.cfg, self.compute = cfg, compute
+        self.patch, self.channels = cfg.patch, cfg.channels
+        self.init, self.apply = make_autoencoder(cfg, compute)
+
+    @staticmethod
+    def resolve(cfg: AutoencoderConfig) -> AutoencoderConfig:
+        """`cfg` as the run in cfg.workdir has it, if it names one. Raises ConfigError."""
+        if cfg.workdir in ("", RANDOM):
+            return cfg
+        return replace(read_config(cfg.workdir, FIELD).autoencoder, workdir=cfg.workdir)
+
+    @staticmethod
+    def shapes(cfg: AutoencoderConfig) -> tuple[StackShape, ...]:
+        return (lookup("autoencoder.size", cfg.size, SIZES),)
+
+    def read(self) -> Params:
+        """The averaged weights of the run in cfg.workdir. Raises ConfigError."""
+        return restore_ema(self.cfg.workdir, abstract(self.init, jax.random.key(0)), FIELD)
+
+    def statistics(self) -> Statistics:
+        """What the run wrote after its last step. Raises ConfigError."""
+        return read_statistics(self.cfg.workdir)
+
+    def digest(self, params: Params) -> str:
+        return encoder_digest(params)
+
+    def encode(self, params: Params, batch: PackedBatch, segment_ids: jax.Array) -> jax.Array:
+        """The posterior means."""
+        place = cells(batch, self.cfg, segment_ids)
+        return self.apply(params, to_pixels(batch.tokens), place, method="encode")[0]
+
+    def decode(self, params: Params, latents: jax.Array, batch: PackedBatch) -> jax.Array:
+        return self.apply(params, latents, cells(batch, self.cfg), method="decode")
+
+    def stream(
+        self, params: Params, method: Method, grid: tuple[int, int], fps: float
+    ) -> CodecStream:
+        return Stream(self, params, method, grid, fps)
+
+    def stacks(self, clips: Clips, remat: str) -> list[StackRun]:
+        shape = self.shapes(self.cfg)[0]
+        pairs = chunk_pairs(clips, self.cfg.chunk, self.cfg.window, shape.depth)
+        return [StackRun(shape, clips.tokens, pairs, remat, backward=0, calls=2)]
+
+    @cached_property
+    def steps(self) -> dict[Method, "jax.stages.Wrapped"]:
+        """The compiled steps of streams, which share their programs."""
+        return {method: self._make_step(method) for method in ("encode", "decode")}
+
+    def _make_step(self, method: Method) -> "jax.stages.Wrapped":
+        def step(
+            params: Params, values: jax.Array, place: Cells, past: Past
+        ) -> tuple[jax.Array, Past]:
+            values = to_pixels(values) if values.dtype == jnp.uint8 else values
+            method_name, room = f"stream_{method}", past.cells.segment_ids.shape[1]
+            output, new = self.apply(params, values, place, past, method=method_name)
+            return output, _padded(new, room)
+
+        return jax.jit(step)
+
+
+class Stream:
+    """One half of the autoencoder over one clip. It compiles two programs for each
+    `padded_length`: for the first latent frame, and for chunks.
+    """
+
+    def __init__(
+        self,
+        codec: AutoencoderCodec,
+        params: Params,
+        method: Method,
+        grid: tuple[int, int],
+        fps: float,
+    ) -> None:
+        self._codec, self._params, self._run = codec, params, codec.steps[method]
+        self._grid, self._fps = grid, fps
+        self._frame = 0  # latent frames so far
+        shape, nothing = SIZES[codec.cfg.size], self._cells(codec.cfg.chunk, frames=0)
+        size = (shape.depth, *nothing.segment_ids.shape, shape.heads, shape.head_size)
+        keys = jnp.zeros(size, codec.compute.dtype)
+        self._past = Past(nothing, KeysValues(keys, keys))
+
+    def step(self, values: np.ndarray) -> np.ndarray:
+        """As `CodecStream` says."""
+        t, h, w, size = values.shape
+        place = self._cells(self._codec.cfg.chunk if self._frame else 1, frames=t)
+        tokens = np.zeros((*place.segment_ids.shape, size), values.dtype)
+        tokens[0, : t * h * w] = values.reshape(-1, size)
+        output, self._past = self._run(self._params, tokens, place, self._past)
+        self._frame += t
+        return np.asarray(output)[0, : t * h * w].reshape(t, h, w, -1)
+
+    def _cells(self, room: int, *, frames: int) -> Cells:
+        """Cells of `room` latent frames, of which `frames` are there; all else is padding."""
+        cfg, (height, width) = self._codec.cfg, self._grid
+        tokens = np.arange(padded_length(room * height * width))[None]
+        t, h, w = np.unravel_index(tokens, (len(tokens[0]), height, width))
+        latent_frame = (self._frame + t).astype(np.int32)
+        seconds = latent_frame * (cfg.patch[0] / self._fps)
+        positions = np.stack([seconds, h, w], axis=-1).astype(np.float32)
+        whole = np.full(t.shape, height * width <= cfg.window**2)
+        return Cells(positions, (t < frames).astype(np.int32), latent_frame, whole)
+
+
+def padded_length(tokens: int) -> int:
+    """`tokens` rounded up to three significant bits: under 25 % padding, four lengths for each
+    doubling.
+    """
+    unit = 1 << max((tokens - 1).bit_length() - 3, 0)
+    return -(-tokens // unit) * unit
+
+
+def read_statistics(workdir: str) -> Statistics:
+    """The statistics in the folder of an autoencoder's run. Raises ConfigError."""
+    path = Path(workdir) / STATISTICS_FILE
+    if not path.is_file():
+        raise ConfigError(
+            f"{FIELD}={workdir!r}: {path.name} is missing: "
+            "its training has not reached the last step"
+        )
+    values = json.loads(path.read_text())
+    return Statistics(np.array(values["mean"]), np.array(values["covariance"]))
+
+
+def _padded(past: Past, room: int) -> Past:
+    """The past with room for `room` tokens; what is added is padding (segment 0)."""
+
+    def pad(x: jax.Array, axis: int) -> jax.Array:
+        widths = [(0, 0)] * x.ndim
+        widths[axis] = (0, room - x.shape[axis])
+        return jnp.pad(x, widths)
+
+    place = (pad(jnp.asarray(x), 1) for x in past.cells)
+    return Past(Cells(*place), KeysValues(*(pad(x, 2) for x in past.keys_values)))
