@@ -40,6 +40,7 @@ def main(argv: list[str]) -> None:
             args.autoencoder,
             args.data,
             args.out,
+            kind=args.kind,
             tokenizer=args.tokenizer,
             dtype=args.dtype,
             rows=Rows(args.row_tokens, args.batch_rows, args.workers),
@@ -54,6 +55,7 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_string("autoencoder", None, "folder of a trained autoencoder", required=True)
+    flags.DEFINE_string("kind", "videodit", "what autoencoder.kind calls it")
     flags.DEFINE_string("data", None, "what data.catalog names, or several", required=True)
     flags.DEFINE_string("out", None, "folder of the latents", required=True)
     flags.DEFINE_string("tokenizer", "", "folder with the tokenizer.model that counted captions")

@@ -20,7 +20,7 @@ from videodit.data.sources.source import open_source, open_tokenizer
 from videodit.data.sources.synthetic import SyntheticSource
 from videodit.data.video.files import encode, whole
 from videodit.models.autoencoder import make_autoencoder
-from videodit.tasks.autoencoder import STATISTICS_FILE
+from videodit.models.codec import STATISTICS_FILE
 from videodit.tasks.diffusion import DiffusionTask
 from videodit.train import train
 

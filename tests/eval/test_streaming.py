@@ -98,8 +98,8 @@ def test_work_a_frame_does_not_grow_with_the_duration(codec, monkeypatch):
 
         return call
 
-    steps = {method: counted(step) for method, step in codec._steps.items()}
-    monkeypatch.setattr(codec, "_steps", steps)
+    steps = {method: counted(step) for method, step in codec.codec.steps.items()}
+    monkeypatch.setattr(codec.codec, "steps", steps)
     work = []  # of each count: calls, tokens, and tokens of the past, a frame
     for frames in tool.COST_FRAMES:
         calls.clear()

@@ -6,9 +6,10 @@ from packs import PATCH, pack, perturb, tiny_config
 from videodit.config import ConfigError
 from videodit.data.packing import segment, unpack
 from videodit.data.patches import grid
-from videodit.inference.codec import Codec, _Tiles, padded_length
+from videodit.inference.codec import Codec, _Tiles
 from videodit.models.autoencoder import make_autoencoder, to_pixels
-from videodit.tasks.views import cells
+from videodit.models.cells import cells
+from videodit.models.codec import padded_length
 
 FPS = 12.0
 
@@ -69,7 +70,7 @@ def test_two_programs_code_videos_of_any_duration_and_of_like_sizes(model):
         (33, (8, 80)),
     ):
         list(codec.encode_stream(video(frames, *sides), FPS))
-    assert codec._steps["encode"]._cache_size() == 2
+    assert codec.codec.steps["encode"]._cache_size() == 2
 
 
 def test_lengths_are_padded_by_less_than_a_quarter_to_four_of_an_octave():

@@ -6,7 +6,7 @@ from packs import PATCH, clip, pack, tiny_config
 from videodit.eval import pca
 from videodit.models import autoencoder
 from videodit.models.autoencoder import pixel_mask, to_bytes, to_pixels, with_linear_path
-from videodit.tasks.views import cells
+from videodit.models.cells import cells
 
 CFG = tiny_config("autoencoder")
 

@@ -3,8 +3,8 @@ import numpy as np
 from packs import clip, pack, perturb, tiny_config
 
 from videodit.models.autoencoder import patch_values, to_pixels
+from videodit.models.cells import cells
 from videodit.models.discriminator import hinge, make_discriminator, without_discriminator
-from videodit.tasks.views import cells
 
 CFG = tiny_config("autoencoder")
 

@@ -1,8 +1,10 @@
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 from packs import perturb, tiny_config
 
-from videodit.models.text import make_text_encoder
+from videodit.models.registry import make_text_encoder
 from videodit.nn.segments import Segments
 
 CFG = tiny_config()
@@ -15,9 +17,10 @@ def encode(*captions, length=24, change=perturb):
     row[0, 0, : len(words)] = words
     row[1, 0, : len(words)] = np.concatenate([np.arange(len(c)) for c in captions])
     row[2, 0, : len(words)] = np.repeat(np.arange(len(captions)) + 1, [len(c) for c in captions])
-    init, apply = make_text_encoder(CFG.text, 50, CFG.compute)
+    encoder = make_text_encoder(CFG.text, SimpleNamespace(vocab_size=50), CFG.compute)
+    params = change(encoder.init(jax.random.key(0)))
     with jax.default_matmul_precision("highest"):
-        vectors = np.asarray(apply(change(init(jax.random.key(0))), *row[:2], Segments(row[2])))[0]
+        vectors = np.asarray(encoder.encode(params, *row[:2], Segments(row[2])))[0]
     ends = np.cumsum([len(c) for c in captions])
     return [vectors[end - len(c) : end] for c, end in zip(captions, ends)]
 

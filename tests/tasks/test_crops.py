@@ -7,8 +7,8 @@ import pytest
 from packs import PATCH, clip, pack, tiny_config
 
 from videodit.data.packing import segment
+from videodit.models.cells import cells
 from videodit.tasks.crops import crop, crop_one_hot, crop_origins, pictures
-from videodit.tasks.views import cells
 
 CFG = tiny_config("autoencoder").autoencoder
 KEY = jax.random.key(5)

@@ -38,7 +38,7 @@ def test_captions_are_read_in_segments_that_are_as_few_as_promised_and_not_torn(
     def apply_text(params, tokens, positions, segments):
         asked.update(ids=np.asarray(segments.query), most=segments.most)
 
-    monkeypatch.setattr(task, "apply_text", apply_text)
+    monkeypatch.setattr(task.text_encoder, "encode", apply_text)
     batch = pack([[clip(0), clip(1), clip(2)]], max_segments=3)
     task.read_captions(params, batch, jnp.array([[True, False, True]]))
     ids, most = asked["ids"], asked["most"]

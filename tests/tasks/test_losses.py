@@ -13,12 +13,12 @@ from videodit.config import ConfigError, LossConfig
 from videodit.flops import Clips, stack_flops
 from videodit.models import discriminator
 from videodit.models.autoencoder import pixel_mask, to_pixels
+from videodit.models.cells import cells
 from videodit.models.discriminator import without_discriminator
 from videodit.sharding import replicate
 from videodit.step import make_init, make_train_step
 from videodit.tasks.autoencoder import AutoencoderTask
 from videodit.tasks.losses import Losses, Target, balance, with_gradients
-from videodit.tasks.views import cells
 
 KEY = jax.random.key(3)
 ALL = {

@@ -51,6 +51,7 @@ def encode_latents(
     data: str,
     out: str | os.PathLike,
     *,
+    kind: str = "videodit",
     tokenizer: str = "",
     dtype: str = "float32",
     rows: Rows = AS_TRAINED,
@@ -59,13 +60,13 @@ def encode_latents(
 ) -> Catalog | None:
     """Makes this host's shards of `out`; once all hosts' shards are done, returns the catalog.
 
-    `autoencoder` is a workdir. `data` is what data.catalog names, or several with commas between.
+    `autoencoder` is a workdir, and `kind` what autoencoder.kind calls it. `data` is what data.catalog names, or several with commas between.
     `tokenizer` is a folder, as in text.workdir; "" takes that of `data`, else the autoencoder's.
     `dtype` is one of DTYPES, in which latents are stored. Raises ConfigError.
     """
     _check(autoencoder, data, out, dtype, host, hosts)
     with jax.set_mesh(local_mesh()):
-        encoder = Encoder(autoencoder)
+        encoder = Encoder(autoencoder, kind)
         reader = open_reader(encoder.cfg, data, tokenizer or tokenizer_of(data, autoencoder), rows)
         work = Work(Path(out), dtype, encoder, reader)
         work.make(work.shards[host::hosts])

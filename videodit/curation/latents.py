@@ -2,27 +2,27 @@
 
 import os
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import pyarrow.compute as pc
 
-from videodit.checkpoint import read_config, restore_ema
-from videodit.config import SYNTHETIC, Config, ConfigError, ViewConfig
+from videodit.checkpoint import read_config
+from videodit.config import SYNTHETIC, AutoencoderConfig, Config, ConfigError, ViewConfig
 from videodit.data import patches
-from videodit.data.packing import PackedBatch
+from videodit.data.packing import PackedBatch, unpack
 from videodit.data.reading import Reader
 from videodit.data.sources import storage
 from videodit.data.sources.catalog import Catalog
 from videodit.data.sources.source import check_tokenizer, open_source, open_tokenizer
 from videodit.data.tokenizer import FILE as TOKENIZER_FILE
-from videodit.models.autoencoder import encoder_digest, make_autoencoder, to_pixels
-from videodit.sharding import abstract, axis_size
+from videodit.inference.codec import Codec
+from videodit.models.registry import make_codec
+from videodit.sharding import axis_size
 from videodit.tasks.autoencoder import AutoencoderTask
 from videodit.tasks.registry import expect_task
 from videodit.tasks.resolve import resolve_trained
-from videodit.tasks.views import cells
 
 ROW_UNIT = 128  # tokens; rows as long as the longest clip are rounded up to a multiple
 
@@ -39,27 +39,48 @@ AS_TRAINED = Rows()
 
 
 class Encoder:
-    """The encoder of a trained autoencoder, on every device of the current mesh."""
+    """The encoder of a trained codec, on every device of the current mesh."""
 
-    def __init__(self, workdir: str) -> None:
-        """Raises ConfigError naming `autoencoder` if there is none."""
-        cfg = read_config(workdir, "autoencoder")
-        expect_task(cfg, AutoencoderTask, "autoencoder", workdir)
-        self.cfg = resolve_trained(cfg)
-        init, apply = make_autoencoder(self.cfg.autoencoder, self.cfg.compute)
-        self._params = restore_ema(workdir, abstract(init, jax.random.key(0)), "autoencoder")
-        self.digest = encoder_digest(self._params)
+    def __init__(self, workdir: str, kind: str = "videodit") -> None:
+        """`kind`: as autoencoder.kind. Raises ConfigError if `workdir` holds no such codec."""
+        self.cfg = _own_config(workdir) if kind == "videodit" else _config_of(workdir, kind)
+        self._codec = make_codec(self.cfg.autoencoder, self.cfg.compute)
+        self._params = self._codec.read()
+        self.digest = self._codec.digest(self._params)
+        self._run = jax.jit(lambda p, batch: self._codec.encode(p, batch, batch.segment_ids))
 
-        @jax.jit
-        def run(params: Any, batch: PackedBatch) -> jax.Array:
-            place = cells(batch, self.cfg.autoencoder)
-            return apply(params, to_pixels(batch.tokens), place, method="encode")[0]
+    def __call__(self, batch: PackedBatch) -> jax.Array | np.ndarray:
+        """Latents B L C float32 (of our autoencoder: posterior means) of packed pixels."""
+        if self._codec.packed:
+            return self._run(self._params, batch)
+        return self._encode_whole(jax.device_get(batch))
 
-        self._run = run
+    def _encode_whole(self, batch: PackedBatch) -> np.ndarray:
+        """The same, clip by clip; edges are repeated to whole patches."""
+        cfg = self.cfg
+        codec = Codec(cfg.autoencoder, cfg.compute, jax.device_get(self._params))
+        latents = np.zeros((*batch.segment_ids.shape, cfg.autoencoder.channels), np.float32)
+        clips = unpack(batch.tokens, batch, cfg.autoencoder.patch)
+        for (b, m), clip in zip(np.argwhere(batch.valid), clips):
+            encoded = np.concatenate(list(codec.encode_stream(clip, float(batch.fps[b, m]))))
+            latents[b, batch.segment_ids[b] == m + 1] = encoded.reshape(-1, encoded.shape[-1])
+        return latents
 
-    def __call__(self, batch: PackedBatch) -> jax.Array:
-        """Latents B L C float32 (posterior means) of packed pixels."""
-        return self._run(self._params, batch)
+
+def _own_config(workdir: str) -> Config:
+    """The config of an autoencoder's run. Raises ConfigError naming `autoencoder`."""
+    cfg = read_config(workdir, "autoencoder")
+    expect_task(cfg, AutoencoderTask, "autoencoder", workdir)
+    return resolve_trained(_with_workdir(cfg, workdir))
+
+
+def _config_of(workdir: str, kind: str) -> Config:
+    """A config with a codec that others trained. Raises ConfigError."""
+    return resolve_trained(_with_workdir(Config(autoencoder=AutoencoderConfig(kind)), workdir))
+
+
+def _with_workdir(cfg: Config, workdir: str) -> Config:
+    return replace(cfg, autoencoder=replace(cfg.autoencoder, workdir=workdir))
 
 
 def open_reader(cfg: Config, data: str, tokenizer: str, rows: Rows) -> Reader:

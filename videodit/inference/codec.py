@@ -104,9 +104,7 @@ class Codec:
         """One half of the codec over a clip with frames of `grid` (height, width) cells."""
         return self.codec.stream(self.params, method, grid, fps)
 
-    def _decode_pixels(
-        self, latents: Iterable[np.ndarray], fps: float
-    ) -> Iterator[np.ndarray]:
+    def _decode_pixels(self, latents: Iterable[np.ndarray], fps: float) -> Iterator[np.ndarray]:
         """Frames T H W 3 float32 in about [-1, 1]."""
         stream, patch = None, self.cfg.patch
         latents = map(self._checked_latents, latents)

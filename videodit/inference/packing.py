@@ -13,10 +13,11 @@ import numpy as np
 
 from videodit.config import Config, ConfigError, DataConfig, check
 from videodit.data import patches
-from videodit.data.packing import PackedBatch, empty_batch, pack_row, row_of, segment
+from videodit.data.packing import PackedBatch, Segment, empty_batch, pack_row, row_of, segment
 from videodit.data.planning.fitting import fit_decreasing
 from videodit.data.tokenizer import Tokenizer
 from videodit.inference.request import Given, Request
+from videodit.models.registry import codec_class
 from videodit.sharding import axis_size
 
 DIVISORS = (8, 4, 2)  # of the run's rows, for requests that need less
@@ -66,6 +67,9 @@ class Packer:
 
     def __init__(self, cfg: Config, tokenizer: Tokenizer, group_tokens: int = 0):
         self._data, self._patch, self._tokenizer = cfg.data, cfg.autoencoder.patch, tokenizer
+        packed = codec_class(cfg.autoencoder).packed
+        # Channels of the latents that are packed for a codec which takes no packed pixels; else 0.
+        self._channels = 0 if packed else cfg.autoencoder.channels
         self.shapes = group_shapes(cfg.data, group_tokens)
 
     def groups(self, requests: Sequence[Request]) -> list[Group]:
@@ -81,12 +85,17 @@ class Packer:
         return [Group(largest, chunk) for chunk in _chunks(rows, largest.rows)]
 
     def batch(self, group: Group, requests: Sequence[Request]) -> PackedBatch:
-        """The group's clips in rows, black where they are to be generated; numpy arrays."""
-        batch = empty_batch(
-            group.shape.rows, 3 * math.prod(self._patch), **_capacities(group.shape)
-        )
+        """The group's clips in rows, black where they are to be generated; numpy arrays.
+
+        Clips for a codec that is not packed are latents of zeros.
+        """
+        values, dtype, patch = 3 * math.prod(self._patch), np.uint8, self._patch
+        if self._channels:
+            values, dtype, patch = self._channels, np.float32, (1, 1, 1)
+        capacities = _capacities(group.shape)
+        batch = empty_batch(group.shape.rows, values, **capacities, dtype=dtype)
         for b, row in enumerate(group.rows):
-            pack_row([self._segment(requests[i]) for i in row], row_of(batch, b), patch=self._patch)
+            pack_row([self._segment(requests[i]) for i in row], row_of(batch, b), patch=patch)
         return batch
 
     def _size(self, request: Request) -> tuple[int, int]:
@@ -109,13 +118,21 @@ class Packer:
                 f"data.text_tokens={self._data.text_tokens}: {request.prompt[:60]!r}..."
             )
         if request.given is not None:
+            expected = "None: the codec of this model encodes only whole clips"
+            check(self._channels == 0, "given", "Given", expected)
             given_cells(request.given, self._patch)
         return tokens, text
 
-    def _segment(self, request: Request):
-        given, shape = request.given, (request.frames, request.height, request.width, 3)
+    def _segment(self, request: Request) -> Segment:
+        given, shape = request.given, (request.frames, request.height, request.width)
+        grid = patches.grid(*shape, self._patch)
+        if self._channels:
+            frames = np.zeros((*grid, self._channels), np.float32)
+        else:
+            frames = np.zeros((*shape, 3), np.uint8) if given is None else given.frames
         return segment(
-            np.zeros(shape, np.uint8) if given is None else given.frames,
+            frames,
+            grid=grid,
             patch=self._patch,
             fps=request.fps,
             text_ids=self._tokenizer.encode(request.prompt),

@@ -22,6 +22,7 @@ from videodit.config import Config, MeshConfig, changed
 from videodit.data.loader import place
 from videodit.data.packing import PackedBatch, unpack
 from videodit.data.tokenizer import Tokenizer
+from videodit.inference.codec import Codec
 from videodit.inference.packing import Group, Packer
 from videodit.inference.request import Request, configured_requests
 from videodit.inference.sampling import sample_latents
@@ -129,17 +130,31 @@ class Pipeline:
     def _sample_group(self, requests: list[Request], group: Group) -> list[np.ndarray]:
         batch = self._packer.batch(group, requests)
         with self._on_mesh():
-            pixels = self._run(self._params, self._frozen, place(batch))
-            pixels = jax.device_get(first_rows(pixels, len(batch.valid)))
+            values = self._run(self._params, self._frozen, place(batch))
+            values = jax.device_get(first_rows(values, len(batch.valid)))
         asked = [requests[i] for i in group.order()]
+        if not self._task.codec.packed:
+            return self._decode_whole(unpack(values, batch, (1, 1, 1)), asked)
         sizes = [(r.frames, r.height, r.width) for r in asked]
-        return unpack(pixels, batch, self.cfg.autoencoder.patch, sizes)
+        return unpack(values, batch, self.cfg.autoencoder.patch, sizes)
+
+    def _decode_whole(self, latents: list[np.ndarray], requests: list[Request]) -> list[np.ndarray]:
+        """Clips T H W 3 uint8 of latents t h w C, decoded one by one."""
+        cfg, params = self.cfg, jax.device_get(self._frozen["autoencoder"])
+        codec = Codec(cfg.autoencoder, cfg.compute, params)
+        clips = [
+            np.concatenate(list(codec.decode_stream([clip], r.fps, (r.height, r.width))))
+            for clip, r in zip(latents, requests)
+        ]
+        return [clip[: r.frames] for clip, r in zip(clips, requests)]
 
     def _sample(self, params: Any, frozen: Any, batch: PackedBatch) -> jax.Array:
-        """Pixels B L P uint8 of all clips of a batch."""
-        cfg = self.cfg
-        latents = sample_latents(self._task, cfg.sample, cfg.flow, params, frozen, batch)
-        return to_bytes(self._task.decode(frozen, latents, batch))
+        """Pixels B L P uint8 of all clips of a batch; latents B L C if the codec is not packed."""
+        cfg, task = self.cfg, self._task
+        latents = sample_latents(task, cfg.sample, cfg.flow, params, frozen, batch)
+        if not task.codec.packed:
+            return task.denormalise(frozen, latents)
+        return to_bytes(task.decode(frozen, latents, batch))
 
     def _on_mesh(self) -> AbstractContextManager:
         return nullcontext() if self._mesh.empty else jax.set_mesh(self._mesh)

@@ -27,7 +27,9 @@ def sample_latents(
         return flow.slot_levels(flow.shift(level, clip_tokens(batch), shifts.shift_tokens))
 
     velocity = samplers.guided(
-        task.velocity(params, batch, nobody), task.velocity(params, batch, ~nobody), cfg.guidance
+        task.velocity(params, frozen, batch, nobody),
+        task.velocity(params, frozen, batch, ~nobody),
+        cfg.guidance,
     )
     return samplers.sample(
         velocity,

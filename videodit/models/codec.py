@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from videodit.checkpoint import read_config, restore_ema
-from videodit.config import RANDOM, AutoencoderConfig, ComputeConfig, ConfigError, check
+from videodit.config import RANDOM, AutoencoderConfig, ComputeConfig, ConfigError
 from videodit.data.packing import PackedBatch
 from videodit.flops import Clips, StackRun, chunk_pairs
 from videodit.models.autoencoder import (

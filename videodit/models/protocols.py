@@ -153,5 +153,5 @@ class TextEncoder(Protocol):
         return f"{self.tokenizer.digest}-{digest(params)}" if params else self.tokenizer.digest
 
     def stacks(self, text: np.ndarray, remat: str) -> list[StackRun]:
-        """The stacks that encoding captions of `text` (n) tokens runs; FLOPs are counted of them."""
+        """The stacks that encoding captions of `text` (n) tokens runs, for their FLOPs."""
         return []

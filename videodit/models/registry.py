@@ -44,9 +44,7 @@ def make_codec(cfg: AutoencoderConfig, compute: ComputeConfig) -> LatentCodec:
     return codec_class(cfg)(cfg, compute)
 
 
-def make_text_encoder(
-    cfg: TextConfig, tokenizer: Tokenizer, compute: ComputeConfig
-) -> TextEncoder:
+def make_text_encoder(cfg: TextConfig, tokenizer: Tokenizer, compute: ComputeConfig) -> TextEncoder:
     """The configured text encoder; `cfg`: as `text_encoder_class(cfg).resolve(cfg)` gives it."""
     return text_encoder_class(cfg)(cfg, tokenizer, compute)
 

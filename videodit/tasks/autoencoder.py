@@ -29,15 +29,15 @@ from videodit.models.autoencoder import (
     with_frozen_linear_path,
     with_linear_path,
 )
+from videodit.models.cells import cells, segment_one_hot
+from videodit.models.codec import STATISTICS_FILE
 from videodit.models.discriminator import NAME, without_discriminator
 from videodit.nn.block import StackShape
 from videodit.parameters import ParameterGroup, is_dense_kernel
 from videodit.sharding import abstract_whole, first_rows, replicate
 from videodit.tasks.losses import Losses, Target, with_gradients
 from videodit.tasks.task import Arrays, Drawing, Task
-from videodit.tasks.views import cells, segment_one_hot
 
-STATISTICS_FILE = "latents.json"
 STATISTICS_BATCHES = 16
 DRAWN_CLIPS, DRAWN_ROWS = 6, 8  # the longest clips of the first rows
 

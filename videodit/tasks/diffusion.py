@@ -65,7 +65,7 @@ class DiffusionTask(Task):
             self.codec.packed or cfg.data.latents != "",
             "data.latents",
             cfg.data.latents,
-            f"stored latents, as autoencoder.kind={cfg.autoencoder.kind!r} encodes whole clips only",
+            f"stored latents: autoencoder.kind={cfg.autoencoder.kind!r} encodes only whole clips",
         )
         self.text_encoder = make_text_encoder(cfg.text, tokenizer, cfg.compute)
         self.init_dit, self.apply_dit = make_dit(
@@ -194,15 +194,22 @@ class DiffusionTask(Task):
         return jnp.square(predicted - flow.velocity(latents, draws.noise)).mean(-1)
 
     def read_captions(self, params, batch, dropped):
-        """Text vectors B S E and their segment ids; a dropped caption keeps only BOS."""
+        """Text vectors B S E and their segment ids.
+
+        A dropped caption keeps its first token alone: BOS or, if the tokenizer has none, the EOS
+        that the empty text is encoded as.
+        """
         one_hot = jax.nn.one_hot(batch.text_segment_ids - 1, dropped.shape[1])
         gone = to_tokens(one_hot, dropped[..., None].astype(jnp.float32))[..., 0] > 0.5
         cut = gone & (batch.text_positions > 0)
         captions, ids = dropped.shape[1], batch.text_segment_ids
         # Segments of their own, and not padding, whose pieces would lie all over the row.
         apart = jnp.where(cut, captions + ids, ids)
-        segments = Segments(apart, most=2 * captions + 1)
-        text = self.apply_text(params["text"], batch.text_ids, batch.text_positions, segments)
+        segments, tokenizer = Segments(apart, most=2 * captions + 1), self.tokenizer
+        tokens = batch.text_ids
+        if tokenizer.bos is None:
+            tokens = jnp.where(gone & ~cut, tokenizer.eos, tokens)
+        text = self.text_encoder.encode(params["text"], tokens, batch.text_positions, segments)
         return text, jnp.where(cut, 0, ids)
 
     def predict(self, params, batch, xt, levels, text, text_segment_ids):
@@ -222,13 +229,15 @@ class DiffusionTask(Task):
         )
         return flow.linear_velocity(xt, token_levels(batch, levels)) + learned
 
-    def velocity(self, params, batch, dropped) -> Velocity:
+    def velocity(self, params, frozen, batch, dropped) -> Velocity:
         """The velocity that a solver integrates; clips in `dropped` (B M bool) have no caption."""
+        params = self._with_text(params, frozen)
         text, text_segment_ids = self.read_captions(params, batch, dropped)
         return lambda x, levels: self.predict(params, batch, x, levels, text, text_segment_ids)
 
     def evaluate(self, params, frozen, batch, key):
         """Loss of each clip with its caption, with another clip's, and of the linear predictor."""
+        params = self._with_text(params, frozen)
         latents, draws = self.encode(frozen, batch), self.draw_corruption(key, batch)
         draws = draws._replace(dropped=jnp.zeros_like(batch.valid))
         per_clip = lambda error: clip_means(batch, error)

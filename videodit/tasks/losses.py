@@ -21,6 +21,7 @@ from videodit.diffusion.flow import token_noise
 from videodit.flops import BACKWARD, Clips, StackRun, all_pairs
 from videodit.models import discriminator
 from videodit.models.autoencoder import Cells, patch_values
+from videodit.models.cells import segment_one_hot
 from videodit.models.discriminator import hinge, make_discriminator
 from videodit.models.perceptual import (
     MIN_SIDE,
@@ -32,7 +33,6 @@ from videodit.models.perceptual import (
 from videodit.nn.layers import to_slots, to_tokens
 from videodit.sharding import spec
 from videodit.tasks.crops import crop, crop_one_hot, pictures
-from videodit.tasks.views import segment_one_hot
 
 DISTANCES = {"perceptual": perceptual_distance, "gram": gram_distance}  # of pictures
 CLIPS_AT_ONCE = 8  # whose pictures are in memory at one time

@@ -15,6 +15,7 @@ from videodit.data.packing import PackedBatch
 from videodit.data.tokenizer import Tokenizer
 from videodit.diffusion.samplers import Velocity
 from videodit.flops import Clips, Flops, StackRun, total_flops
+from videodit.models.protocols import LatentCodec
 from videodit.nn.block import StackShape
 from videodit.parameters import ALL, Groups, Params
 
@@ -44,9 +45,12 @@ class Sampler(Protocol):
 class Generative(Protocol):
     """A task whose model makes clips: noise is integrated along a velocity and decoded."""
 
+    codec: LatentCodec
     channels: int  # of a latent
 
-    def velocity(self, params: Any, batch: PackedBatch, dropped: jax.Array) -> Velocity:
+    def velocity(
+        self, params: Any, frozen: Any, batch: PackedBatch, dropped: jax.Array
+    ) -> Velocity:
         """The velocity of the clips of a batch, of those in `dropped` (B M) without caption."""
         ...
 
@@ -55,7 +59,11 @@ class Generative(Protocol):
         ...
 
     def decode(self, frozen: Any, latents: jax.Array, batch: PackedBatch) -> jax.Array:
-        """Pixels B L P float32 in about [-1, 1] of latents B L C."""
+        """Pixels B L P float32 in about [-1, 1] of latents B L C, if the codec is packed."""
+        ...
+
+    def denormalise(self, frozen: Any, latents: jax.Array) -> jax.Array:
+        """Latents B L C as the codec, whose parameters are frozen["autoencoder"], decodes them."""
         ...
 
 

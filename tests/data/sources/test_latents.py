@@ -17,7 +17,7 @@ from videodit.data.sources.latents import DESCRIPTION, DTYPES, Description, Late
 from videodit.data.sources.shards import write_records
 from videodit.data.sources.source import open_source, open_tokenizer
 from videodit.data.video.files import View, whole
-from videodit.tasks.autoencoder import STATISTICS_FILE
+from videodit.models.codec import STATISTICS_FILE
 
 PATCH, CHANNELS, LEFT_OUT = (4, 8, 8), 6, 5
 TOKENIZER = open_tokenizer("synthetic")
