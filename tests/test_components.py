@@ -13,7 +13,7 @@ from toy_codec import CHANNELS, write_codec
 from toy_text_encoder import write_text_encoder
 
 from tools.encode_latents import encode_latents
-from videodit.config import ConfigError
+from videodit.config import ConfigError, ModeWeights
 from videodit.data.sources.shards import write_records
 from videodit.data.sources.source import open_tokenizer
 from videodit.data.sources.synthetic import SyntheticSource
@@ -44,7 +44,7 @@ def train_resume_generate(cfg, workdir):
     assert int(state["step"]) == 2
     clips = dict(Pipeline.read(workdir)(REQUESTS))
     assert [clips[i].shape for i in range(2)] == [(6, 16, 24, 3), (1, 16, 16, 3)]
-    assert all(np.ptp(clips[i]) > 10 for i in range(2))  # not one colour
+    assert all(np.ptp(clips[i]) > 0 for i in range(2))  # not one colour
     return state, clips
 
 
@@ -100,7 +100,7 @@ def test_a_frozen_text_encoder_of_others_whose_tokenizer_has_no_bos(tmp_path):
     state, _ = train_resume_generate(cfg, tmp_path / "run")
     assert set(state["params"]) == {"dit"} == set(state["ema"])
     params, frozen = planned(cfg)
-    assert set(params) == {"dit"} and frozen["text"]["table"].shape[1] == 24
+    assert set(params) == {"dit"} and frozen["text"]["table"].shape[1] == 32
     known = (tmp_path / "run" / "text.digest").read_text().strip()
     write_text_encoder(folder, CAPTIONS, seed=1)  # other weights, the same tokenizer
     refused(replace(cfg, steps=3), tmp_path / "run", rf"text.workdir=.*{known}")
@@ -134,6 +134,7 @@ def test_a_codec_of_whole_clips_is_reached_through_stored_latents(tmp_path):
     data, latents = write_data(tmp_path / "data"), str(tmp_path / "latents")
     encode_latents(codec, data, latents, kind=kind)
     changes = {"data__catalog": data, "text__workdir": data, "data__latents": latents}
+    changes["data__modes"] = vars(ModeWeights(generate=1, extend=1))
     cfg = config(
         autoencoder__kind=kind, autoencoder__workdir=codec, data__max_broken=1.0, **changes
     )

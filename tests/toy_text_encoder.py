@@ -14,7 +14,7 @@ from videodit.models.protocols import TextEncoder
 from videodit.models.registry import register_text_encoder
 from videodit.sharding import replicate, spec
 
-WIDTH = 24
+WIDTH = 32
 
 
 def tokenizer_without_bos(captions: Iterable[str], vocab_size: int = 300) -> Tokenizer:

@@ -117,7 +117,7 @@ class TextEncoder(Protocol):
 
     trained: bool = True  # together with the DiT; else its parameters are frozen, and `read`
     tokenizer: Tokenizer  # its `count` gives the token counts of captions
-    width: int  # E, values of a vector
+    width: int  # E, values of a vector: a multiple of models/dit.py:POOL_HEADS
 
     def __init__(self, cfg: TextConfig, tokenizer: Tokenizer, compute: ComputeConfig) -> None:
         """`cfg`: as `resolve` gives it. Raises ConfigError for what cannot be."""
