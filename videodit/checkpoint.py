@@ -95,9 +95,10 @@ def check_run(workdir: str | os.PathLike, cfg: Config, tokenizer: Tokenizer) -> 
                 f"{path.parent} holds checkpoints of another config (there, here): "
                 f"{'; '.join(found)}. Choose another folder or the config it was made with."
             )
-        if Tokenizer.read(workdir).digest != tokenizer.digest:
+        if (known := Tokenizer.read(workdir).digest) != tokenizer.digest:
             raise ConfigError(
-                f"text.workdir={cfg.text.workdir!r}: another tokenizer than {path.parent} has"
+                f"text.workdir={cfg.text.workdir!r}: another tokenizer ({tokenizer.digest}) than "
+                f"{path.parent} has ({known})"
             )
 
 
@@ -115,21 +116,22 @@ def check_data(workdir: str | os.PathLike, digest: str, *, resumed: bool) -> Non
 
 
 def check_digests(workdir: str | os.PathLike, digests: dict[str, str], cfg: Config) -> None:
-    """Refuses (ConfigError) weights that were trained with other frozen arrays than are here.
+    """Refuses (ConfigError) weights that were trained with another codec or text encoder.
 
-    digests: as `Task.digests` gives them. A run that has not begun yet has none.
+    digests: as `Task.digests` gives them, by section of the config. A run that has not begun yet
+    has none.
     """
     for name, digest in digests.items():
         path = Path(workdir) / FROZEN_FILE.format(name)
         if path.is_file() and (known := path.read_text().strip()) != digest:
             raise ConfigError(
-                f"{name}.workdir={getattr(cfg, name).workdir!r}: its weights ({digest}) are not "
-                f"those that {workdir} was trained with ({known})"
+                f"{name}.workdir={getattr(cfg, name).workdir!r}: its digest ({digest}) is not "
+                f"the one that {workdir} was trained with ({known})"
             )
 
 
 def write_digests(workdir: str | os.PathLike, digests: dict[str, str]) -> None:
-    """Writes the digests of the frozen arrays of a run, a file each."""
+    """Writes what `check_digests` compares with, a file for each digest."""
     if jax.process_index() == 0:
         for name, digest in digests.items():
             (Path(workdir) / FROZEN_FILE.format(name)).write_text(digest + "\n")

@@ -29,7 +29,7 @@ def whole(model, clip):
     """Latents t h w C and pixels T H W 3 of a clip coded in one piece, as in training."""
     cfg, params, apply = model
     tokens = int(np.prod(grid(*clip.shape[:3], PATCH)))
-    batch = pack([[segment(clip, patch=PATCH, fps=FPS, text_tokens=[1])]], row_tokens=tokens + 3)
+    batch = pack([[segment(clip, patch=PATCH, fps=FPS, text_ids=[1])]], row_tokens=tokens + 3)
 
     @jax.jit
     def code(params, batch):

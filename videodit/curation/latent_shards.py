@@ -60,7 +60,8 @@ def encode_latents(
 ) -> Catalog | None:
     """Makes this host's shards of `out`; once all hosts' shards are done, returns the catalog.
 
-    `autoencoder` is a workdir, and `kind` what autoencoder.kind calls it. `data` is what data.catalog names, or several with commas between.
+    `autoencoder` is a workdir, and `kind` what autoencoder.kind calls it. `data` is what
+    data.catalog names, or several with commas between.
     `tokenizer` is a folder, as in text.workdir; "" takes that of `data`, else the autoencoder's.
     `dtype` is one of DTYPES, in which latents are stored. Raises ConfigError.
     """
