@@ -195,7 +195,7 @@ def test_latents_of_another_autoencoder_are_refused(made, tmp_path):
     assert not (tmp_path / "run").exists()
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "autoencoder.digest").write_text("what it was trained with")
-    with pytest.raises(ConfigError, match=r"not the one in whose latents .*run was trained"):
+    with pytest.raises(ConfigError, match=r"not the one that .*run was trained with"):
         train(diffusion_config(made, steps=1), str(tmp_path / "run"))
 
 

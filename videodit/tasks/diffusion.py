@@ -68,9 +68,10 @@ class DiffusionTask(Task):
             f"stored latents: autoencoder.kind={cfg.autoencoder.kind!r} encodes only whole clips",
         )
         self.text_encoder = make_text_encoder(cfg.text, tokenizer, cfg.compute)
-        self.init_dit, self.apply_dit = make_dit(
-            cfg.dit, self.channels, self.text_encoder.width, cfg.compute
-        )
+        width = self.text_encoder.width
+        expected = f"a text encoder whose width ({width}) is a multiple of {dit.POOL_HEADS}"
+        check(width % dit.POOL_HEADS == 0, "text.kind", cfg.text.kind, expected)
+        self.init_dit, self.apply_dit = make_dit(cfg.dit, self.channels, width, cfg.compute)
 
     @staticmethod
     def resolve(cfg: Config) -> Config:
