@@ -137,14 +137,14 @@ class _Tiles:
         ]
 
     def step(self, values: np.ndarray, unfold=lambda cells: cells) -> np.ndarray:
-        """As _Stream.step; `unfold` maps cells t h w P to the frames T H W C to be blended."""
+        """As `CodecStream.step`; `unfold` maps cells t h w P to frames T H W C, to be blended."""
         if len(self.tiles) == 1:
             return unfold(self.tiles[0][2].step(values))
-        total = weights = None
+        total, weights = np.zeros(0), np.zeros(0)
         for rows, columns, stream in self.tiles:
             piece = unfold(stream.step(values[:, _slice(rows), _slice(columns)]))
             scale = [n // len(span) for n, span in zip(piece.shape[1:3], (rows, columns))]
-            if total is None:
+            if not total.size:
                 sides = [n * size for n, size in zip(values.shape[1:3], scale)]
                 total = np.zeros((len(piece), *sides, piece.shape[3]), np.float32)
                 weights = np.zeros((*sides, 1), np.float32)

@@ -89,9 +89,9 @@ class Packer:
 
         Clips for a codec that is not packed are latents of zeros.
         """
-        values, dtype, patch = 3 * math.prod(self._patch), np.uint8, self._patch
-        if self._channels:
-            values, dtype, patch = self._channels, np.float32, (1, 1, 1)
+        patch: patches.Size = (1, 1, 1) if self._channels else self._patch
+        values = self._channels or 3 * math.prod(patch)
+        dtype = np.dtype("float32" if self._channels else "uint8")
         capacities = _capacities(group.shape)
         batch = empty_batch(group.shape.rows, values, **capacities, dtype=dtype)
         for b, row in enumerate(group.rows):

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +38,7 @@ class AutoencoderCodec(LatentCodec):
     def __init__(self, cfg: AutoencoderConfig, compute: ComputeConfig) -> None:
         self.cfg, self.compute = cfg, compute
         self.patch, self.channels = cfg.patch, cfg.channels
-        self.init, self.apply = make_autoencoder(cfg, compute)
+        self._init, self._apply = make_autoencoder(cfg, compute)
 
     @staticmethod
     def resolve(cfg: AutoencoderConfig) -> AutoencoderConfig:
@@ -49,6 +50,9 @@ class AutoencoderCodec(LatentCodec):
     @staticmethod
     def shapes(cfg: AutoencoderConfig) -> tuple[StackShape, ...]:
         return (lookup("autoencoder.size", cfg.size, SIZES),)
+
+    def init(self, key: jax.Array) -> Params:
+        return self._init(key)
 
     def read(self) -> Params:
         """The averaged weights of the run in cfg.workdir. Raises ConfigError."""
@@ -64,10 +68,10 @@ class AutoencoderCodec(LatentCodec):
     def encode(self, params: Params, batch: PackedBatch, segment_ids: jax.Array) -> jax.Array:
         """The posterior means."""
         place = cells(batch, self.cfg, segment_ids)
-        return self.apply(params, to_pixels(batch.tokens), place, method="encode")[0]
+        return self._apply(params, to_pixels(batch.tokens), place, method="encode")[0]
 
     def decode(self, params: Params, latents: jax.Array, batch: PackedBatch) -> jax.Array:
-        return self.apply(params, latents, cells(batch, self.cfg), method="decode")
+        return self._apply(params, latents, cells(batch, self.cfg), method="decode")
 
     def stream(
         self, params: Params, method: Method, grid: tuple[int, int], fps: float
@@ -90,7 +94,7 @@ class AutoencoderCodec(LatentCodec):
         ) -> tuple[jax.Array, Past]:
             values = to_pixels(values) if values.dtype == jnp.uint8 else values
             method_name, room = f"stream_{method}", past.cells.segment_ids.shape[1]
-            output, new = self.apply(params, values, place, past, method=method_name)
+            output, new = self._apply(params, values, place, past, method=method_name)
             return output, _padded(new, room)
 
         return jax.jit(step)
@@ -136,7 +140,8 @@ class Stream:
         seconds = latent_frame * (cfg.patch[0] / self._fps)
         positions = np.stack([seconds, h, w], axis=-1).astype(np.float32)
         whole = np.full(t.shape, height * width <= cfg.window**2)
-        return Cells(positions, (t < frames).astype(np.int32), latent_frame, whole)
+        arrays: list[Any] = [positions, (t < frames).astype(np.int32), latent_frame, whole]
+        return Cells(*arrays)  # numpy arrays, which become jax arrays when a program is called
 
 
 def padded_length(tokens: int) -> int:

@@ -68,12 +68,12 @@ class DiT(nnx.Module):
         *,
         rngs,
     ):
-        self.head_size, self.shared = shape.head_size, cfg.modulation == "shared"
+        self.head_size = shape.head_size
         self.embed = Dense(channels, shape.width, (None, "embed"), rngs=rngs, bias=True)
         self.level = LevelEmbedding(shape.width, rngs=rngs)
         self.pool = AttentionPool(text_width, rngs=rngs)
         self.caption = Dense(text_width, shape.width, (None, "embed"), rngs=rngs)
-        tables = 6 * shape.width if self.shared else 0
+        tables = 6 * shape.width if cfg.modulation == "shared" else 0
         self.table = (
             Dense(shape.width, tables, (None, "embed"), rngs=rngs, init=ZEROS, bias=True)
             if tables
@@ -122,7 +122,7 @@ class DiT(nnx.Module):
 
     def _tables(self, slots):
         """With shared modulation the one table of all blocks, B K 6 D; else the slots."""
-        if not self.shared:
+        if self.table is None:
             return slots
         table = self.table(jax.nn.silu(slots), "batch", None, None)
         return table.reshape(*table.shape[:2], 6, -1)

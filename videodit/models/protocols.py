@@ -92,14 +92,14 @@ class LatentCodec(Protocol):
         segment_ids: B L int32; patches of different segments do not see each other, and 0 is
         padding.
         """
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} encodes only whole clips")
 
     def decode(self, params: Params, latents: jax.Array, batch: PackedBatch) -> jax.Array:
         """Pixels B L P float32 in about [-1, 1] of latents B L C, which lie as the batch's tokens.
 
         Only packed codecs have it.
         """
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} decodes only whole clips")
 
     def stream(
         self, params: Params, method: Method, grid: tuple[int, int], fps: float
@@ -137,8 +137,11 @@ class TextEncoder(Protocol):
         ...
 
     def read(self) -> Params:
-        """The frozen parameters in cfg.workdir, as `init` has them. Raises ConfigError."""
-        raise NotImplementedError
+        """The frozen parameters in cfg.workdir, as `init` has them; {} if they are trained.
+
+        Raises ConfigError if there are none.
+        """
+        return {}
 
     def encode(
         self, params: Params, ids: jax.Array, positions: jax.Array, segments: Segments

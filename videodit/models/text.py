@@ -54,7 +54,7 @@ class JointTextEncoder(TextEncoder):
     def __init__(self, cfg: TextConfig, tokenizer: Tokenizer, compute: ComputeConfig) -> None:
         self.tokenizer, self._shape = tokenizer, self.shapes(cfg)[0]
         self.width = self._shape.width
-        self.init, self._apply = functional(
+        self._init, self._apply = functional(
             lambda rngs: TextTransformer(tokenizer.vocab_size, self._shape, compute, rngs=rngs),
             compute.dtype,
             compute.gather,
@@ -63,6 +63,9 @@ class JointTextEncoder(TextEncoder):
     @staticmethod
     def shapes(cfg: TextConfig) -> tuple[StackShape, ...]:
         return (lookup("text.size", cfg.size, SIZES),)
+
+    def init(self, key: jax.Array) -> Params:
+        return self._init(key)
 
     def encode(
         self, params: Params, ids: jax.Array, positions: jax.Array, segments: Segments
