@@ -181,7 +181,7 @@ class AutoencoderTask(Task):
         }
         return {name: clip_psnr(pixels, output, mask, one_hot) for name, output in outputs.items()}
 
-    def draw(self, params, frozen, batch, sampler):
+    def draw(self, params, frozen, batch, sampler=None):
         output = to_bytes(self._draw_step(params, batch))
         rows = min(DRAWN_ROWS, len(batch.tokens))
         fetch = lambda tree: jax.device_get(jax.tree.map(lambda x: first_rows(x, rows), tree))

@@ -258,7 +258,7 @@ class DiffusionTask(Task):
         }
 
     def draw(
-        self, params: Params, frozen: Arrays, batch: PackedBatch, sampler: Sampler | None
+        self, params: Params, frozen: Arrays, batch: PackedBatch, sampler: Sampler | None = None
     ) -> list[Drawing]:
         """Samples of the configured prompts, seeded 0, 1, ..."""
         return sampler.drawings() if sampler else []

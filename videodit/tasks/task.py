@@ -150,7 +150,7 @@ class Task(Protocol):
         ...
 
     def draw(
-        self, params: Params, frozen: Arrays, batch: PackedBatch, sampler: Sampler | None
+        self, params: Params, frozen: Arrays, batch: PackedBatch, sampler: Sampler | None = None
     ) -> list[Drawing]:
         """Clips to look at; `sampler` is there if the task is `Generative`."""
         return []
