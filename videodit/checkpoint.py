@@ -1,4 +1,4 @@
-"""Checkpoints of a run (orbax): step, params, ema, opt and the loader's state, each on its own.
+"""Checkpoints of a run (orbax): step, params, ema, opt and the loader's state, an item each.
 
 A restore always has a target (`sharding.abstract`), so a checkpoint written on one mesh is read
 onto any other. The averaged weights can be read alone: `restore_item(..., "ema", ...)`.
@@ -15,8 +15,8 @@ import orbax.checkpoint as ocp
 from videodit.config import Config, ConfigError, differences, find_task, from_json, to_json
 from videodit.data.tokenizer import Tokenizer
 
-DATA_FILE = "data.digest"  # in the workdir: what the batches followed from
-FROZEN_FILE = "{}.digest"  # in the workdir, by name: what the weights are of no use without
+DATA_FILE = "data.digest"  # in the workdir: digest of the plan that the batches came from
+FROZEN_FILE = "{}.digest"  # in the workdir: digests of frozen arrays, by their names
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 class Checkpointer:
     """The checkpoints below workdir/checkpoints; saving goes on in the background."""
 
-    def __init__(self, workdir: str | os.PathLike, *, keep: int = 2):
+    def __init__(self, workdir: str | os.PathLike, *, keep: int = 2) -> None:
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
         self._manager = ocp.CheckpointManager(_folder(workdir), options=options)
 
@@ -33,7 +33,7 @@ class Checkpointer:
         return self._manager.latest_step()
 
     def save(self, step: int, state: dict, loader_state: int) -> None:
-        """Starts to save `state` (nested dicts of arrays) as of after `step` steps."""
+        """Starts to save `state` (nested dicts of arrays), which has had `step` steps."""
         if step == self.latest_step():
             return
         items = {name: ocp.args.StandardSave({name: value}) for name, value in state.items()}
@@ -53,7 +53,7 @@ class Checkpointer:
         return self._manager.restore(self.latest_step(), args=args)[name][name]
 
     def close(self) -> None:
-        """Waits for saving to end."""
+        """Waits until everything is saved."""
         self._manager.close()
 
 

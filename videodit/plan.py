@@ -1,7 +1,7 @@
 """python -m videodit.plan --config=configs/dit_xl.py --topology=v5p:8x8x8
 
-Compiles the real train step of a config for accelerators that are not there and says what memory
-a chip needs, how long a step should take, and what is exchanged. Topologies: v5p:8x8x8, v5e:16x16,
+Compiles the train step of a config for accelerators that are not there. It reports the memory of a
+chip, the expected time of a step, and what the chips exchange. Topologies: v5p:8x8x8, v5e:16x16,
 v6e:16x16 (chips along each axis of the torus), v5e:16x16*2 (two slices), h100:64x8 (nodes x GPUs),
 cpu:8 (fake devices of this machine).
 """
@@ -73,7 +73,7 @@ def _describe_speed(figures: dict) -> list[str]:
 
 
 def _describe_collectives(collectives: list[dict]) -> list[str]:
-    """What a chip exchanges in a step."""
+    """Lines about what a chip exchanges in a step."""
     lines = []
     for x in collectives:
         axes, size = " x ".join(x["axes"]), x["bytes"] / GIB
@@ -106,7 +106,7 @@ def main(argv: list[str]) -> None:
 
 
 def _make_cpu_devices(topology: str) -> None:
-    """As many fake devices of this process as "cpu:8" asks for; nothing for other topologies."""
+    """Makes the fake CPU devices that a topology such as "cpu:8" asks for; others need none."""
     import jax
 
     kind, _, count = topology.partition(":")
@@ -115,9 +115,9 @@ def _make_cpu_devices(topology: str) -> None:
 
 
 def remedy(found: "Forecast", clip_tokens: int) -> tuple[Changes | None, "Forecast"]:
-    """The first changes with which the step of a Forecast fits, printed, and the new Forecast.
+    """Prints the first changes with which the step fits; returns them with the new Forecast.
 
-    None and the old one if there are none.
+    Returns None and the old Forecast if no change helps.
     """
     from videodit.forecasting.remedies import as_flags, find_remedy
 

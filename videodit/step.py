@@ -53,7 +53,9 @@ def make_train_step(
     `key` is the run's; level, noise and dropout follow from it and state["step"].
     """
 
-    def train_step(state, frozen, batch, key):
+    def train_step(
+        state: State, frozen: Arrays, batch: PackedBatch, key: jax.Array
+    ) -> tuple[State, dict[str, jax.Array]]:
         key = jax.random.fold_in(key, state["step"])
         weights = task.weights(batch)
         (loss, parts), grads = _gradients(task, cfg.accumulate)(
@@ -91,7 +93,7 @@ def make_eval_step(
     """
 
     @jax.jit
-    def eval_step(params, frozen, batch, key):
+    def eval_step(params: Params, frozen: Arrays, batch: PackedBatch, key: jax.Array) -> Averages:
         mask = _replicated(batch.valid)
         average = lambda values: Average.from_model_output(_replicated(values), mask=mask)
         measures = task.evaluate(params, frozen, batch, key)
@@ -101,7 +103,7 @@ def make_eval_step(
 
 
 def merge(a: Averages, b: Averages) -> Averages:
-    """The averages over the clips of two results of an evaluation step."""
+    """The averages over the clips of two results of an evaluation step together."""
     return {name: tuple(x.merge(y) for x, y in zip(a[name], b[name])) for name in a}
 
 
@@ -115,7 +117,7 @@ def summarize(averages: Averages) -> dict[str, float]:
     return values
 
 
-def _gradients(task: Task, accumulate: int):
+def _gradients(task: Task, accumulate: int) -> Callable[..., Any]:
     """value_and_grad of the task's loss, summed over `accumulate` micro-batches of the rows."""
     gradient = jax.value_and_grad(task.loss, has_aux=True)
     if accumulate == 1:
@@ -137,8 +139,8 @@ def _gradients(task: Task, accumulate: int):
     return accumulated
 
 
-def _split_rows(x, parts: int):
-    """B ... -> parts B/parts ...; every device splits the rows it holds, so nothing moves."""
+def _split_rows(x: jax.Array, parts: int) -> jax.Array:
+    """B ... -> parts B/parts ...; every device splits the rows that it holds, so none move."""
     shape = (x.shape[0] // parts, parts, *x.shape[1:])
     out = _spec(jax.typeof(x).sharding)
     if out is not None:
@@ -146,9 +148,9 @@ def _split_rows(x, parts: int):
     return jnp.moveaxis(x.reshape(shape, out_sharding=out), 1, 0)
 
 
-def _spec(sharding) -> PartitionSpec | None:
+def _spec(sharding: Any) -> PartitionSpec | None:
     return None if spec() is None or sharding is None else sharding.spec
 
 
-def _replicated(x):
+def _replicated(x: jax.Array) -> jax.Array:
     return x if spec() is None else jax.reshard(x, PartitionSpec())

@@ -48,7 +48,7 @@ from videodit.tasks.registry import make_task
 from videodit.tasks.resolve import resolve
 from videodit.tasks.task import Arrays, Generative, Task
 
-PADDING_STEPS = 256  # over which the padding of summary.json is the mean
+PADDING_STEPS = 256  # summary.json has the mean padding of so many steps
 logger = logging.getLogger(__name__)
 
 
@@ -149,9 +149,10 @@ def _train(
     profiler = Profiler(workdir)
     # A preempted run skipped this evaluation. Process 0 decides for all hosts.
     owed = first_says(not has_line(workdir, first, "eval"))
-    pending = deque()  # metrics on the device, of steps that may still be running
+    # Metrics on the device, of steps that may still be running.
+    pending: deque[tuple[int, dict[str, jax.Array]]] = deque()
 
-    def evaluate(step):
+    def evaluate(step: int) -> None:
         total, drawn = {}, []
         with closing(data.validation_batches()) as batches:
             for n, batch in enumerate(batches):
@@ -166,7 +167,7 @@ def _train(
             writer.write(step, "eval", summarize(total))
         write_drawings(workdir / "draws" / f"{step:06d}", drawn)
 
-    def report(step, metrics):
+    def report(step: int, metrics: dict[str, jax.Array]) -> None:
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         speed = timer.update(step, int(values.pop("tokens")))
         if step % cfg.log_every == 0 or step == cfg.steps:
@@ -219,9 +220,9 @@ def _train(
 
 
 def keep_compiled(workdir: str | os.PathLike) -> None:
-    """What is compiled for accelerators is kept in the workdir, so that a restart need not wait.
+    """Keeps programs for accelerators in the workdir, so that restarts need not compile them.
 
-    Unless the environment names another folder (JAX_COMPILATION_CACHE_DIR).
+    The environment may name another folder (JAX_COMPILATION_CACHE_DIR).
     """
     if jax.default_backend() != "cpu" and not jax.config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", str(Path(workdir).absolute() / "compiled"))
@@ -270,7 +271,7 @@ def open_state(
 
 
 def log_parameters(params: Params) -> int:
-    """How many parameters there are; the log gets a table of them."""
+    """Logs a table of the parameters; returns how many there are."""
     count = parameter_overview.count_parameters(params)
     table = parameter_overview.get_parameter_overview(params, include_stats=False)
     logger.info("%s parameters\n%s", format_count(count), table)
@@ -278,7 +279,7 @@ def log_parameters(params: Params) -> int:
 
 
 def write_summary(workdir: Path, cfg: Config, plan: Plan, parameters: int) -> None:
-    """Writes summary.json: what a finished run was, and how its time was spent."""
+    """Writes summary.json: size, steps, padding and seconds by activity of a finished run."""
     if jax.process_index() == 0:
         summary = {
             "parameters": parameters,
@@ -290,7 +291,7 @@ def write_summary(workdir: Path, cfg: Config, plan: Plan, parameters: int) -> No
 
 
 def plan_metrics(plan: Plan, task: Task, step: int) -> tuple[dict[str, float], Flops]:
-    """The plan's figures of a step (data/planning/plan.py), and the FLOPs of the step.
+    """The plan's figures for a step (data/planning/plan.py), and the FLOPs of the step.
 
     `flops_saved` is the share of useful FLOPs that dropping tokens saves.
     """
@@ -302,7 +303,7 @@ def plan_metrics(plan: Plan, task: Task, step: int) -> tuple[dict[str, float], F
 
 
 def step_clips(plan: Plan, step: int) -> Clips:
-    """The clips of a step, of which no frame is read."""
+    """The clips of a step, as the plan has them; no frame is read."""
     tokens, _, text = np.array(plan.lengths(step), int).reshape(-1, 3).T
     sizes = [(clip.frames, clip.height, clip.width) for row in plan.rows(step) for clip in row]
     sizes = np.array(sizes, int).reshape(-1, 3).T
@@ -310,7 +311,7 @@ def step_clips(plan: Plan, step: int) -> Clips:
 
 
 def read_stage(cfg: Config, tokenizer: Tokenizer, target: Params) -> Params:
-    """The averaged weights of the run that `cfg` continues.
+    """The averaged weights of the earlier stage cfg.init_from.
 
     `target`: their shapes, dtypes and shardings. Raises ConfigError if that run trained
     another model or used another tokenizer.
@@ -320,7 +321,7 @@ def read_stage(cfg: Config, tokenizer: Tokenizer, target: Params) -> Params:
 
 
 def make_folder(workdir: Path) -> None:
-    """Makes the folder of the run; raises ConfigError if that cannot be."""
+    """Makes the folder of the run; raises ConfigError if it cannot be made."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:

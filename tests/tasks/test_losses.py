@@ -153,18 +153,18 @@ def test_pixels_that_do_not_exist_do_not_matter():
     assert perfect[0] == 0
 
 
-def linear_judge(**changes):
+def linear_discriminator(**changes):
     """Losses whose discriminator is D(x) = w . x, and the config they are of."""
     cfg = LossConfig(adversarial=1.0, discriminator="smoke", **changes)
     task = tiny_config("autoencoder")
     losses = Losses(cfg, task.autoencoder.patch, task.compute)
-    losses.judge = lambda w, pixels, cells, **_: pixels @ w
+    losses.discriminate = lambda w, pixels, cells, **_: pixels @ w
     return losses, task.autoencoder
 
 
 def test_the_discriminator_tells_originals_and_the_autoencoder_deceives_it():
     """D(x) = w . x within the hinge's margins: the gradients are (fake - real) / 2 and -w."""
-    losses, cfg = linear_judge()
+    losses, cfg = linear_discriminator()
     target = target_of(pack([[clip(0), clip(1)], [clip(2)]]), cfg)
     output = target.pixels + 0.3 * jax.random.normal(jax.random.key(1), target.pixels.shape)
     w = jnp.full(target.pixels.shape[-1], 1e-4)
@@ -180,7 +180,7 @@ def test_the_discriminator_tells_originals_and_the_autoencoder_deceives_it():
 
 def test_the_roughness_of_a_discriminator_counts_now_and_then():
     """D(x) = w . x has a mean squared change of noise^2 |w|^2."""
-    losses, model = linear_judge(regularise_every=4)
+    losses, model = linear_discriminator(regularise_every=4)
     cfg = losses.cfg
     clips = [clip(1)._replace(sample_id=i) for i in range(32)]
     batch = pack([clips[i : i + 4] for i in range(0, 32, 4)])

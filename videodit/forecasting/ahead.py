@@ -26,7 +26,7 @@ USED = re.compile(r"[Uu]sed ([\d.]+)([KMGT]) of")  # XLA says so when a program 
 
 
 class Memory(NamedTuple):
-    """Bytes of one chip."""
+    """Bytes that the step needs on one chip."""
 
     parameters: int
     optimizer: int
@@ -66,12 +66,12 @@ def abstract_arguments(
 def compile_step(
     cfg: Config, lowered: jax.stages.Lowered, arguments: list[Any], options: dict | None = None
 ) -> tuple[jax.stages.Compiled | None, Memory]:
-    """The compiled step, or None where XLA refuses a program that does not fit, and its Memory.
+    """The compiled step and its Memory; the step is None if XLA refuses it because it does not fit.
 
     lowered, arguments: as `lower_step` gives them for `cfg`; options: XLA's flags by name.
     """
     state, frozen, batch = arguments
-    # Shardings would say what waits with the host, but not those of a GPU that is not there.
+    # Shardings would say what the host holds, but not those of a GPU that is not there.
     waits = cfg.optim.memory == "host"
     memory = Memory(
         parameters=shard_bytes(state["params"]),
@@ -93,7 +93,7 @@ def compile_step(
 
 
 def shard_bytes(tree: Any) -> int:
-    """Bytes of one device's share of abstract arrays with shardings."""
+    """Bytes that one device holds of abstract arrays with shardings."""
     return sum(
         math.prod(x.sharding.shard_shape(x.shape)) * jnp.dtype(x.dtype).itemsize
         for x in jax.tree.leaves(tree)

@@ -1,11 +1,12 @@
 """What an accelerator can do: data sheets, and the shares of them that programs reach.
 
-Peaks, memory and links: cloud.google.com/tpu/docs/{v5e,v5p,v6e}, NVIDIA's H100 SXM data sheet. Of
-TPUs' links to their hosts none is published: 16 and 32 GB/s are those of PCIe 3 and 4.
-Shares of the H100 were measured (bfloat16 products of 8192^3: 802 TFLOP/s; cuDNN's packed
-attention of heads of 128: 515 TFLOP/s forward, 342 backward). Those of TPUs, of HBM and of links
-are ASSUMED: no TPU was there to measure. So are the clocks by which a TPU's compiler counts cycles:
-peaks divided by 4 (v5e, v6e) or 8 (v5p) units of 128 x 128 (v6e: 256 x 256) multiply-adds a cycle.
+Peaks, memory and links: cloud.google.com/tpu/docs/{v5e,v5p,v6e}, NVIDIA's H100 SXM data sheet. The
+speed of a TPU's link to its host is not published: 16 and 32 GB/s are those of PCIe 3 and 4.
+Shares of the H100 were measured (bfloat16 matmuls of 8192^3: 802 TFLOP/s; cuDNN's packed
+attention with heads of 128: 515 TFLOP/s forward, 342 backward). Shares of TPUs, of HBM and of links
+are ASSUMED, because no TPU was there to measure. So are the clocks by which a TPU's compiler counts
+cycles: the peak divided by what 4 (v5e, v6e) or 8 (v5p) units of 128 x 128 (v6e: 256 x 256)
+multiply-adds do in a cycle.
 """
 
 from typing import NamedTuple
@@ -21,10 +22,10 @@ class Chip(NamedTuple):
 
     platform: str
     memory: float  # that a program may use
-    peak: float = 0.0  # of bfloat16 products; 0: unknown
-    products: float = 0.0  # share of the peak that matrix products reach
-    exact: float = 0.0  # share of the peak that products of full float32 precision reach
-    attention: tuple[float, float] = (0.0, 0.0)  # share that kernels of attention reach: fwd, bwd
+    peak: float = 0.0  # bfloat16 matmuls; 0: unknown
+    products: float = 0.0  # share of the peak that matmuls reach
+    exact: float = 0.0  # share of the peak that matmuls in full float32 precision reach
+    attention: tuple[float, float] = (0.0, 0.0)  # share that attention reaches: forward, backward
     bandwidth: float = 0.0  # of HBM
     streaming: float = 0.0  # share of it that kernels reach
     link: float = 0.0  # one link of a torus, or a GPU to the others of its node

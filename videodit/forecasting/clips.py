@@ -10,18 +10,19 @@ from videodit.forecasting.work import Seen
 from videodit.nn.plain_attention import key_block, query_block
 from videodit.nn.splash import block_size
 
-TILE = 128  # tokens that cuDNN takes at a time, of one clip
-SHARE = 8  # a clip's part of its row where data.views does not say how large clips are
-SIDE = 16  # cells, of its frames
-FPS = 24.0  # where data.views.rates does not say
+TILE = 128  # tokens of one clip that cuDNN takes at a time
+# What is assumed where data.views does not say:
+SHARE = 8  # a clip fills an eighth of its row
+SIDE = 16  # cells along each side of a frame
+FPS = 24.0
 
 
 def typical_clips(cfg: Config, clip_tokens: int = 0) -> Clips:
     """The clips of a row, as many as fit into it.
 
-    Square ones of the mean size in the last rows of data.views, else of an eighth of a row.
-    clip_tokens: as long as it takes to have about this many tokens. The text row is shared out
-    evenly.
+    They are square, of the mean size in the last rows of data.views, else an eighth of a row.
+    clip_tokens: instead, they are as long as it takes to have about this many tokens. The captions
+    share out the text row evenly.
     """
     side, frames = _mean_size(cfg)
     wanted = clip_tokens or (0 if frames else cfg.data.row_tokens // SHARE)
@@ -38,7 +39,7 @@ def typical_clips(cfg: Config, clip_tokens: int = 0) -> Clips:
 
 
 def _mean_size(cfg: Config) -> tuple[int, float]:
-    """Cells along a side and latent frames; 0 where data.views does not say."""
+    """Cells along a side, and latent frames, of the mean clip; 0 where data.views does not say."""
     views, (frames, height, width) = cfg.data.views, cfg.autoencoder.patch
     if not views.sides:
         return 0, 0.0

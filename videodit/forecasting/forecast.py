@@ -25,7 +25,7 @@ from videodit.tasks.registry import make_task
 OPTIONS = {  # they make machine code that nobody runs fast to compile; the program stays the same
     "cpu": {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True},
 }
-COMPILERS = {  # packages beside jaxlib, by platform
+COMPILERS = {  # packages that compile a program, beside jaxlib, by platform
     "tpu": ("libtpu",),
     "cuda": ("jax-cuda12-pjrt", "nvidia-cuda-nvcc-cu12", "nvidia-cudnn-cu12"),
 }
@@ -117,7 +117,8 @@ def forecast(
 ) -> Forecast:
     """Compiles the train step of `cfg` for `topology`. Raises ConfigError for a bad mesh.
 
-    clip_tokens: of the clips that rows are full of; 0: forecasting/clips.py guesses.
+    clip_tokens: vision tokens of each of the clips that fill the rows; 0: forecasting/clips.py
+    guesses.
     """
     mesh = make_mesh(cfg.mesh, topology.devices)
     began = time.perf_counter()
@@ -145,7 +146,7 @@ def forecast(
 
 
 def versions(platform: str) -> dict[str, str]:
-    """Of the packages that a program for this platform is compiled by, those that are installed."""
+    """Versions of the installed packages that compile a program for this platform."""
     found = {}
     for name in ("jax", "jaxlib", *COMPILERS.get(platform, ())):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -154,7 +155,7 @@ def versions(platform: str) -> dict[str, str]:
 
 
 def by_axes(work: Work) -> list[Collective]:
-    """The collectives of a step by kind and axes: how often, and their bytes all together."""
+    """The collectives of a step, one for each kind and axes: their number and their total bytes."""
     times, sizes = Counter(), Counter()
     for x in work.collectives:
         key = (x.kind, x.axes, x.ways)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-BITS = {"pred": 8, "token": 0, "opaque": 0}  # of types whose name does not end in their width
+BITS = {"pred": 8, "token": 0, "opaque": 0}  # the names of other types end in their bits
 ARRAY = re.compile(r"([a-z]\w*)\[([\d,<=]*)\](\{[^}]*\})?")
 SPACE = re.compile(r"S\((\d+)\)")  # the memory space of an array; without one it lies in HBM
 HOST_SPACE = 5
@@ -22,24 +22,27 @@ TRIPS = re.compile(r'"known_trip_count":\s*\{"n":"(\d+)"')
 
 
 class Array(NamedTuple):
-    """The type of an array that an instruction makes."""
+    """The type and place of an array that an instruction makes."""
 
     dtype: str
     dims: tuple[int, ...]
-    space: int = 0  # of memory: HBM, the host's, or the chip's own
+    space: int = 0  # memory space: 0 is HBM, HOST_SPACE the host's, any other the chip's own
 
     @property
     def bytes(self) -> float:
+        """Its size."""
         digits = re.search(r"\d+", self.dtype)
         bits = BITS.get(self.dtype, int(digits[0]) if digits else 32)
         return math.prod(self.dims) * bits / 8
 
     @property
     def hbm_bytes(self) -> float:
+        """Its size in HBM; 0 if it lies elsewhere."""
         return 0.0 if self.space else self.bytes
 
     @property
     def host_bytes(self) -> float:
+        """Its size in the memory of the host; 0 if it lies elsewhere."""
         return self.bytes if self.space == HOST_SPACE else 0.0
 
 
@@ -65,14 +68,17 @@ class Program(NamedTuple):
     entry: str
 
     def instructions(self, seen: float = 1.0) -> Iterator[tuple[Instruction, Computation, float]]:
-        """Every instruction that runs, the computation it is of, and how often it runs.
+        """Every instruction that runs, the computation that holds it, and how often it runs.
 
-        seen: the share of its turns that a loop makes whose bounds are data: they leave out blocks
-        of attention. The largest branch of a conditional always runs, a fusion is one instruction.
+        seen: the share of its turns that a loop makes if its bounds are data, as loops of attention
+        leave out blocks. The largest branch of a conditional always runs. A fusion is one
+        instruction.
         """
         yield from self._walk(self.entry, 1.0, seen)
 
-    def _walk(self, name: str, times: float, seen: float):
+    def _walk(
+        self, name: str, times: float, seen: float
+    ) -> Iterator[tuple[Instruction, Computation, float]]:
         computation = self.computations[name]
         for x in computation.values():
             if x.opcode == "while":
@@ -86,7 +92,7 @@ class Program(NamedTuple):
                 yield x, computation, times
 
     def _branch(self, conditional: Instruction) -> str:
-        """The branch that is taken to run: one with a kernel of attention, or the largest."""
+        """The branch that counts as run: one with an attention kernel, else the largest."""
         branches = _called(conditional)
         for name in branches:
             if any(is_attention(x) for x, _, _ in self._walk(name, 1.0, 1.0)):
@@ -94,10 +100,10 @@ class Program(NamedTuple):
         return max(branches, key=lambda name: len(self.computations[name]))
 
     def _trips(self, loop: Instruction, seen: float) -> float:
-        """How often a loop runs: as XLA found out, else the bound it compares its counter with.
+        """How often a loop runs: as XLA found out, else the bound of its counter.
 
-        Where the bounds are data it goes from the first to the last block of attention that is
-        seen: a share `seen` of as many as its mask pred[n] is long.
+        A loop whose bounds are data goes from the first to the last block that attention sees: a
+        share `seen` of the n blocks of its mask pred[n].
         """
         if found := TRIPS.search(loop.attributes):
             return int(found[1])
@@ -123,8 +129,8 @@ class Program(NamedTuple):
 
 
 def _unfolded(fusion: Instruction, fused: Computation) -> Computation:
-    """The instructions of a fusion in its place: what it gives keeps its name, and the parameters
-    are its operands.
+    """The instructions of a fusion, to stand in its place: its result keeps the fusion's name, and
+    its parameters are bitcasts of the fusion's operands.
     """
     names = {x.name: fusion.name if x.root else f"{fusion.name}/{x.name}" for x in fused.values()}
     found = {}
@@ -139,14 +145,14 @@ def _unfolded(fusion: Instruction, fused: Computation) -> Computation:
 
 
 def is_attention(x: Instruction) -> bool:
-    """Whether the instruction is a kernel of attention: cuDNN's, or splash."""
+    """Whether the instruction is an attention kernel: cuDNN's, or splash."""
     return x.opcode == "custom-call" and bool(ATTENTION.search(label(x)))
 
 
 def label(x: Instruction) -> str:
     """What a kernel is called: by XLA, by its library, and by the function that asks for it.
 
-    Other attributes may hold the kernel's very code, in which any word may stand.
+    Other attributes are left out: they may hold the kernel's code, in which any word may occur.
     """
     return " ".join((x.name, *LABEL.findall(x.attributes)))
 
@@ -188,7 +194,7 @@ def _parse_line(line: str) -> Instruction:
     )
 
 
-def _array(match) -> Array:
+def _array(match: re.Match[str]) -> Array:
     dtype, dims, layout = match.groups()
     sizes = tuple(int(size.lstrip("<=")) for size in dims.split(",") if size)
     space = SPACE.search(layout or "")
@@ -196,7 +202,7 @@ def _array(match) -> Array:
 
 
 def _closing(text: str) -> int:
-    """Where the parenthesis that `text` begins with has been closed."""
+    """The index behind the parenthesis that closes the one at the beginning of `text`."""
     depth = 0
     for found in re.finditer(r"[()]", text):
         depth += 1 if found[0] == "(" else -1

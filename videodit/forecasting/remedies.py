@@ -6,21 +6,21 @@ from videodit.config import Changes, Config, ConfigError, changed
 from videodit.forecasting.forecast import Forecast
 from videodit.nn.block import REMAT
 
-MARGIN = 1.1  # of the chip's memory, by which an estimate may be wrong before it is believed
+MARGIN = 1.1  # times the chip's memory: only estimates above it are believed
 
 
 def as_flags(changes: Changes) -> str:
-    """What to type for these changes."""
+    """These changes as flags to type."""
     return " ".join(f"--config.{name}={value}" for name, value in changes.items())
 
 
 def candidates(cfg: Config, mesh: dict[str, int]) -> Iterator[Changes]:
-    """Changes that save memory, by what they cost: from nothing but time to another training.
+    """Changes that save memory, the cheapest first: the last ones change what is trained.
 
-    mesh: devices along each axis. Alone first, then the first ones together.
+    They are tried alone first, then together. mesh: devices along each axis.
     """
     ways, accumulate = mesh["data"] * mesh["fsdp"], cfg.optim.accumulate
-    rows = cfg.data.batch_rows // (ways * accumulate)  # that a device holds at a time
+    rows = cfg.data.batch_rows // (ways * accumulate)  # rows that a device holds at a time
     singles = [{"optim.accumulate": accumulate * n} for n in (2, 4, 8) if rows % n == 0]
     names = list(REMAT)
     smaller = names[names.index(cfg.compute.remat) + 1 :]
@@ -34,7 +34,7 @@ def candidates(cfg: Config, mesh: dict[str, int]) -> Iterator[Changes]:
     if cfg.optim.memory == "device":
         singles.append({"optim.memory": "host"})
     yield from singles
-    if mesh["data"] % 2 == 0:  # the same rows on half as many groups of devices, one after another
+    if mesh["data"] % 2 == 0:  # half as many groups of devices take the same rows in two turns
         split = {"mesh.data": mesh["data"] // 2, "mesh.context": mesh["context"] * 2}
         yield split | {"optim.accumulate": accumulate * 2}
     both = {}
@@ -51,10 +51,10 @@ def candidates(cfg: Config, mesh: dict[str, int]) -> Iterator[Changes]:
 
 
 def estimate(found: Forecast, cfg: Config) -> float:
-    """About the bytes of a chip for `cfg`, at least: the compiled Forecast of another, scaled.
+    """A lower estimate of the bytes of a chip for `cfg`, scaled from another config's Forecast.
 
-    The state by the devices that share it, the rest by the tokens that a device holds at a time;
-    where more is computed again, nothing is known of it.
+    The state scales with the devices that share it, the temporaries with the tokens that a device
+    holds at a time. With another remat policy the temporaries are not known and are left out.
     """
     memory, old, new = found.memory, _shares(found.cfg, found), _shares(cfg, found)
     optimizer = 0 if cfg.optim.memory == "host" else memory.optimizer
@@ -65,7 +65,7 @@ def estimate(found: Forecast, cfg: Config) -> float:
 
 
 def _shares(cfg: Config, found: Forecast) -> tuple[float, float]:
-    """Devices that share the state, and the tokens that a device holds at a time."""
+    """The number of devices that share the state, and of tokens that a device holds at a time."""
     shape = {axis: getattr(cfg.mesh, axis) for axis in found.mesh.axis_names}
     fixed = 1
     for size in shape.values():
@@ -83,7 +83,7 @@ def find_remedy(
 ) -> tuple[Changes, Forecast] | None:
     """The first of the candidates with which the step fits, and its Forecast; None if none does.
 
-    tell: is told of each that is compiled.
+    tell: gets a line for each that is compiled.
     """
     for changes in candidates(found.cfg, dict(found.mesh.shape)):
         try:

@@ -1,14 +1,15 @@
 """Step time from a roofline: each kernel takes the longer of its arithmetic and its memory traffic.
 
-Or longer, if the compiler says so: that of TPUs writes into the program how many cycles it thinks
-that a kernel takes, which for work on vectors and changes of layout is more.
-Kernels run one after the other. Copies that XLA starts ahead, such as those of a TPU from HBM to
-its own memory, and collectives over data and fsdp run beside them; collectives over the other axes
-and what is read from or written to the host's memory are waited for.
+A TPU's compiler writes into the program how many cycles it expects a kernel to take. That estimate
+counts where it is longer, as for work on vectors and changes of layout.
+Kernels run one after the other. Copies that XLA starts ahead (a TPU's from HBM to its own memory,
+for one) and collectives over data and fsdp run beside them. The step waits for collectives over the
+other axes, and for what is read from or written to the host's memory.
 """
 
 from typing import NamedTuple
 
+import jax
 from jax.sharding import Mesh
 
 from videodit.forecasting.chips import Chip
@@ -21,20 +22,22 @@ PASSES = {"all-reduce": 2.0}  # times that the bytes of a collective travel; oth
 class Times(NamedTuple):
     """Seconds of a step on one device."""
 
-    products: float  # kernels with matrix products
+    products: float  # kernels with matmuls
     attention: float
     memory: float  # all other kernels
-    hbm: float  # all that is read and written, also by copies beside the kernels
+    hbm: float  # all reads and writes of HBM, also by copies beside the kernels
     beside: float  # collectives that run beside the kernels
-    waited: float  # collectives that are waited for
-    host: float  # what passes between the chip and its host's memory
+    waited: float  # collectives that the step waits for
+    host: float  # traffic between the chip and its host's memory
 
     @property
     def kernels(self) -> float:
+        """Seconds of all kernels, which run one after the other."""
         return self.products + self.attention + self.memory
 
     @property
     def step(self) -> float:
+        """Seconds of the whole step."""
         return max(self.kernels, self.hbm, self.beside) + self.waited + self.host
 
 
@@ -55,7 +58,7 @@ def predict(work: Work, chip: Chip, mesh: Mesh) -> Times:
 
 
 def kernel_seconds(kernel: Kernel, chip: Chip) -> float:
-    """Of one launch."""
+    """Seconds of one launch of a kernel."""
     if kernel.attention:
         share = chip.attention[kernel.attention == "backward"]
     else:
@@ -66,10 +69,10 @@ def kernel_seconds(kernel: Kernel, chip: Chip) -> float:
 
 
 def exchange_seconds(exchange: Collective, chip: Chip, mesh: Mesh) -> float:
-    """Of all runs of one kind of collective, by the bytes that a device sends.
+    """Seconds of all runs of one kind of collective, by the bytes that a device sends.
 
-    Of n devices each sends (n - 1)/n of the bytes, an all-reduce twice that; on the rings of a
-    torus those of an all-to-all pass n/4 links.
+    Each of n devices sends (n - 1)/n of the bytes, and twice that in an all-reduce. On the rings of
+    a torus the bytes of an all-to-all pass n/4 links.
     """
     n = exchange.ways
     share = (n - 1) / max(n, 1) * PASSES.get(exchange.kind, 1.0)
@@ -84,8 +87,8 @@ def exchange_seconds(exchange: Collective, chip: Chip, mesh: Mesh) -> float:
 def bandwidth(axes: tuple[str, ...], chip: Chip, mesh: Mesh) -> float:
     """Bytes/s that a device can send to the others along these axes of the mesh.
 
-    On a torus: both directions of a ring along each dimension that they span. Across slices or
-    nodes: the network, shared by the group's devices within one.
+    On a torus it sends in both directions of a ring along each dimension that the axes span.
+    Across slices or nodes it uses the network, which the group's devices in one of them share.
     """
     members = _members(axes, mesh)
     slices = {_slice(device, chip) for device in members}
@@ -103,6 +106,6 @@ def _members(axes: tuple[str, ...], mesh: Mesh) -> list:
     return list(mesh.devices[index].flat)
 
 
-def _slice(device, chip: Chip) -> int:
-    """Which devices a fast network joins: those of a TPU slice, or of a GPU node."""
+def _slice(device: jax.Device, chip: Chip) -> int:
+    """The number of the TPU slice or GPU node, whose devices a fast network joins."""
     return getattr(device, "slice_index", 0) if chip.platform == "tpu" else device.process_index

@@ -1,6 +1,6 @@
 """Meshes, remat policies and batch sizes ranked by predicted tokens/s of a chip.
 
-One compiled step, the config's own, is scaled by closed forms to thousands of others; the best few
+Closed forms scale one compiled step, the config's own, to thousands of other configs. The best few
 of those that should fit are compiled.
 """
 
@@ -27,7 +27,7 @@ from videodit.sharding import make_mesh
 from videodit.tasks.registry import make_task
 
 ROWS = (0.5, 1, 2)  # times the config's batch rows
-MARGIN = 1.0  # of the chip's memory, below which an estimate must be
+MARGIN = 1.0  # share of the chip's memory that an estimate may fill
 
 
 class Estimate(NamedTuple):
@@ -48,8 +48,8 @@ def search(
 ) -> list[tuple[Changes, Forecast]]:
     """The `most` best configs by closed forms, compiled, the fastest of those that fit first.
 
-    base: the compiled step of the config itself. tell: is told how it goes on. Raises ConfigError
-    if nothing is known of the speed of base's chip.
+    base: the compiled step of the config itself. tell: gets lines of progress. Raises ConfigError
+    if the speed of base's chip is not known.
     """
     if not base.times:
         raise ConfigError(
@@ -74,7 +74,7 @@ def search(
 
 
 def variants(base: Forecast) -> Iterator[Changes]:
-    """All meshes over the same chips with powers of two, all remat policies, batches of ROWS."""
+    """All meshes of the same chips with powers of two, with all remat policies and batch sizes."""
     cfg, shape = base.cfg, base.mesh.shape
     split = base.mesh.size // (shape["ring"] * shape["tensor"])
     powers = [2**i for i in range(split.bit_length()) if split % 2**i == 0]
@@ -95,14 +95,19 @@ def variants(base: Forecast) -> Iterator[Changes]:
 
 
 def _groups(cfg: Config, rows: int) -> Changes:
-    """What makes a group of rows whole batches of so many rows: nothing, where it is already."""
+    """The change that makes a group of rows consist of whole batches of so many rows; {} if none
+    is needed.
+    """
     if cfg.data.rows_per_group % rows == 0:
         return {}
     return {"data.rows_per_group": math.lcm(cfg.data.rows_per_group, rows)}
 
 
 def estimate(base: Forecast, changes: Changes, kept: dict[str, float]) -> Estimate:
-    """Memory and speed of the base with `changes`; kept: bytes of a row by remat policy."""
+    """Memory and speed of the base with `changes`.
+
+    kept: bytes that are kept of a row for the backward pass, by remat policy.
+    """
     old_shape, remat = dict(base.mesh.shape), changes["compute.remat"]
     new = {axis: changes.get(f"mesh.{axis}", n) for axis, n in old_shape.items()}
     rows = lambda shape, total: total / (shape["data"] * shape["fsdp"] * base.cfg.optim.accumulate)
@@ -118,7 +123,7 @@ def estimate(base: Forecast, changes: Changes, kept: dict[str, float]) -> Estima
     total = state + gradients / shared + new_rows * kept[remat] + work + memory.frozen
 
     again = lambda remat: 3 + np.mean(RECOMPUTED[remat])  # passes, forward and backward
-    # The update goes through the state once a step; what is kept is written and read.
+    # The update reads and writes the state once a step; what is kept is written and read, too.
     twice = 2 / (base.chip.bandwidth * base.chip.streaming)
     micro_batches = base.cfg.optim.accumulate
     old_kept = micro_batches * old_rows * kept[base.cfg.compute.remat]
@@ -136,12 +141,12 @@ def estimate(base: Forecast, changes: Changes, kept: dict[str, float]) -> Estima
 
 
 def exchanges(base: Forecast, shape: dict[str, int], rows: float) -> tuple[list, list]:
-    """What a mesh of this shape exchanges beside the kernels, and what is waited for.
+    """What a mesh of this shape exchanges beside the kernels, and what the step waits for.
 
-    Parameters in 16 bits are gathered for both passes and their gradients scattered, of each
-    micro-batch; those of the data axis are summed once. rows: of each device, as parts of whole
-    ones, whose heads move to their devices and back in both passes. The axes ring and tensor are
-    the same in all and left out.
+    Each micro-batch gathers 16-bit parameters for both passes and scatters their gradients; over
+    the data axis gradients are summed once. The heads of a row move to their devices and back in
+    both passes. Exchanges along ring and tensor are the same in all variants and left out.
+    rows: rows that a device holds, as parts of whole ones.
     """
     accumulate, whole = base.cfg.optim.accumulate, 2 * base.parameters / shape["tensor"]
     beside = [

@@ -10,7 +10,7 @@ from jax.experimental import topologies
 from videodit.config import ConfigError, nearest
 from videodit.forecasting.chips import CHIPS, Chip
 
-# What XLA asks of a GPU in order to compile for it (a GpuTargetConfigProto).
+# What XLA must know about a GPU to compile for it (a GpuTargetConfigProto).
 H100 = """
 gpu_device_info {
   threads_per_block_limit: 1024 threads_per_warp: 32
@@ -42,7 +42,7 @@ class Topology(NamedTuple):
 
 
 def use_no_accelerator() -> None:
-    """Before any use of jax: this process compiles for accelerators and leaves those here alone."""
+    """Keeps this process off the machine's accelerators. It must run before any use of jax."""
     jax.config.update("jax_platforms", "cpu")
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # no TPU is asked for its shape
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")

@@ -3,6 +3,7 @@
 import math
 import re
 from collections import Counter
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -19,8 +20,8 @@ FREE = {  # moves no bytes itself
     *("partition-id", "replica-id", "opt-barrier", "async-done", "async-update", "copy-done"),
 }
 COPIES = ("copy-start", "slice-start")  # that run beside the kernels
-# Products of a kernel of attention, by what stands in its label; of any other two, forward. The
-# splash kernel has its backward pass in two, which both make the weights and their slopes.
+# Matmuls of an attention kernel, by a word in its label; a kernel without one does two, forward.
+# The backward pass of splash is two kernels, which both compute the weights and their gradients.
 BACKWARD = {"_dkv_": 4, "_dq_": 3, "Backward": 5, "_bwd": 5}
 MATMUL = re.compile(r'custom_call_target="[^"]*(?:gemm|matmul)', re.IGNORECASE)
 CONTRACTED = re.compile(r'(?:lhs_contracting_dims=\{|"lhs_contracting_dimensions":\[)([\d,"]*)')
@@ -39,59 +40,59 @@ WINDOW = re.compile(r"window=\{([^}]*)\}")
 
 
 class Collective(NamedTuple):
-    """One kind of exchange: `bytes` is the size, on one device, of the larger of what goes in and
-    what comes out.
+    """One kind of exchange. `bytes` is the size on one device of its input or of its output,
+    whichever is larger.
     """
 
     kind: str
-    axes: tuple[str, ...]  # of the mesh, over which the devices differ that take part
+    axes: tuple[str, ...]  # of the mesh, along which the devices exchange
     ways: int  # devices that take part
     bytes: float
     times: float
 
 
 class Kernel(NamedTuple):
-    """One kind of launch: FLOPs of its matrix products, bytes that it reads and writes in HBM."""
+    """One kind of launch: FLOPs of its matmuls, bytes that it reads and writes in HBM."""
 
     flops: float
     bytes: float
-    host_bytes: float  # that it reads and writes in the memory of the host
-    exact: bool  # products of full float32 precision
-    attention: str  # "forward" or "backward" if it is a kernel of attention
-    beside: bool  # a copy that runs while others do
-    cycles: float  # of the chip's clock that XLA's own model says it takes; 0 if it does not say
+    host_bytes: float  # bytes that it reads and writes in the memory of the host
+    exact: bool  # the matmuls have full float32 precision
+    attention: str  # "forward" or "backward" if it is an attention kernel
+    beside: bool  # a copy that runs beside other kernels
+    cycles: float  # of the chip's clock, by XLA's own model; 0 if XLA does not say
     times: float
 
 
 class Seen(NamedTuple):
     """What attention does not skip, as shares of a row's pairs of tokens."""
 
-    tiles: float  # by kernels: of tiles in which two tokens are of the same clip
-    blocks: float  # by loops over blocks, from the first that is seen to the last
+    tiles: float  # kernels compute the tiles in which two tokens are of the same clip
+    blocks: float  # loops go over blocks of keys from the first that is seen to the last
 
 
 EVERYTHING = Seen(1.0, 1.0)
 
 
 class Work(NamedTuple):
-    """Of one device, in one run of the program."""
+    """What one device does in one run of the program."""
 
     kernels: tuple[Kernel, ...]
     collectives: tuple[Collective, ...]
 
     @property
     def flops(self) -> float:
-        """Of matrix products, as executed."""
+        """FLOPs of matmuls, as executed."""
         return sum(x.flops * x.times for x in self.kernels)
 
     @property
     def bytes(self) -> float:
-        """Read and written in HBM."""
+        """Bytes read and written in HBM."""
         return sum(x.bytes * x.times for x in self.kernels)
 
     @property
     def host_bytes(self) -> float:
-        """Read and written in the memory of the host."""
+        """Bytes read and written in the memory of the host."""
         return sum(x.host_bytes * x.times for x in self.kernels)
 
 
@@ -116,7 +117,7 @@ def work(program: Program, mesh: Mesh, seen: Seen = EVERYTHING) -> Work:
 
 
 def kernel(x: Instruction, computation: Computation, fused: Computation, pairs: float) -> Kernel:
-    """The launch that an instruction is, once; `fused` is what it runs if it is a fusion."""
+    """One launch of an instruction; `fused` is what it runs if it is a fusion."""
     moved = traffic(x, computation, fused), host_traffic(x, computation)
     if is_attention(x):
         products = next((n for word, n in BACKWARD.items() if word in label(x)), 2)
@@ -134,7 +135,7 @@ def kernel(x: Instruction, computation: Computation, fused: Computation, pairs: 
 
 
 def product_flops(x: Instruction, computation: Computation) -> float:
-    """Two for each multiply-add of a matrix product or convolution, 0 of anything else."""
+    """FLOPs of a matmul or convolution, two for each multiply-add; 0 for anything else."""
     if x.opcode == "convolution":
         return _convolution_flops(x, *(_operand(x, computation, i) for i in (0, 1)))
     if x.opcode == "dot" or (x.opcode == "custom-call" and MATMUL.search(x.attributes)):
@@ -146,12 +147,12 @@ def product_flops(x: Instruction, computation: Computation) -> float:
 
 
 def _is_exact(x: Instruction, computation: Computation) -> bool:
-    """Whether a product is of full float32 precision: one of 16 bits may ask for it in vain."""
+    """Whether a matmul has full float32 precision; 16-bit inputs may ask for it in vain."""
     return "highest" in x.attributes and _operand(x, computation, 0).dtype == "f32"
 
 
 def attention_flops(x: Instruction, computation: Computation, products: int, pairs: float) -> float:
-    """Of the products of a kernel of attention, each of all pairs that it sees."""
+    """FLOPs of an attention kernel: `products` matmuls over the share `pairs` that it sees."""
     arrays = [_output(computation, name) for name in x.operands]
     queries, keys = [a.dims for a in arrays if len(a.dims) > 2 and "f" in a.dtype][:2]
     places = math.prod(queries[:-1]) * max(keys)  # of a query and a key
@@ -162,7 +163,9 @@ def attention_flops(x: Instruction, computation: Computation, products: int, pai
 
 
 def _convolution_flops(x: Instruction, inputs: Array, kernel: Array) -> float:
-    """Pairs of a kernel's and an input's place that meet; TPUs write batched products like this."""
+    """Two for each pair of a kernel's and an input's place that meet. TPUs write batched matmuls
+    as convolutions.
+    """
     labels = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", x.attributes)
     of = lambda label, part, array: array.dims[labels[part].index(label)]
     window = WINDOW.search(x.attributes)
@@ -176,9 +179,17 @@ def _convolution_flops(x: Instruction, inputs: Array, kernel: Array) -> float:
 
 
 def _meeting(
-    inputs, kernel, outputs, *, size="", stride=1, pad="0_0", lhs_dilate=1, rhs_dilate=1, **_
+    inputs: int,
+    kernel: int,
+    outputs: int,
+    *,
+    stride: str | int = 1,
+    pad: str = "0_0",
+    lhs_dilate: str | int = 1,
+    rhs_dilate: str | int = 1,
+    **_: str,
 ) -> int:
-    """Of all pairs of an output's and a kernel's place along a dimension, those with an input."""
+    """How many pairs of an output's and a kernel's place along a dimension have an input."""
     dilate = int(lhs_dilate)
     places = int(stride) * np.arange(outputs)[:, None] + int(rhs_dilate) * np.arange(kernel)
     places = places - int(pad.split("_")[0])
@@ -189,7 +200,7 @@ def _meeting(
 def traffic(x: Instruction, computation: Computation, fused: Computation) -> float:
     """Bytes that an instruction reads from HBM and writes to it.
 
-    Of an array that is only sliced, the slices; of one that is updated in place, the update.
+    If an array is only sliced, the slices count; if one is updated in place, the update counts.
     """
     if x.opcode in ("dynamic-slice", "slice", "gather"):
         return 2 * x.outputs[0].hbm_bytes
@@ -208,15 +219,16 @@ def traffic(x: Instruction, computation: Computation, fused: Computation) -> flo
 
 
 def host_traffic(x: Instruction, computation: Computation) -> float:
-    """Bytes that an instruction reads from the memory of the host and writes to it, which are whole
-    arrays: TPUs by copies, GPUs by any kernel.
+    """Bytes that an instruction reads from the memory of the host and writes to it.
+
+    These are whole arrays. On TPUs only copies do it, on GPUs any kernel may.
     """
     operands = [_output(computation, name) for name in x.operands]
     return sum(array.host_bytes for array in (*operands, *_results(x)))
 
 
 def collective(x: Instruction, computation: Computation, mesh: Mesh) -> Collective | None:
-    """The exchange that an instruction is, once; None if it is none."""
+    """One run of the collective that an instruction is; None if it is something else."""
     kind = x.opcode.removesuffix("-start")
     if kind not in COLLECTIVES:
         return None
@@ -227,7 +239,7 @@ def collective(x: Instruction, computation: Computation, mesh: Mesh) -> Collecti
 
 
 def device_groups(attributes: str, devices: int) -> list[list[int]]:
-    """The groups of devices, by their place in the mesh, between which a collective exchanges."""
+    """The groups of devices that exchange with one another, by their numbers in the mesh."""
     if found := PAIRS.search(attributes) or LISTED.search(attributes):
         return [[int(i) for i in group.split(",")] for group in found[1].split("},{")]
     if found := IOTA.search(attributes):
@@ -247,8 +259,11 @@ def mesh_axes(groups: list[list[int]], mesh: Mesh) -> tuple[str, ...]:
     return tuple(axis for axis, differs in zip(mesh.axis_names, varies) if differs)
 
 
-def _named_groups(sizes: str, shape: str, order: str, chosen: str, devices: int):
-    """mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'b'}, or {'a':(1)2}: behind 1, 2 of axis a."""
+def _named_groups(sizes: str, shape: str, order: str, chosen: str, devices: int) -> list[list[int]]:
+    """The groups of mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'b'}.
+
+    {'a':(1)2} names a part of axis a: it has 2 places, and 1 place of the axis lies before it.
+    """
     ids = np.arange(devices)
     if shape:
         ids = ids.reshape(_numbers(shape))
@@ -269,12 +284,14 @@ def _numbers(text: str | None) -> list[int]:
     return [int(number) for number in text.split(",")] if text else []
 
 
-def _exchanges(x: Instruction, computation: Computation, fused: Computation, mesh: Mesh):
+def _exchanges(
+    x: Instruction, computation: Computation, fused: Computation, mesh: Mesh
+) -> Iterator[tuple[Collective, str]]:
     """The collectives that an instruction is or contains, and the chain of each or ""."""
     sliced = any(y.opcode == "dynamic-slice" for y in fused.values())
     for y, place in [(x, computation), *((y, fused) for y in fused.values())]:
         if found := collective(y, place, mesh):
-            # How TPUs scatter: an all-reduce fused with the slice that is kept.
+            # TPUs scatter by an all-reduce that is fused with the slice that each device keeps.
             scatters = found.kind == "all-reduce" and y is not x and sliced
             chain = CHAIN.search(y.attributes)
             kind = "reduce-scatter" if scatters else found.kind
@@ -290,7 +307,7 @@ def _operand(x: Instruction, computation: Computation, i: int) -> Array:
 
 
 def _results(x: Instruction) -> tuple[Array, ...]:
-    """What an instruction other than slice-start makes: copy-start names its source behind it."""
+    """What an instruction other than slice-start makes; copy-start lists its source as well."""
     return x.outputs[:1] if x.opcode.endswith("-start") else x.outputs
 
 

@@ -1,4 +1,4 @@
-"""Training the video autoencoder: the terms of tasks/losses.py, and a little KL."""
+"""Training the video autoencoder by the terms of tasks/losses.py and a small KL divergence."""
 
 import itertools
 import json
@@ -33,13 +33,13 @@ from videodit.models.cells import cells, segment_one_hot
 from videodit.models.codec import STATISTICS_FILE
 from videodit.models.discriminator import NAME, without_discriminator
 from videodit.nn.block import StackShape
-from videodit.parameters import ParameterGroup, is_dense_kernel
+from videodit.parameters import ParameterGroup, Params, is_dense_kernel
 from videodit.sharding import abstract_whole, first_rows, replicate
 from videodit.tasks.losses import Losses, Target, with_gradients
-from videodit.tasks.task import Arrays, Drawing, Task
+from videodit.tasks.task import Arrays, Drawing, Sampler, Task
 
 STATISTICS_BATCHES = 16
-DRAWN_CLIPS, DRAWN_ROWS = 6, 8  # the longest clips of the first rows
+DRAWN_CLIPS, DRAWN_ROWS = 6, 8  # the 6 longest clips of the first 8 rows are drawn
 
 
 class AutoencoderTask(Task):
@@ -71,9 +71,9 @@ class AutoencoderTask(Task):
 
     @staticmethod
     def shapes(cfg: Config) -> tuple[StackShape, ...]:
-        network = cfg.losses.network
-        judge = (discriminator.SIZES[network],) if network else ()
-        return (SIZES[cfg.autoencoder.size], *judge)
+        size = cfg.losses.network
+        adversary = (discriminator.SIZES[size],) if size else ()
+        return (SIZES[cfg.autoencoder.size], *adversary)
 
     def check_resume(self, trained: Config, workdir: str | os.PathLike) -> None:
         there, here = trained.losses.network, self.losses.cfg.network
@@ -102,7 +102,7 @@ class AutoencoderTask(Task):
         features = {name: abstract_whole(*x.shape) for name, x in self.losses.features.items()}
         return {"pca": components, "features": features}
 
-    def init(self, key, frozen):
+    def init(self, key: jax.Array, frozen: Arrays) -> Params:
         params = self.init_params(key)
         if self.cfg.pca_batches:
             params = with_linear_path(params, **frozen["pca"])
@@ -110,22 +110,30 @@ class AutoencoderTask(Task):
             params[NAME] = self.losses.init_discriminator(jax.random.fold_in(key, 1))
         return params
 
-    def weights(self, batch):
+    def weights(self, batch: PackedBatch) -> jax.Array:
         return token_weights(batch.segment_ids > 0, None, "token")
 
     def stacks(self, clips: Clips, step: int) -> list[StackRun]:
         cfg, shape = self.cfg, SIZES[self.cfg.size]
         pairs = chunk_pairs(clips, cfg.chunk, cfg.window, shape.depth)
-        # Encoder and decoder; of two calls of attention each, for even and for odd chunks.
+        # Encoder and decoder; attention is called twice a layer, for even and for odd chunks.
         coders = StackRun(shape, clips.tokens, pairs, self.remat, times=2, calls=2)
         return [coders, *self.losses.stacks(clips, step)]
 
-    def loss(self, params, frozen, batch, weights, key, step):
+    def loss(
+        self,
+        params: Params,
+        frozen: Arrays,
+        batch: PackedBatch,
+        weights: jax.Array,
+        key: jax.Array,
+        step: jax.Array,
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The terms of tasks/losses.py and KL(posterior | N(0, 1)).
 
-        The value leaves the adversarial term out, whose weight changes with the gradients.
+        The value leaves out the adversarial term, whose weight changes with the gradients.
         """
-        crop_key, judge_key = (jax.random.fold_in(key, i) for i in (1, 2))
+        crop_key, discriminator_key = (jax.random.fold_in(key, i) for i in (1, 2))
         coders = without_discriminator(params)
         if self.cfg.pca_batches:
             coders = with_frozen_linear_path(coders)
@@ -134,21 +142,23 @@ class AutoencoderTask(Task):
         target = Target(batch, place, pixels, mask, weights)
         output, kl = self._reconstruct_noisily(coders, target, key)
 
-        # The terms are differentiated here, once: the adversary is to be balanced with them.
+        # The terms are differentiated here, once: the adversarial gradient is balanced with them.
         still = jax.lax.stop_gradient(output)
         terms = jax.value_and_grad(self.losses.reconstruction, has_aux=True)
         (value, parts), gradient = terms(still, target, frozen["features"], crop_key)
         parts["kl"] = (weights * kl).sum()
         if self.losses.cfg.network:
-            judge = jax.lax.stop_gradient(params[NAME])
-            grads, pull, report = self.losses.adversary(
-                judge, still, gradient, target, judge_key, step
+            network = jax.lax.stop_gradient(params[NAME])
+            grads, adversarial, report = self.losses.adversary(
+                network, still, gradient, target, discriminator_key, step
             )
             value = with_gradients(value, params[NAME], grads)
-            gradient, parts = gradient + pull, parts | report
+            gradient, parts = gradient + adversarial, parts | report
         return with_gradients(value, output, gradient) + self.losses.cfg.kl * parts["kl"], parts
 
-    def _reconstruct_noisily(self, coders, target: Target, key):
+    def _reconstruct_noisily(
+        self, coders: Params, target: Target, key: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
         """Pixels B L P decoded from a sample of the posterior, and its KL B L."""
         batch, sigma = target.batch, self.losses.cfg.latent_noise
         mean, log_variance = self.apply(coders, target.pixels, target.cells, method="encode")
@@ -159,20 +169,22 @@ class AutoencoderTask(Task):
         kl = 0.5 * (jnp.square(mean) + jnp.exp(log_variance) - 1 - log_variance).sum(-1)
         return self.apply(coders, latents, target.cells, method="decode"), kl
 
-    def encode(self, params, batch):
+    def encode(self, params: Params, batch: PackedBatch) -> jax.Array:
         """Posterior means B L C float32."""
         pixels, place = to_pixels(batch.tokens), cells(batch, self.cfg)
         return self.apply(params, pixels, place, method="encode")[0]
 
-    def decode(self, params, latents, batch):
-        """Pixels B L P float32 of latents B L C; of the batch it takes where they are."""
+    def decode(self, params: Params, latents: jax.Array, batch: PackedBatch) -> jax.Array:
+        """Pixels B L P float32 of latents B L C; the batch says only where the tokens are."""
         return self.apply(params, latents, cells(batch, self.cfg), method="decode")
 
-    def reconstruct(self, params, batch):
+    def reconstruct(self, params: Params, batch: PackedBatch) -> jax.Array:
         """Decoded posterior means: B L P float32."""
         return self.decode(params, self.encode(params, batch), batch)
 
-    def evaluate(self, params, frozen, batch, key):
+    def evaluate(
+        self, params: Params, frozen: Arrays, batch: PackedBatch, key: jax.Array
+    ) -> dict[str, jax.Array]:
         pixels, mask = to_pixels(batch.tokens), pixel_mask(batch.positions, self.cfg.patch)
         one_hot = segment_one_hot(batch)
         outputs = {
@@ -181,7 +193,9 @@ class AutoencoderTask(Task):
         }
         return {name: clip_psnr(pixels, output, mask, one_hot) for name, output in outputs.items()}
 
-    def draw(self, params, frozen, batch, sampler=None):
+    def draw(
+        self, params: Params, frozen: Arrays, batch: PackedBatch, sampler: Sampler | None = None
+    ) -> list[Drawing]:
         output = to_bytes(self._draw_step(params, batch))
         rows = min(DRAWN_ROWS, len(batch.tokens))
         fetch = lambda tree: jax.device_get(jax.tree.map(lambda x: first_rows(x, rows), tree))
@@ -195,7 +209,13 @@ class AutoencoderTask(Task):
             for role, clips in (("original", originals), ("reconstruction", outputs))
         ]
 
-    def finish(self, params, frozen, batches, workdir):
+    def finish(
+        self,
+        params: Params,
+        frozen: Arrays,
+        batches: Iterable[PackedBatch],
+        workdir: str | os.PathLike,
+    ) -> None:
         """Writes latents.json: mean C and covariance C C of the latents of training clips."""
         latents = (
             self._statistics_step(params, batch)
@@ -206,5 +226,5 @@ class AutoencoderTask(Task):
         if jax.process_index() == 0:
             (Path(workdir) / STATISTICS_FILE).write_text(text)
 
-    def _latents(self, params, batch):
+    def _latents(self, params: Params, batch: PackedBatch) -> tuple[jax.Array, jax.Array]:
         return self.encode(params, batch), batch.segment_ids > 0

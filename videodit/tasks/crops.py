@@ -1,8 +1,8 @@
-"""Pictures cut out of packed rows: what a convolution needs and a row of tokens is not.
+"""Pictures cut out of packed rows, because a convolution cannot read a row of tokens.
 
-Every clip of a row gives a fixed number of crops of K x K cells of one latent frame, at places
-drawn from (key, sample id): a crop is the same in whatever row its clip was packed. The tokens of
-a crop are looked up, and its gradient is a matrix product (nn/layers.py:to_tokens).
+Every clip of a row gives a fixed number of crops of K x K cells of one latent frame. Their places
+follow from (key, sample id), so a crop does not depend on the row that its clip was packed into.
+The tokens of a crop are looked up; the gradient of the lookup is a matmul (nn/layers.py:to_tokens).
 """
 
 import math
@@ -18,7 +18,9 @@ from videodit.nn.layers import to_tokens
 from videodit.sharding import spec
 
 
-def crop_one_hot(key, batch: PackedBatch, cells: Cells, size: int, count: int):
+def crop_one_hot(
+    key: jax.Array, batch: PackedBatch, cells: Cells, size: int, count: int
+) -> jax.Array:
     """Which token each cell of each crop is: B N L float32, N = M count size size.
 
     A row of zeros is a cell outside of the clip, or one whose token was dropped.
@@ -33,7 +35,7 @@ def crop_one_hot(key, batch: PackedBatch, cells: Cells, size: int, count: int):
     return match.astype(jnp.float32)
 
 
-def crop_origins(key, batch: PackedBatch, size: int, count: int):
+def crop_origins(key: jax.Array, batch: PackedBatch, size: int, count: int) -> jax.Array:
     """Latent frame, row and column of each crop's first cell: B M count 3 int32.
 
     The crop lies inside of the frame, or starts at its edge if the frame is the smaller one.
@@ -44,7 +46,7 @@ def crop_origins(key, batch: PackedBatch, size: int, count: int):
     return jnp.floor(chance * room[:, :, None]).astype(jnp.int32)
 
 
-def _wanted_cells(origins, size: int):
+def _wanted_cells(origins: jax.Array, size: int) -> jax.Array:
     """B M count 3 -> B N 3: latent frame, row and column of every cell, in reading order."""
     rows, columns = np.indices((size, size)).reshape(2, -1)
     offsets = np.stack([np.zeros_like(rows), rows, columns], axis=-1)
@@ -52,16 +54,16 @@ def _wanted_cells(origins, size: int):
     return wanted.reshape(wanted.shape[0], -1, 3, out_sharding=spec("batch", None, None))
 
 
-def crop(one_hot, values):
-    """Token values B L P of the cells of the crops, B N P float32; 0 where there is none."""
+def crop(one_hot: jax.Array, values: jax.Array) -> jax.Array:
+    """The cells of the crops, B N P float32, from token values B L P; 0 where there is no token."""
     if spec() is None:
         return to_tokens(one_hot, values)
-    # The cells are shared out over the axes that the tokens were on, as `to_tokens` has it.
+    # `to_tokens` shares out the cells over the mesh axes of the tokens.
     found = to_tokens(jax.reshard(one_hot, spec("batch", "length", None)), values)
     return jax.reshard(found, spec("batch", None, None))
 
 
-def pictures(cells, patch, size: int):
+def pictures(cells: jax.Array, patch: tuple[int, int, int], size: int) -> jax.Array:
     """Cells of crops N P (one row) as pictures: crops frames, size * height, size * width, 3."""
     frames, height, width = patch
     count = math.prod(cells.shape) // (size**2 * frames * height * width * 3)

@@ -1,4 +1,4 @@
-"""Writing the clips that a task draws to where people and the report find them."""
+"""Writes the clips that a task draws to the workdir, where people and reports find them."""
 
 import json
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from videodit.tasks.task import Drawing
 
 
 def write_drawings(folder: Path, drawings: Sequence[Drawing]) -> None:
-    """One mp4 a drawing, and index.json that says what each is; on process 0 only."""
+    """Writes an mp4 for each drawing, and index.json, which describes them; on process 0 only."""
     if not drawings or jax.process_index() != 0:
         return
     folder.mkdir(parents=True, exist_ok=True)

@@ -4,13 +4,14 @@
   pictures      distances of features and of their Gram matrices, of crops (models/perceptual.py)
   adversarial   hinge loss of a discriminator of spacetime patches (models/discriminator.py)
 
-Each is a sum over tokens or clips whose weights add up to 1 over the global batch, and what it
-says of a clip follows from this clip alone: the loss is the same in any pack, under gradient
-accumulation and on any mesh.
+Each is a sum over tokens or clips whose weights add up to 1 over the global batch, and the term of
+a clip depends on this clip alone. So the loss is the same in any pack, under gradient accumulation
+and on any mesh.
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,22 +26,24 @@ from videodit.models.cells import segment_one_hot
 from videodit.models.discriminator import hinge, make_discriminator
 from videodit.models.perceptual import (
     MIN_SIDE,
+    Weights,
     feature_pairs,
     gram_distance,
     perceptual_distance,
     read_features,
 )
 from videodit.nn.layers import to_slots, to_tokens
+from videodit.parameters import Params
 from videodit.sharding import spec
 from videodit.tasks.crops import crop, crop_one_hot, pictures
 
 DISTANCES = {"perceptual": perceptual_distance, "gram": gram_distance}  # of pictures
-CLIPS_AT_ONCE = 8  # whose pictures are in memory at one time
-MOST = 1e4  # times that a clip's adversarial gradient is enlarged at most (VQGAN)
+CLIPS_AT_ONCE = 8  # their pictures are in memory at one time
+MOST = 1e4  # factor by which a clip's adversarial gradient is enlarged at most (VQGAN)
 
 
 class Target(NamedTuple):
-    """A batch that has been reconstructed, and what its reconstruction is compared with."""
+    """What the reconstruction of a batch is compared with."""
 
     batch: PackedBatch
     cells: Cells
@@ -52,8 +55,11 @@ class Target(NamedTuple):
 class Losses:
     """The configured terms. Raises ConfigError for pictures too small, and for a bad file."""
 
-    def __init__(self, cfg: LossConfig, patch: tuple[int, int, int], compute: ComputeConfig):
-        self.cfg, self.patch, self.features = cfg, patch, {}
+    def __init__(
+        self, cfg: LossConfig, patch: tuple[int, int, int], compute: ComputeConfig
+    ) -> None:
+        self.cfg, self.patch = cfg, patch
+        self.features: Weights = {}
         self.remat = compute.remat
         weights = {name: getattr(cfg, name) for name in DISTANCES}
         self.of_pictures = {name: weight for name, weight in weights.items() if weight}
@@ -62,12 +68,17 @@ class Losses:
             check(side >= MIN_SIDE, "losses.crop", cfg.crop, f"{MIN_SIDE} pixels, not {side}")
             self.features_name, self.features = read_features(cfg.perceptual_features)
         if cfg.network:
-            self.init_discriminator, self.judge = make_discriminator(
+            self.init_discriminator, self.discriminate = make_discriminator(
                 cfg.network, patch_values(patch), compute
             )
 
-    def reconstruction(self, output, target: Target, features, key):
-        """The sum of the pixels' and the pictures' terms, and each of them by name."""
+    def reconstruction(
+        self, output: jax.Array, target: Target, features: Weights, key: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The sum of the terms of pixels and pictures (a scalar), and each of them by name.
+
+        output: B L P, the reconstruction; features: weights of the perceptual features.
+        """
         cfg, difference = self.cfg, output - target.pixels
         parts = {"squared_error": _pixel_mean(jnp.square(difference), target)}
         total = cfg.squared * parts["squared_error"]
@@ -90,11 +101,19 @@ class Losses:
         learns = StackRun(
             shape, clips.tokens, pairs, self.remat, times=2 + 2 / self.cfg.regularise_every
         )
-        # It passes a gradient on to the reconstructions, and none to its own kernels.
-        judges = StackRun(shape, clips.tokens, pairs, self.remat, backward=BACKWARD / 2)
-        return [learns, judges]
+        # For the adversarial gradient it passes one on to the pixels, and none to its own kernels.
+        adversarial = StackRun(shape, clips.tokens, pairs, self.remat, backward=BACKWARD / 2)
+        return [learns, adversarial]
 
-    def adversary(self, params, output, gradient, target: Target, key, step):
+    def adversary(
+        self,
+        params: Params,
+        output: jax.Array,
+        gradient: jax.Array,
+        target: Target,
+        key: jax.Array,
+        step: jax.Array,
+    ) -> tuple[Params, jax.Array, dict[str, jax.Array]]:
         """What follows from a reconstruction `output` for the discriminator with `params`.
 
         `gradient`: B L P, of the terms above at the reconstruction. Returns the gradients of the
@@ -106,10 +125,10 @@ class Losses:
         def learn():
             grads, loss = self._discriminator_gradients(params, output, target, key, step)
             fool = lambda x: -(target.weights * self._logits(params, x, target)).sum()
-            fooled, pull = jax.value_and_grad(fool)(output)
-            pull = self.cfg.adversarial * balance(pull, gradient, target)
-            pull = jnp.where(step >= self.cfg.adversarial_start, pull, 0)
-            return grads, pull, {"discriminator": loss, "adversarial": fooled}
+            fooled, adversarial = jax.value_and_grad(fool)(output)
+            adversarial = self.cfg.adversarial * balance(adversarial, gradient, target)
+            adversarial = jnp.where(step >= self.cfg.adversarial_start, adversarial, 0)
+            return grads, adversarial, {"discriminator": loss, "adversarial": fooled}
 
         def rest():
             none = jnp.zeros(())
@@ -118,8 +137,10 @@ class Losses:
 
         return jax.lax.cond(step >= self.cfg.discriminator_start, learn, rest)
 
-    def _picture_distances(self, output, target, features, key):
-        """Those of `of_pictures`, weighted sums over the clips."""
+    def _picture_distances(
+        self, output: jax.Array, target: Target, features: Weights, key: jax.Array
+    ) -> jax.Array:
+        """The distances of `of_pictures`, n, each a weighted sum over the clips."""
         cfg, batch = self.cfg, target.batch
         one_hot = crop_one_hot(key, batch, target.cells, cfg.crop, cfg.crops)
         later = (batch.positions[..., 0] > 0).astype(jnp.float32)
@@ -130,10 +151,13 @@ class Losses:
         weights = to_slots(segment_one_hot(batch), target.weights[..., None])
         return (weights * clips).sum((0, 1))
 
-    def _clip_distances(self, features, real, fake, exists):
-        """Of M clips: cells N P of their crops; N 2: do they exist, and have all of their frames.
+    def _clip_distances(
+        self, features: Weights, real: jax.Array, fake: jax.Array, exists: jax.Array
+    ) -> jax.Array:
+        """Distances M n of M clips: means over the pixels that exist, 0 for a slot without a clip.
 
-        Returns M n, means over the pixels that exist, 0 of a slot without a clip.
+        real, fake: N P, the cells of their crops; exists: N 2, whether a cell exists, and whether
+        it has all of its frames.
         """
         cfg, frames = self.cfg, self.patch[0]
         share = (exists[:, :1] + (frames - 1) * exists[:, 1:]) / frames
@@ -145,12 +169,19 @@ class Losses:
         values = values / jnp.where(share > 0, share, 1)
         return values.reshape(-1, cfg.crops, len(self.of_pictures)).mean(1)
 
-    def _logits(self, params, pixels, target):
+    def _logits(self, params: Params, pixels: jax.Array, target: Target) -> jax.Array:
         most = target.batch.valid.shape[1] + 1  # and the padding
-        return self.judge(params, pixels * target.mask, target.cells, most=most)
+        return self.discriminate(params, pixels * target.mask, target.cells, most=most)
 
-    def _discriminator_gradients(self, params, output, target, key, step):
-        """Of the hinge loss, which is returned too, and now and then of the roughness."""
+    def _discriminator_gradients(
+        self,
+        params: Params,
+        output: jax.Array,
+        target: Target,
+        key: jax.Array,
+        step: jax.Array,
+    ) -> tuple[Params, jax.Array]:
+        """Gradients of the hinge loss, and now and then of the roughness; and the hinge loss."""
         cfg = self.cfg
 
         def loss(params):
@@ -170,7 +201,7 @@ class Losses:
         scale = cfg.regularise_every * cfg.regularisation
         return jax.tree.map(lambda a, b: a + scale * b, grads, rough), value
 
-    def _roughness(self, params, target, key):
+    def _roughness(self, params: Params, target: Target, key: jax.Array) -> jax.Array:
         """The approximate R1 of arXiv:2501.08316: (D(x) - D(x + s e))^2 at original pixels x."""
         batch, values = target.batch, target.pixels.shape[-1]
         noise = token_noise(key, batch.sample_ids, batch.segment_ids, batch.positions, values)
@@ -179,39 +210,42 @@ class Losses:
         return (target.weights * jnp.square(change)).sum()
 
 
-def balance(pull, gradient, target: Target):
-    """`pull` (B L P) with the norm of `gradient` at each clip: EnCodec's balancer by clips.
+def balance(adversarial: jax.Array, gradient: jax.Array, target: Target) -> jax.Array:
+    """The adversarial gradient B L P with the norm of `gradient` at each clip: EnCodec's balancer.
 
-    Of a clip and not of the batch (arXiv:2210.13438, equation 4), so that packing and gradient
-    accumulation do not matter.
+    The norms are those of clips, not of the batch as in arXiv:2210.13438, equation 4, so that
+    packing and gradient accumulation do not matter.
     """
     one_hot = segment_one_hot(target.batch)
     norms = [
-        jnp.sqrt(to_slots(one_hot, jnp.square(x).sum(-1, keepdims=True))) for x in (gradient, pull)
+        jnp.sqrt(to_slots(one_hot, jnp.square(x).sum(-1, keepdims=True)))
+        for x in (gradient, adversarial)
     ]
     scale = jnp.minimum(norms[0] / jnp.maximum(norms[1], 1e-30), MOST)
-    return pull * to_tokens(one_hot, scale)
+    return adversarial * to_tokens(one_hot, scale)
 
 
-def with_gradients(value, at, gradients):
-    """`value` as it is, whose gradients at the arrays of the tree `at` are the ones given."""
+def with_gradients(value: jax.Array, at: Any, gradients: Any) -> jax.Array:
+    """`value` unchanged, but with these gradients at the arrays of the tree `at`."""
     pairs = zip(jax.tree.leaves(at), jax.tree.leaves(jax.lax.stop_gradient(gradients)))
     product = sum((x * gradient).sum() for x, gradient in pairs)
     return value + (product - jax.lax.stop_gradient(product))
 
 
-def _pixel_mean(error, target: Target):
+def _pixel_mean(error: jax.Array, target: Target) -> jax.Array:
     """Weighted sum over the tokens of the means over their pixels."""
     means = (error * target.mask).sum(-1) / target.mask.sum(-1)
     return (target.weights * means).sum()
 
 
-def _by_groups(function, groups: int, shared, *arrays):
-    """function(shared, *arrays of a part of a row), B M n of all rows in `groups` parts each.
+def _by_groups(
+    function: Callable[..., jax.Array], groups: int, shared: Any, *arrays: jax.Array
+) -> jax.Array:
+    """B M n: `function(shared, *arrays)` of all rows, called for each of `groups` parts of a row.
 
-    One part after the other on each device, recomputed in the backward pass, so that the pictures
-    of one are in memory at one time. The last of the arrays says what exists: a part where it is 0
-    costs nothing, and its values are 0.
+    Each device takes one part after the other and computes it again in the backward pass, so that
+    the pictures of only one are in memory at a time. The last array says what exists: where all of
+    it is 0 in a part, the part costs nothing and its values are 0.
     """
 
     def one(shared, *part):
