@@ -47,7 +47,7 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
     cfg: OptimConfig,
-) -> Callable[..., tuple[State, dict[str, jax.Array]]]:
+) -> Any:
     """`train_step(state, frozen, batch, key) -> (state, metrics)`, compiled, the state donated.
 
     `key` is the run's; level, noise and dropout follow from it and state["step"].
@@ -109,7 +109,7 @@ def merge(a: Averages, b: Averages) -> Averages:
 
 def summarize(averages: Averages) -> dict[str, float]:
     """Python floats: the mean of each measure, and as NAME_stderr its standard error."""
-    values = {}
+    values: dict[str, float] = {}
     for name, (first, second) in jax.device_get(averages).items():
         mean, count = float(first.compute()), float(first.count)
         variance = max(float(second.compute()) - mean**2, 0.0)

@@ -5,7 +5,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -27,12 +27,13 @@ from videodit.checkpoint import (
     write_run,
 )
 from videodit.config import Config, ConfigError, DataConfig, check
-from videodit.data.loader import make_pool, train_batches, validation_batches
-from videodit.data.packing import PackedBatch
+from videodit.data.loader import DeviceBatch, make_pool, train_batches, validation_batches
 from videodit.data.patches import grid
 from videodit.data.planning.plan import Plan
+from videodit.data.sources.latents import LatentSource
 from videodit.data.sources.source import open_source, open_tokenizer
 from videodit.data.tokenizer import Tokenizer
+from videodit.data.workers import Pool
 from videodit.flops import Clips, Flops
 from videodit.goodput import Goodput, begin_life, device_metrics, total_goodput
 from videodit.inference.pipeline import Pipeline
@@ -42,11 +43,19 @@ from videodit.parameters import Params, replaced
 from videodit.preemption import Preempted, Preemption
 from videodit.profiling import Profiler
 from videodit.sharding import abstract, axis_size, check_same, first_alone, make_mesh
-from videodit.step import State, make_eval_step, make_init, make_train_step, merge, summarize
+from videodit.step import (
+    Averages,
+    State,
+    make_eval_step,
+    make_init,
+    make_train_step,
+    merge,
+    summarize,
+)
 from videodit.tasks.drawing import write_drawings
 from videodit.tasks.registry import make_task
 from videodit.tasks.resolve import resolve
-from videodit.tasks.task import Arrays, Generative, Task
+from videodit.tasks.task import Arrays, Drawing, Generative, Task
 
 PADDING_STEPS = 256  # summary.json has the mean padding of so many steps
 logger = logging.getLogger(__name__)
@@ -84,7 +93,8 @@ class Data:
     plan: Plan  # once the data are open
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer, self._pool = tokenizer, None
+        self.tokenizer = tokenizer
+        self._pool: Pool | None = None
 
     def open(self, cfg: Config) -> DataConfig:
         """Makes the plan and starts the decoding processes; cfg.data with text_tokens chosen."""
@@ -97,23 +107,24 @@ class Data:
         self._pool = make_pool(*self._parts)
         return self.plan.cfg
 
-    def train_batches(self, first_step: int) -> Iterator[PackedBatch]:
+    def train_batches(self, first_step: int) -> Generator[DeviceBatch, None, None]:
         """Global batches from this step on."""
         return train_batches(*self._parts, start_step=first_step, pool=self._pool)
 
-    def validation_batches(self) -> Iterator[PackedBatch]:
+    def validation_batches(self) -> Generator[DeviceBatch, None, None]:
         """Global batches of all held-out clips."""
         return validation_batches(*self._parts, pool=self._pool)
 
-    def from_the_start(self) -> Iterator[PackedBatch]:
+    def from_the_start(self) -> Iterator[DeviceBatch]:
         """Training batches from step 0 on, opened when the first is asked for."""
         with closing(self.train_batches(0)) as batches:
             yield from batches
 
     def check_encoder(self, digest: str, cfg: Config) -> None:
         """Raises ConfigError if the encoder with `digest` did not make the latents of the data."""
-        if cfg.data.latents:
-            self._parts[0].check_encoder(digest, cfg.autoencoder.workdir)
+        source = self._parts[0]
+        if isinstance(source, LatentSource):
+            source.check_encoder(digest, cfg.autoencoder.workdir)
 
     def close(self) -> None:
         """Ends the decoding processes."""
@@ -153,7 +164,8 @@ def _train(
     pending: deque[tuple[int, dict[str, jax.Array]]] = deque()
 
     def evaluate(step: int) -> None:
-        total, drawn = {}, []
+        total: Averages = {}
+        drawn: list[Drawing] = []
         with closing(data.validation_batches()) as batches:
             for n, batch in enumerate(batches):
                 if n == 0 and step > 0:
@@ -224,7 +236,8 @@ def keep_compiled(workdir: str | os.PathLike) -> None:
 
     The environment may name another folder (JAX_COMPILATION_CACHE_DIR).
     """
-    if jax.default_backend() != "cpu" and not jax.config.jax_compilation_cache_dir:
+    kept = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]  # jax types no options
+    if jax.default_backend() != "cpu" and not kept:
         jax.config.update("jax_compilation_cache_dir", str(Path(workdir).absolute() / "compiled"))
 
 
@@ -236,8 +249,9 @@ def first_says(answer: bool) -> bool:
 def check_frozen(cfg: Config, workdir: Path, data: Data, digests: dict[str, str]) -> None:
     """Refuses (ConfigError) stored latents, and weights, of other frozen arrays than these."""
     data.check_encoder(digests.get("autoencoder", ""), cfg)
-    for folder in filter(None, (workdir, cfg.init_from)):
-        check_digests(folder, digests, cfg)
+    check_digests(workdir, digests, cfg)
+    if cfg.init_from:
+        check_digests(cfg.init_from, digests, cfg)
 
 
 def open_state(
@@ -306,8 +320,8 @@ def step_clips(plan: Plan, step: int) -> Clips:
     """The clips of a step, as the plan has them; no frame is read."""
     tokens, _, text = np.array(plan.lengths(step), int).reshape(-1, 3).T
     sizes = [(clip.frames, clip.height, clip.width) for row in plan.rows(step) for clip in row]
-    sizes = np.array(sizes, int).reshape(-1, 3).T
-    return Clips(np.stack(grid(*sizes, plan.patch), axis=-1), tokens, text)
+    frames, height, width = np.array(sizes, int).reshape(-1, 3).T
+    return Clips(np.stack(grid(frames, height, width, plan.patch), axis=-1), tokens, text)
 
 
 def read_stage(cfg: Config, tokenizer: Tokenizer, target: Params) -> Params:

@@ -90,7 +90,7 @@ def _converted(values: dict, hints: dict[str, Any], prefix: str) -> dict[str, An
 
 def _convert(hint: Any, value: Any, name: str) -> Any:
     """A field's value as its type `hint` says; raises ConfigError naming a value of another."""
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         check(isinstance(value, dict), name, value, "a group of fields")
         return hint(**_converted(value, _field_types(hint), name + "."))
     if typing.get_origin(hint) is tuple:
@@ -112,7 +112,7 @@ def _convert_tuple(hint: Any, value: Any, name: str) -> tuple:
 
 
 def _flatten(values: dict, prefix: str = "") -> dict:
-    flat = {}
+    flat: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict):
             flat |= _flatten(value, f"{prefix}{name}.")

@@ -89,7 +89,8 @@ def compile_step(
             raise
         needed = float(used[1]) * 2 ** (10 * " KMGT".index(used[2]))
         return None, memory._replace(temporaries=max(round(needed) - memory.total, 0))
-    return compiled, memory._replace(temporaries=compiled.memory_analysis().temp_size_in_bytes)
+    analysis = compiled.memory_analysis()
+    return compiled, memory._replace(temporaries=analysis.temp_size_in_bytes if analysis else 0)
 
 
 def shard_bytes(tree: Any) -> int:

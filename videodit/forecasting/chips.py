@@ -9,7 +9,7 @@ cycles: the peak divided by what 4 (v5e, v6e) or 8 (v5p) units of 128 x 128 (v6e
 multiply-adds do in a cycle.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from videodit.goodput import PEAK_FLOPS
 from videodit.sharding import GPU_MEMORY
@@ -36,7 +36,7 @@ class Chip(NamedTuple):
     clock: float = 0.0  # cycles/s by which the compiler counts; 0: it does not
 
 
-TPU = {
+TPU: dict[str, Any] = {
     "platform": "tpu",
     "products": 0.8,
     "exact": 0.8 / 6,  # six passes

@@ -49,7 +49,7 @@ def _mean_size(cfg: Config) -> tuple[int, float]:
     if not views.seconds:
         return side, 0.0
     rates = views.rates[-1][1:] if views.rates else (FPS,)
-    return side, 1 + np.mean(views.seconds[-1][1:]) * np.mean(rates) / frames
+    return side, float(1 + np.mean(views.seconds[-1][1:]) * np.mean(rates) / frames)
 
 
 def seen_shares(cfg: Config, stack: StackRun, platform: str) -> Seen:

@@ -3,7 +3,7 @@
 import contextlib
 import importlib.metadata
 import time
-from collections import Counter
+from collections import defaultdict
 from typing import NamedTuple
 
 import jax
@@ -31,6 +31,9 @@ COMPILERS = {  # packages that compile a program, beside jaxlib, by platform
 }
 
 
+Exchange = tuple[str, tuple[str, ...], int]  # kind, axes and ways of a Collective
+
+
 class Forecast(NamedTuple):
     """A step on all chips; what a chip does where a field says so."""
 
@@ -56,8 +59,9 @@ class Forecast(NamedTuple):
     @property
     def times(self) -> Times | None:
         """Seconds of a step by part; None if the program or the chip's speed is not known."""
-        known = self.work is not None and self.chip.peak
-        return predict(self.work, self.chip, self.mesh) if known else None
+        if self.work is None or not self.chip.peak:
+            return None
+        return predict(self.work, self.chip, self.mesh)
 
     @property
     def tokens(self) -> int:
@@ -94,8 +98,8 @@ class Forecast(NamedTuple):
         }
 
     def _speeds(self) -> dict:
-        times = self.times
-        if times is None:
+        times, done = self.times, self.work
+        if times is None or done is None:
             return {}
         peak = self.chip.peak * self.mesh.size
         return {
@@ -103,9 +107,9 @@ class Forecast(NamedTuple):
             "tokens_per_second": self.tokens / times.step,
             "mfu": self.flops_per_token.useful * self.tokens / times.step / peak,
             "hfu": self.flops_per_token.computed * self.tokens / times.step / peak,
-            "kernel_flops": self.work.flops,
-            "hbm_bytes": self.work.bytes,
-            "host_bytes": self.work.host_bytes,
+            "kernel_flops": done.flops,
+            "hbm_bytes": done.bytes,
+            "host_bytes": done.host_bytes,
             "steps": self.cfg.steps,
             "run_tokens": self.cfg.steps * self.tokens,
             "chip_hours": self.cfg.steps * times.step * self.mesh.size / 3600,
@@ -130,7 +134,7 @@ def forecast(
         stacks = make_task(cfg, tokenizer).stacks(clips, cfg.steps)
     if compiled is not None:
         seen = seen_shares(cfg, stacks[0], topology.chip.platform)
-        done = work(hlo.parse(compiled.as_text()), mesh, seen)
+        done = work(hlo.parse(compiled.as_text() or ""), mesh, seen)
     return Forecast(
         cfg=cfg,
         topology=topology,
@@ -156,7 +160,8 @@ def versions(platform: str) -> dict[str, str]:
 
 def by_axes(work: Work) -> list[Collective]:
     """The collectives of a step, one for each kind and axes: their number and their total bytes."""
-    times, sizes = Counter(), Counter()
+    times: defaultdict[Exchange, float] = defaultdict(float)
+    sizes: defaultdict[Exchange, float] = defaultdict(float)
     for x in work.collectives:
         key = (x.kind, x.axes, x.ways)
         times[key] += x.times

@@ -14,6 +14,7 @@ SPACE = re.compile(r"S\((\d+)\)")  # the memory space of an array; without one i
 HOST_SPACE = 5
 NAME = re.compile(r"%([\w.\-]+)")
 CALLED = re.compile(r"(?:body|to_apply|calls|true_computation|false_computation)=%([\w.\-]+)")
+CONDITION = re.compile(r"condition=%([\w.\-]+)")
 BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 ATTENTION = re.compile(r"fmha|splash_mha")  # in the label of a kernel
 LABEL = re.compile(r'(?:custom_call_target|op_name)="([^"]*)"')
@@ -107,7 +108,7 @@ class Program(NamedTuple):
         """
         if found := TRIPS.search(loop.attributes):
             return int(found[1])
-        condition = re.search(r"condition=%([\w.\-]+)", loop.attributes)[1]
+        condition = match(CONDITION, loop.attributes)[1]
         constants = [
             int(x.arguments)
             for x in self.computations[condition].values()
@@ -122,7 +123,7 @@ class Program(NamedTuple):
         """What a fusion runs, with the fusions inside of it unfolded; empty for anything else."""
         if instruction.opcode != "fusion":
             return {}
-        found = {}
+        found: Computation = {}
         for x in self.computations[_called(instruction)[0]].values():
             found |= _unfolded(x, self.fused(x)) or {x.name: x}
         return found
@@ -157,12 +158,21 @@ def label(x: Instruction) -> str:
     return " ".join((x.name, *LABEL.findall(x.attributes)))
 
 
+def match(pattern: re.Pattern[str], text: str) -> re.Match[str]:
+    """The first match of the pattern. Raises ValueError if XLA's text has another form."""
+    found = pattern.search(text)
+    if found is None:
+        raise ValueError(f"XLA's text has no {pattern.pattern!r}: {text[:200]!r}")
+    return found
+
+
 def parse(text: str) -> Program:
     """`compiled.as_text()` as a Program."""
-    computations, entry, current, last = {}, "", None, ""
+    computations: dict[str, Computation] = {}
+    entry, current, last = "", None, ""
     for line in text.splitlines():
         if line.startswith(("%", "ENTRY")) and line.endswith("{"):
-            name = NAME.search(line)[1]
+            name = match(NAME, line)[1]
             entry = name if line.startswith("ENTRY") else entry
             current = computations[name] = {}
         elif line.startswith(" ") and " = " in line and current is not None:
@@ -184,7 +194,7 @@ def _parse_line(line: str) -> Instruction:
     opcode, _, rest = rest.partition("(")
     end = _closing("(" + rest) - 2
     return Instruction(
-        name=NAME.search(left)[1],
+        name=match(NAME, left)[1],
         opcode=opcode,
         outputs=tuple(map(_array, ARRAY.finditer(shape))),
         operands=tuple(NAME.findall(rest[:end])),
@@ -194,8 +204,8 @@ def _parse_line(line: str) -> Instruction:
     )
 
 
-def _array(match: re.Match[str]) -> Array:
-    dtype, dims, layout = match.groups()
+def _array(found: re.Match[str]) -> Array:
+    dtype, dims, layout = found.groups()
     sizes = tuple(int(size.lstrip("<=")) for size in dims.split(",") if size)
     space = SPACE.search(layout or "")
     return Array(dtype, sizes, int(space[1]) if space else 0)

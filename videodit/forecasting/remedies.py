@@ -21,7 +21,9 @@ def candidates(cfg: Config, mesh: dict[str, int]) -> Iterator[Changes]:
     """
     ways, accumulate = mesh["data"] * mesh["fsdp"], cfg.optim.accumulate
     rows = cfg.data.batch_rows // (ways * accumulate)  # rows that a device holds at a time
-    singles = [{"optim.accumulate": accumulate * n} for n in (2, 4, 8) if rows % n == 0]
+    singles: list[Changes] = [
+        {"optim.accumulate": accumulate * n} for n in (2, 4, 8) if rows % n == 0
+    ]
     names = list(REMAT)
     smaller = names[names.index(cfg.compute.remat) + 1 :]
     singles += [{"compute.remat": name} for name in smaller]
@@ -37,7 +39,7 @@ def candidates(cfg: Config, mesh: dict[str, int]) -> Iterator[Changes]:
     if mesh["data"] % 2 == 0:  # half as many groups of devices take the same rows in two turns
         split = {"mesh.data": mesh["data"] // 2, "mesh.context": mesh["context"] * 2}
         yield split | {"optim.accumulate": accumulate * 2}
-    both = {}
+    both: Changes = {}
     for change in singles:
         both |= change
         if both != change:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from videodit.config import Changes, Config, ConfigError, MeshConfig, changed
@@ -61,7 +62,7 @@ def search(
     likely = [x for x in estimates if x.bytes <= MARGIN * base.chip.memory]
     likely.sort(key=lambda x: -x.speed)
     tell(f"{len(estimates)} configs, of which {len(likely)} should fit")
-    found = []
+    found: list[tuple[Changes, Forecast]] = []
     for x in likely:
         if len(found) == most:
             break
@@ -108,8 +109,9 @@ def estimate(base: Forecast, changes: Changes, kept: dict[str, float]) -> Estima
 
     kept: bytes that are kept of a row for the backward pass, by remat policy.
     """
-    old_shape, remat = dict(base.mesh.shape), changes["compute.remat"]
-    new = {axis: changes.get(f"mesh.{axis}", n) for axis, n in old_shape.items()}
+    times, old_shape, remat = base.times, dict(base.mesh.shape), changes["compute.remat"]
+    assert times is not None  # `search` refuses such a base
+    new = {axis: changes.get(f"mesh.{axis}") or n for axis, n in old_shape.items()}
     rows = lambda shape, total: total / (shape["data"] * shape["fsdp"] * base.cfg.optim.accumulate)
     parts = lambda shape: shape["ring"] * shape["context"] * shape["tensor"]
     old_rows = rows(old_shape, base.cfg.data.batch_rows) / parts(old_shape)
@@ -127,7 +129,7 @@ def estimate(base: Forecast, changes: Changes, kept: dict[str, float]) -> Estima
     twice = 2 / (base.chip.bandwidth * base.chip.streaming)
     micro_batches = base.cfg.optim.accumulate
     old_kept = micro_batches * old_rows * kept[base.cfg.compute.remat]
-    kernels = max(base.times.kernels - twice * (state * shared + old_kept), 0.0)
+    kernels = max(times.kernels - twice * (state * shared + old_kept), 0.0)
     kernels *= new_rows / old_rows * again(remat) / again(base.cfg.compute.remat)
     kernels += twice * (state + micro_batches * new_rows * kept[remat])
     mesh = _mesh(base, new)
@@ -135,7 +137,7 @@ def estimate(base: Forecast, changes: Changes, kept: dict[str, float]) -> Estima
         sum(exchange_seconds(x, base.chip, mesh) for x in found)
         for found in exchanges(base, new, new_rows)
     )
-    seconds = max(kernels, beside) + waited + base.times.host / shared
+    seconds = max(kernels, beside) + waited + times.host / shared
     tokens = changes["data.batch_rows"] * base.cfg.data.row_tokens
     return Estimate(changes, total, tokens / seconds / base.mesh.size)
 
@@ -180,7 +182,7 @@ def kept_bytes(cfg: Config, tokenizer: Tokenizer, remat: str) -> float:
 
         def kept(params, frozen, batch, key):
             loss = lambda params: task.loss(
-                params, frozen, batch, task.weights(batch), key, cfg.steps
+                params, frozen, batch, task.weights(batch), key, jnp.int32(cfg.steps)
             )
             backward = jax.vjp(loss, params, has_aux=True)[1]
             given = {id(x) for x in jax.tree.leaves((params, frozen, batch))}

@@ -2,14 +2,22 @@
 
 import math
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from jax.sharding import Mesh
 
-from videodit.forecasting.hlo import Array, Computation, Instruction, Program, is_attention, label
+from videodit.forecasting.hlo import (
+    Array,
+    Computation,
+    Instruction,
+    Program,
+    is_attention,
+    label,
+    match,
+)
 
 COLLECTIVES = (
     *("all-gather", "all-reduce", "reduce-scatter", "all-to-all"),
@@ -98,7 +106,9 @@ class Work(NamedTuple):
 
 def work(program: Program, mesh: Mesh, seen: Seen = EVERYTHING) -> Work:
     """The work of a compiled program."""
-    kernels, collectives, chains = Counter(), Counter(), set()
+    kernels: defaultdict[Kernel, float] = defaultdict(float)  # how often each runs
+    collectives: defaultdict[Collective, float] = defaultdict(float)
+    chains: set[tuple[int, str]] = set()
     for x, computation, times in program.instructions(seen.blocks):
         found = list(_exchanges(x, computation, program.fused(x), mesh))
         for exchange, chain in found:
@@ -129,8 +139,8 @@ def kernel(x: Instruction, computation: Computation, fused: Computation, pairs: 
     flops, largest, place = max(counted, key=lambda found: found[0])
     exact = flops > 0 and _is_exact(largest, place)
     total = sum(flops for flops, *_ in counted)
-    cycles = CYCLES.search(x.attributes)
-    cycles = float(cycles[1]) if cycles else 0.0
+    counted_by_xla = CYCLES.search(x.attributes)
+    cycles = float(counted_by_xla[1]) if counted_by_xla else 0.0
     return Kernel(total, *moved, exact, "", x.opcode in COPIES, cycles, 0.0)
 
 
@@ -166,7 +176,7 @@ def _convolution_flops(x: Instruction, inputs: Array, kernel: Array) -> float:
     """Two for each pair of a kernel's and an input's place that meet. TPUs write batched matmuls
     as convolutions.
     """
-    labels = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", x.attributes)
+    labels = match(re.compile(r"dim_labels=(\w+)_(\w+)->(\w+)"), x.attributes)
     of = lambda label, part, array: array.dims[labels[part].index(label)]
     window = WINDOW.search(x.attributes)
     fields = dict(re.findall(r"(\w+)=([\w\-]+)", window[1])) if window else {}
@@ -247,7 +257,7 @@ def device_groups(attributes: str, devices: int) -> list[list[int]]:
         ids = np.arange(devices).reshape(sizes)
         return ids.transpose(order or range(len(sizes))).reshape(shape).tolist()
     if found := NAMED.search(attributes):
-        return _named_groups(*found.groups(), devices)
+        return _named_groups(devices, *found.groups())
     return [list(range(devices))]
 
 
@@ -259,7 +269,7 @@ def mesh_axes(groups: list[list[int]], mesh: Mesh) -> tuple[str, ...]:
     return tuple(axis for axis, differs in zip(mesh.axis_names, varies) if differs)
 
 
-def _named_groups(sizes: str, shape: str, order: str, chosen: str, devices: int) -> list[list[int]]:
+def _named_groups(devices: int, sizes: str, shape: str, order: str, chosen: str) -> list[list[int]]:
     """The groups of mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'b'}.
 
     {'a':(1)2} names a part of axis a: it has 2 places, and 1 place of the axis lies before it.
@@ -275,9 +285,9 @@ def _named_groups(sizes: str, shape: str, order: str, chosen: str, devices: int)
         split = (int(before), int(part)) if part else (1, int(size))
         dims += [*split, int(size) // math.prod(split)]
         taken += [False, name in parts, False]
-    order = sorted(range(len(dims)), key=lambda i: taken[i])
+    others_first = sorted(range(len(dims)), key=lambda i: taken[i])
     ways = math.prod(size for size, inside in zip(dims, taken) if inside)
-    return ids.reshape(dims).transpose(order).reshape(-1, ways).tolist()
+    return ids.reshape(dims).transpose(others_first).reshape(-1, ways).tolist()
 
 
 def _numbers(text: str | None) -> list[int]:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from videodit.config import ComputeConfig, LossConfig, check
 from videodit.data.packing import PackedBatch
@@ -59,7 +60,7 @@ class Losses:
         self, cfg: LossConfig, patch: tuple[int, int, int], compute: ComputeConfig
     ) -> None:
         self.cfg, self.patch = cfg, patch
-        self.features: Weights = {}
+        self.features: dict[str, np.ndarray] = {}
         self.remat = compute.remat
         weights = {name: getattr(cfg, name) for name in DISTANCES}
         self.of_pictures = {name: weight for name, weight in weights.items() if weight}
@@ -164,8 +165,8 @@ class Losses:
         share = share.reshape(-1, cfg.crop**2).mean(1, keepdims=True)  # of each crop
         pixels = [pictures(x, self.patch, cfg.crop) for x in (real, fake)]
         pairs = feature_pairs(features, *(x.reshape(-1, *x.shape[2:]) for x in pixels))
-        values = [DISTANCES[name](features, pairs) for name in self.of_pictures]
-        values = jnp.stack(values, axis=-1).reshape(len(share), frames, -1).mean(1)
+        distances = [DISTANCES[name](features, pairs) for name in self.of_pictures]
+        values = jnp.stack(distances, axis=-1).reshape(len(share), frames, -1).mean(1)
         values = values / jnp.where(share > 0, share, 1)
         return values.reshape(-1, cfg.crops, len(self.of_pictures)).mean(1)
 

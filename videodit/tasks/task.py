@@ -93,6 +93,7 @@ class Task(Protocol):
         """Raises ConfigError if the checkpoints in `workdir`, of a run with the config `trained`,
         have other parameters that are not averaged. config/tasks.py:TaskConfig.model has the rest.
         """
+        return None
 
     def make_frozen(self, batches: Iterable[PackedBatch]) -> Arrays:
         """Arrays that the loss needs and that are not trained; may look at training batches."""
@@ -163,3 +164,4 @@ class Task(Protocol):
         workdir: str | os.PathLike,
     ) -> None:
         """Writes what later stages need of the trained model."""
+        return None
