@@ -19,8 +19,9 @@ from videodit.checkpoint import read_config, restore_ema
 from videodit.config import AutoencoderConfig, ComputeConfig, ConfigError, MeshConfig, check
 from videodit.data import patches
 from videodit.models.autoencoder import to_bytes
-from videodit.models.protocols import CodecStream, Method, Params
+from videodit.models.protocols import CodecStream, Method
 from videodit.models.registry import make_codec
+from videodit.parameters import Params
 from videodit.sharding import abstract, make_mesh
 from videodit.tasks.autoencoder import AutoencoderTask
 from videodit.tasks.registry import expect_task

@@ -23,9 +23,10 @@ from videodit.models.autoencoder import (
     to_pixels,
 )
 from videodit.models.cells import cells
-from videodit.models.protocols import CodecStream, LatentCodec, Method, Params, Statistics
+from videodit.models.protocols import CodecStream, LatentCodec, Method, Statistics
 from videodit.models.sizes import lookup
 from videodit.nn.block import KeysValues, StackShape
+from videodit.parameters import Params
 from videodit.sharding import abstract
 
 FIELD = "autoencoder.workdir"

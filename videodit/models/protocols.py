@@ -5,7 +5,7 @@ Both may be our own or others'; a config chooses them by autoencoder.kind and te
 sharded on the current mesh.
 """
 
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -18,8 +18,8 @@ from videodit.digest import digest
 from videodit.flops import Clips, StackRun
 from videodit.nn.block import StackShape
 from videodit.nn.segments import Segments
+from videodit.parameters import Params
 
-Params = dict[str, Any]
 Method = Literal["encode", "decode"]
 
 

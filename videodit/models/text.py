@@ -8,13 +8,14 @@ from flax import nnx
 from videodit.config import ComputeConfig, TextConfig
 from videodit.data.tokenizer import Tokenizer
 from videodit.flops import StackRun, all_pairs
-from videodit.models.protocols import Params, TextEncoder
+from videodit.models.protocols import TextEncoder
 from videodit.models.sizes import lookup
 from videodit.nn.block import Conditions, Stack, StackShape
 from videodit.nn.functional import functional
 from videodit.nn.layers import Dense, layer_norm
 from videodit.nn.rope import rotary
 from videodit.nn.segments import Segments
+from videodit.parameters import Params
 
 SIZES = {
     "smoke": StackShape(depth=1, width=32, heads=4, head_size=8, mlp=64),

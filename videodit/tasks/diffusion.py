@@ -123,12 +123,12 @@ class DiffusionTask(Task):
             digests["autoencoder"] = self.codec.digest(frozen["autoencoder"])
         return digests
 
-    def init(self, key, frozen):
+    def init(self, key: jax.Array, frozen: Arrays) -> Params:
         text_key, dit_key = jax.random.split(key)
         text = {"text": self.text_encoder.init(text_key)} if self.text_encoder.trained else {}
         return {**text, "dit": self.init_dit(dit_key)}
 
-    def weights(self, batch):
+    def weights(self, batch: PackedBatch) -> jax.Array:
         one_hot = segment_one_hot(batch)
         wanted = (batch.segment_ids > 0) & ~batch.given
         return flow.token_weights(wanted, one_hot, self.cfg.flow.loss_per)
@@ -143,7 +143,16 @@ class DiffusionTask(Task):
         ]
         return runs if cfg.data.latents else [*runs, *self.codec.stacks(clips, remat)]
 
-    def loss(self, params, frozen, batch, weights, key, step, draws: Corruption | None = None):
+    def loss(
+        self,
+        params: Params,
+        frozen: Arrays,
+        batch: PackedBatch,
+        weights: jax.Array,
+        key: jax.Array,
+        step: jax.Array,
+        draws: Corruption | None = None,
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Weighted squared error of the velocity; level and noise from `key` unless given."""
         draws = self.draw_corruption(key, batch) if draws is None else draws
         latents = jax.lax.stop_gradient(self.encode(frozen, batch))
@@ -151,7 +160,7 @@ class DiffusionTask(Task):
         loss = (weights * self.token_error(params, latents, batch, draws)).sum()
         return loss, {}
 
-    def draw_corruption(self, key, batch) -> Corruption:
+    def draw_corruption(self, key: jax.Array, batch: PackedBatch) -> Corruption:
         """Levels, noise and dropped captions, functions of (key, sample id, token position)."""
         level_key, noise_key, caption_key = jax.random.split(key, 3)
         ids, cfg = batch.sample_ids, self.cfg.flow
@@ -161,11 +170,11 @@ class DiffusionTask(Task):
             flow.dropped_captions(caption_key, ids, cfg.caption_dropout),
         )
 
-    def encode(self, frozen, batch):
+    def encode(self, frozen: Arrays, batch: PackedBatch) -> jax.Array:
         """Normalised latents B L C of the packed pixels, or of stored latents.
 
-        Nothing of what is to be generated reaches the given tokens of a clip. Those that come
-        first, in whole chunks, are safe from it by causality; any others are encoded apart.
+        The latents of given tokens do not depend on what is to be generated: given tokens in whole
+        chunks at the beginning cannot see it, as codecs are causal, and others are encoded apart.
         """
         mean = batch.tokens
         if mean.dtype == jnp.uint8:
@@ -173,20 +182,22 @@ class DiffusionTask(Task):
             mean = self.codec.encode(frozen["autoencoder"], batch, segment_ids)
         return (mean - frozen["mean"]) / frozen["deviation"]
 
-    def decode(self, frozen, latents, batch):
+    def decode(self, frozen: Arrays, latents: jax.Array, batch: PackedBatch) -> jax.Array:
         """The inverse of `encode`: pixels B L P in about [-1, 1], of a packed codec."""
         latents = self.denormalise(frozen, latents)
         return self.codec.decode(frozen["autoencoder"], latents, batch)
 
-    def denormalise(self, frozen, latents):
+    def denormalise(self, frozen: Arrays, latents: jax.Array) -> jax.Array:
         """Latents B L C as the codec has them, of normalised ones."""
         return latents * frozen["deviation"] + frozen["mean"]
 
-    def _with_text(self, params, frozen):
+    def _with_text(self, params: Params, frozen: Arrays) -> Params:
         """The parameters with those of a frozen text encoder."""
         return params if self.text_encoder.trained else {**params, "text": frozen["text"]}
 
-    def token_error(self, params, latents, batch, draws: Corruption):
+    def token_error(
+        self, params: Params, latents: jax.Array, batch: PackedBatch, draws: Corruption
+    ) -> jax.Array:
         """Squared error of the predicted velocity at each token, mean over channels: B L."""
         levels = flow.slot_levels(draws.levels)
         xt = flow.interpolate(latents, draws.noise, token_levels(batch, levels))
@@ -194,8 +205,10 @@ class DiffusionTask(Task):
         predicted = self.predict(params, batch, xt, levels, text, text_segment_ids)
         return jnp.square(predicted - flow.velocity(latents, draws.noise)).mean(-1)
 
-    def read_captions(self, params, batch, dropped):
-        """Text vectors B S E and their segment ids.
+    def read_captions(
+        self, params: Params, batch: PackedBatch, dropped: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Text vectors B S E and their segment ids B S int32, where `dropped` is B M bool.
 
         A dropped caption keeps its first token alone: BOS or, if the tokenizer has none, the EOS
         that the empty text is encoded as.
@@ -204,7 +217,7 @@ class DiffusionTask(Task):
         gone = to_tokens(one_hot, dropped[..., None].astype(jnp.float32))[..., 0] > 0.5
         cut = gone & (batch.text_positions > 0)
         captions, ids = dropped.shape[1], batch.text_segment_ids
-        # Segments of their own, and not padding, whose pieces would lie all over the row.
+        # What is cut gets segments of its own. As padding, it would be in pieces all over the row.
         apart = jnp.where(cut, captions + ids, ids)
         segments, tokenizer = Segments(apart, most=2 * captions + 1), self.tokenizer
         tokens = batch.text_ids
@@ -213,7 +226,15 @@ class DiffusionTask(Task):
         text = self.text_encoder.encode(params["text"], tokens, batch.text_positions, segments)
         return text, jnp.where(cut, 0, ids)
 
-    def predict(self, params, batch, xt, levels, text, text_segment_ids):
+    def predict(
+        self,
+        params: Params,
+        batch: PackedBatch,
+        xt: jax.Array,
+        levels: jax.Array,
+        text: jax.Array,
+        text_segment_ids: jax.Array,
+    ) -> jax.Array:
         """The velocity B L C at noisy latents xt B L C and slot levels B K.
 
         It is the velocity of white latents plus what the DiT makes of the row and its captions.
@@ -230,13 +251,17 @@ class DiffusionTask(Task):
         )
         return flow.linear_velocity(xt, token_levels(batch, levels)) + learned
 
-    def velocity(self, params, frozen, batch, dropped) -> Velocity:
+    def velocity(
+        self, params: Params, frozen: Arrays, batch: PackedBatch, dropped: jax.Array
+    ) -> Velocity:
         """The velocity that a solver integrates; clips in `dropped` (B M bool) have no caption."""
         params = self._with_text(params, frozen)
         text, text_segment_ids = self.read_captions(params, batch, dropped)
         return lambda x, levels: self.predict(params, batch, x, levels, text, text_segment_ids)
 
-    def evaluate(self, params, frozen, batch, key):
+    def evaluate(
+        self, params: Params, frozen: Arrays, batch: PackedBatch, key: jax.Array
+    ) -> dict[str, jax.Array]:
         """Loss of each clip with its caption, with another clip's, and of the linear predictor."""
         params = self._with_text(params, frozen)
         latents, draws = self.encode(frozen, batch), self.draw_corruption(key, batch)
