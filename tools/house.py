@@ -14,10 +14,11 @@ from absl import app, flags
 
 PAGE = Path(__file__).parents[1] / "docs" / "architecture.md"
 
-WIDTH, WALL = 1040, 36  # pixels: the picture, and its margin
-ROOF, BAND, GROUND = 58, 50, 18  # heights in pixels: the roof, one floor, what is below
+# All sizes are in pixels.
+WALL = 36  # margin left and right of the house
+ROOF, BAND, GROUND = 58, 50, 18  # heights of the roof, of one floor, of the ground
 ROOMS = 96  # where the first room of a floor begins
-LETTER = 8.0  # width of a letter of a room's name
+LETTER, WORD_LETTER = 8.0, 7.0  # widths of a letter of a room's name, of a letter of a purpose
 TONES = ("#dfe9f3", "#eef3e4", "#fbf1dc", "#f7e6df", "#efe3ef")
 FONTS = {"room": "13px ui-monospace, Menlo, monospace", "word": "12.5px system-ui, sans-serif"}
 
@@ -45,57 +46,67 @@ def read_floors(page: str) -> list[Floor]:
 
 def draw(floors: list[Floor]) -> str:
     """An SVG of the house: one band a floor, one box a path, the ground floor last."""
-    height = ROOF + BAND * len(floors) + GROUND
-    bands = [_band(floor, i) for i, floor in enumerate(floors)]
-    return "\n".join([_opening(height), _roof(), *bands, _ground(height), "</svg>\n"])
+    width, height = max(map(_width, floors)), ROOF + BAND * len(floors) + GROUND
+    bands = [_band(floor, i, width) for i, floor in enumerate(floors)]
+    parts = [_opening(width, height), _roof(width), *bands, _ground(width, height)]
+    return "\n".join([*parts, "</svg>\n"])
 
 
-def _opening(height: int) -> str:
+def _width(floor: Floor) -> int:
+    """The width of a picture in which the rooms and the purpose of this floor have room."""
+    rooms = sum(_room_width(path) + 8 for path in floor.paths)
+    return round(ROOMS + rooms + 20 + WORD_LETTER * len(floor.purpose) + 14 + WALL)
+
+
+def _room_width(path: str) -> float:
+    return LETTER * len(path) + 18
+
+
+def _opening(width: int, height: int) -> str:
     styles = " ".join(f".{name} {{ font: {font}; }}" for name, font in FONTS.items())
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}">\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">\n'
         f"<style>{styles}</style>\n"
-        f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>'
+        f'<rect width="{width}" height="{height}" fill="#ffffff"/>'
     )
 
 
-def _roof() -> str:
-    points = f"{WALL - 18},{ROOF} {WIDTH / 2:g},10 {WIDTH - WALL + 18},{ROOF}"
-    middle = f'x="{WIDTH / 2:g}" y="{ROOF - 14}" text-anchor="middle"'
+def _roof(width: int) -> str:
+    points = f"{WALL - 18},{ROOF} {width / 2:g},10 {width - WALL + 18},{ROOF}"
+    middle = f'x="{width / 2:g}" y="{ROOF - 14}" text-anchor="middle"'
     return (
         f'<polygon points="{points}" fill="#b5523b"/>\n'
         f'<text class="word" {middle} fill="#ffffff">a file imports only from lower floors</text>'
     )
 
 
-def _band(floor: Floor, index: int) -> str:
+def _band(floor: Floor, index: int, width: int) -> str:
     top, tone = ROOF + BAND * index, TONES[index % len(TONES)]
     middle = top + BAND / 2 + 4.5
     parts = [
-        f'<rect x="{WALL}" y="{top}" width="{WIDTH - 2 * WALL}" height="{BAND}" '
+        f'<rect x="{WALL}" y="{top}" width="{width - 2 * WALL}" height="{BAND}" '
         f'fill="{tone}" stroke="#8a8f98"/>',
         f'<text class="word" x="{WALL + 20}" y="{middle:g}" fill="#6b7280">{floor.number}</text>',
     ]
     left = float(ROOMS)
     for path in floor.paths:
-        width = LETTER * len(path) + 18
-        parts.append(_room(path, left, top, width, middle))
-        left += width + 8
-    purpose = f'x="{WIDTH - WALL - 14}" y="{middle:g}" text-anchor="end" fill="#4b5563"'
+        parts.append(_room(path, left, top, middle))
+        left += _room_width(path) + 8
+    purpose = f'x="{width - WALL - 14}" y="{middle:g}" text-anchor="end" fill="#4b5563"'
     parts.append(f'<text class="word" {purpose}>{escape(floor.purpose)}</text>')
     return "\n".join(parts)
 
 
-def _room(path: str, left: float, top: int, width: float, middle: float) -> str:
-    box = f'x="{left:g}" y="{top + 10}" width="{width:g}" height="{BAND - 20}" rx="4"'
+def _room(path: str, left: float, top: int, middle: float) -> str:
+    box = f'x="{left:g}" y="{top + 10}" width="{_room_width(path):g}" height="{BAND - 20}" rx="4"'
     return (
         f'<rect {box} fill="#ffffff" stroke="#374151"/>\n'
         f'<text class="room" x="{left + 9:g}" y="{middle:g}" fill="#111827">{escape(path)}</text>'
     )
 
 
-def _ground(height: int) -> str:
-    return f'<rect x="0" y="{height - GROUND}" width="{WIDTH}" height="6" fill="#6f8f5a"/>'
+def _ground(width: int, height: int) -> str:
+    return f'<rect x="0" y="{height - GROUND}" width="{width}" height="6" fill="#6f8f5a"/>'
 
 
 def main(argv: list[str]) -> None:

@@ -10,6 +10,12 @@ def test_the_picture_is_that_of_the_table():
     assert drawn == draw(read_floors(PAGE.read_text())), "run: python -m tools.house"
 
 
+def test_a_floor_with_many_rooms_makes_the_house_wider():
+    few, many = (draw([Floor(1, ("config.py",) * count, "purpose")]) for count in (1, 9))
+    width = lambda svg: int(svg.split('viewBox="0 0 ')[1].split()[0])
+    assert width(many) > width(few) + 8 * 9 * len("config.py")
+
+
 def test_floors_are_read_from_a_page():
     page = "text\n<!-- floors -->\n| floor | files |  |\n|---|---|---|\n| 2 | `a/` `b.py` | c |\n"
     assert read_floors(page + "<!-- end of floors -->") == [Floor(2, ("a/", "b.py"), "c")]
