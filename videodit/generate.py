@@ -155,7 +155,8 @@ def _requests_of_flags() -> dict[Path, Request]:
     return {Path(FLAGS.out): request}
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
+    """Runs the command line. A ConfigError is printed as one line, with exit status 2."""
     absl_logging.set_verbosity(absl_logging.WARNING)
     try:
         if len(argv) > 1:

@@ -75,7 +75,9 @@ def offloaded(optimizer: optax.GradientTransformation) -> optax.GradientTransfor
     expected = f"'device': {device.platform} devices have no {HOST} memory"
     check(there, "optim.memory", "host", expected)
 
-    def update(gradients, state, params=None):
+    def update(
+        gradients: optax.Updates, state: optax.OptState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, optax.OptState]:
         updates, state = optimizer.update(gradients, to_device(state), params)
         return updates, to_host(state)
 

@@ -206,7 +206,7 @@ def abstract(function: Callable[..., Any], *args: Any) -> Any:
     mesh = jax.sharding.get_mesh()
     jaxpr, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
 
-    def leaf(x, aval):
+    def leaf(x: Any, aval: Any) -> jax.ShapeDtypeStruct:
         kind = HOST if aval.memory_space == jax.memory.Space.Host else None
         spec = x.sharding.spec if x.sharding else PartitionSpec()
         sharding = NamedSharding(mesh, spec, memory_kind=kind)

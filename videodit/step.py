@@ -123,8 +123,15 @@ def _gradients(task: Task, accumulate: int) -> Callable[..., Any]:
     if accumulate == 1:
         return gradient
 
-    def accumulated(params, frozen, batch, weights, key, step):
-        def body(total, micro):
+    def accumulated(
+        params: Params,
+        frozen: Arrays,
+        batch: PackedBatch,
+        weights: jax.Array,
+        key: jax.Array,
+        step: jax.Array,
+    ) -> Any:
+        def body(total: Any, micro: Any) -> tuple[Any, None]:
             result = gradient(params, frozen, *micro, key, step)
             return jax.tree.map(jnp.add, total, result), None
 

@@ -71,7 +71,8 @@ def cells_of(frames: np.ndarray, patch: Size, *, first: bool) -> np.ndarray:
 
     A part that is not `first` begins with a latent frame's first pixel frame.
     """
-    _, h, w = grid(*frames.shape[:3], patch)
+    T, H, W, _ = frames.shape
+    _, h, w = grid(T, H, W, patch)
     if not first:  # only a clip's own first frame is a latent frame alone
         frames = np.concatenate([frames[:1], frames])
     cells = patchify(frames, patch).reshape(-1, h, w, 3 * math.prod(patch))

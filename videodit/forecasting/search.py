@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from videodit.config import Changes, Config, ConfigError, MeshConfig, changed
+from videodit.data.packing import PackedBatch
 from videodit.data.tokenizer import Tokenizer
 from videodit.flops import RECOMPUTED
 from videodit.forecasting.ahead import abstract_arguments
@@ -24,8 +25,10 @@ from videodit.forecasting.roofline import exchange_seconds
 from videodit.forecasting.work import Collective
 from videodit.nn.block import REMAT
 from videodit.optim import make_optimizer, make_schedule
+from videodit.parameters import Params
 from videodit.sharding import make_mesh
 from videodit.tasks.registry import make_task
+from videodit.tasks.task import Arrays
 
 ROWS = (0.5, 1, 2)  # times the config's batch rows
 MARGIN = 1.0  # share of the chip's memory that an estimate may fill
@@ -180,7 +183,7 @@ def kept_bytes(cfg: Config, tokenizer: Tokenizer, remat: str) -> float:
         optimizer = make_optimizer(cfg.optim, schedule, task.groups)
         state, frozen, batch, key = abstract_arguments(cfg, task, optimizer)
 
-        def kept(params, frozen, batch, key):
+        def kept(params: Params, frozen: Arrays, batch: PackedBatch, key: jax.Array) -> list:
             loss = lambda params: task.loss(
                 params, frozen, batch, task.weights(batch), key, jnp.int32(cfg.steps)
             )

@@ -31,7 +31,7 @@ class Given:
     frames: np.ndarray  # T H W 3 uint8, as large as the clip; what is not given may be anything
     mask: np.ndarray  # bool, T or T H W: True where the clip is given
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         frames, mask = self.frames, self.mask
         clip = isinstance(frames, np.ndarray) and frames.ndim == 4 and frames.shape[3] == 3
         good = clip and frames.dtype == np.uint8
@@ -58,7 +58,7 @@ class Request:
     seed: int = 0
     given: Given | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         text = isinstance(self.prompt, str) and bool(self.prompt.strip())
         check(text, "prompt", self.prompt, "a description of the clip, not empty")
         for name in ("width", "height", "frames"):

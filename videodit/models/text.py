@@ -30,7 +30,9 @@ SIZES = {
 class TextTransformer(nnx.Module):
     """Token embedding, then a stack over the packed captions; attention both ways."""
 
-    def __init__(self, vocabulary, shape: StackShape, compute: ComputeConfig, *, rngs):
+    def __init__(
+        self, vocabulary: int, shape: StackShape, compute: ComputeConfig, *, rngs: nnx.Rngs
+    ) -> None:
         self.vocabulary, self.head_size = vocabulary, shape.head_size
         self.embed = Dense(
             vocabulary, shape.width, (None, "embed"), rngs=rngs, init=nnx.initializers.normal(1.0)

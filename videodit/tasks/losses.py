@@ -123,7 +123,7 @@ class Losses:
         clip; and what to report. All are 0 before cfg.discriminator_start.
         """
 
-        def learn():
+        def learn() -> tuple[Params, jax.Array, dict[str, jax.Array]]:
             grads, loss = self._discriminator_gradients(params, output, target, key, step)
             fool = lambda x: -(target.weights * self._logits(params, x, target)).sum()
             fooled, adversarial = jax.value_and_grad(fool)(output)
@@ -131,7 +131,7 @@ class Losses:
             adversarial = jnp.where(step >= self.cfg.adversarial_start, adversarial, 0)
             return grads, adversarial, {"discriminator": loss, "adversarial": fooled}
 
-        def rest():
+        def rest() -> tuple[Params, jax.Array, dict[str, jax.Array]]:
             none = jnp.zeros(())
             zeros = jax.tree.map(jnp.zeros_like, (params, output))
             return *zeros, {"discriminator": none, "adversarial": none}
@@ -185,12 +185,12 @@ class Losses:
         """Gradients of the hinge loss, and now and then of the roughness; and the hinge loss."""
         cfg = self.cfg
 
-        def loss(params):
+        def loss(params: Params) -> jax.Array:
             real = self._logits(params, target.pixels, target)
             fake = self._logits(params, output, target)
             return (target.weights * hinge(real, fake)).sum()
 
-        def roughness(params):
+        def roughness(params: Params) -> jax.Array:
             return self._roughness(params, target, key)
 
         value, grads = jax.value_and_grad(loss)(params)
@@ -249,12 +249,12 @@ def _by_groups(
     it is 0 in a part, the part costs nothing and its values are 0.
     """
 
-    def one(shared, *part):
+    def one(shared: Any, *part: jax.Array) -> jax.Array:
         clips = jax.eval_shape(function, shared, *part).shape
         nothing = jnp.broadcast_to(part[-1].sum(), clips)  # which is 0
         return jax.lax.cond(part[-1].any(), function, lambda *_: nothing, shared, *part)
 
-    def local(shared, *arrays):
+    def local(shared: Any, *arrays: jax.Array) -> jax.Array:
         parts = [x.reshape(groups * len(x), -1, *x.shape[2:]) for x in arrays]
         found = jax.lax.map(jax.checkpoint(lambda part: one(shared, *part)), parts)
         return found.reshape(len(arrays[0]), -1, *found.shape[2:])
