@@ -78,7 +78,7 @@ def clip_examples(frames: np.ndarray, fps: float, slots: Slots) -> Examples:
         forms = detector.form_features(frames, track)
         found["kind"].append((forms, slots[f"{letter}.kind"]))
         found["size"].append((forms, slots[f"{letter}.size"]))
-        if f"{letter}.motion" in slots:
+        if flow is not None and f"{letter}.motion" in slots:
             move = _joined(slots, f"{letter}.motion", f"{letter}.direction").replace(
                 "walk", "slide"
             )
@@ -178,7 +178,8 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     args = flags.FLAGS
     try:
-        np.savez_compressed(FILE, **train_detector(args.clips, args.workers))
+        arrays = train_detector(args.clips, args.workers)
+        np.savez_compressed(FILE, **arrays)  # type: ignore[arg-type]
     except ConfigError as error:
         refuse(error)
 

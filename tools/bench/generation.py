@@ -112,7 +112,7 @@ def _line(m: Measured) -> str:
     )
 
 
-def main(_) -> None:
+def main(_: list[str]) -> None:
     """Runs the command line; a ConfigError ends it with one line and exit status 2."""
     args = flags.FLAGS
     try:
