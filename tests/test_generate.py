@@ -10,7 +10,7 @@ from packs import tiny_config
 from videodit.checkpoint import restore_ema
 from videodit.config import ConfigError, MeshConfig
 from videodit.data.video.files import probe, read_frames, write_video
-from videodit.generate import Progress, check_output, generate, read_requests
+from videodit.generate import GroupProgress, check_output, generate, read_requests
 from videodit.inference.pipeline import sampling_mesh
 from videodit.inference.request import Request
 from videodit.train import train
@@ -132,7 +132,7 @@ def test_the_examples_of_the_documentation_run(workdir, tmp_path, monkeypatch):
 def test_progress_leaves_the_first_group_out(monkeypatch):
     now = [0.0]
     monkeypatch.setattr("videodit.generate.time.monotonic", lambda: now[0])
-    progress, lines = Progress([2, 1, 1]), []
+    progress, lines = GroupProgress([2, 1, 1]), []
     for seconds in (100, 0, 10, 10):
         now[0] += seconds
         lines.append(progress.next())

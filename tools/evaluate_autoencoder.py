@@ -21,8 +21,9 @@ from videodit.eval.autoencoder_report import (
     read_about,
     write,
 )
-from videodit.eval.streaming import measure_streaming, memory_of_streaming, parse_frame_size
+from videodit.eval.streaming import measure_streaming, memory_of_streaming
 from videodit.inference.codec import Codec
+from videodit.inference.request import parse_size
 from videodit.models.perceptual import read_features
 
 
@@ -32,7 +33,7 @@ def run(args: Any) -> None:
         check(getattr(args, name) >= 1, f"--{name}", getattr(args, name), "at least 1")
     check(bool(args.shapes) or not args.video, "--video", args.video, "--shapes to cut out of it")
     shapes = parse_shapes(args.shapes) if args.shapes else []
-    stream_size = parse_frame_size(args.stream_size, "--stream_size")
+    width, height = parse_size(args.stream_size, "--stream_size")
     features = read_features(args.lpips or MULTISCALE, "--lpips")
     cfg, out = read_about(args.workdir), make_folder(args.out)
     source = open_data(args.data, args.workdir)
@@ -53,7 +54,7 @@ def run(args: Any) -> None:
     report = {"autoencoder": about, "data": args.data}
     report |= evaluate(codec, source, sample, out, features)
     if args.streaming:
-        report["streaming"] = measure_streaming(codec, stream_size, memory)
+        report["streaming"] = measure_streaming(codec, (height, width), memory)
     write(out, report)
     for name, row in report["coders"].items():
         psnr, ssim, flicker = (row[key] for key in ("psnr", "ssim", "flicker"))

@@ -49,7 +49,7 @@ def generate(workdir: str, requests: dict[Path, Request], **sample: Any) -> None
         check_output(path)
     paths, asked = list(requests), list(requests.values())
     pipeline = Pipeline.read(workdir, "--workdir", requests=asked, **sample)
-    progress = Progress([len(group) for group in pipeline.groups(asked)])
+    progress = GroupProgress([len(group) for group in pipeline.groups(asked)])
     for index, clip in pipeline(asked):
         if jax.process_index() == 0:
             write_whole(paths[index], clip, asked[index].fps)
@@ -57,7 +57,7 @@ def generate(workdir: str, requests: dict[Path, Request], **sample: Any) -> None
             print(f"{progress.next()} {paths[index]}: {size}, {asked[index].prompt}", flush=True)
 
 
-class Progress:
+class GroupProgress:
     """Counts finished clips and estimates the time left, by group of clips that finish together.
 
     The first group waits for compilation; once there are others, they alone are the measure.

@@ -20,12 +20,6 @@ def codec():
     return Codec(cfg.autoencoder, cfg.compute, init(jax.random.key(0)))
 
 
-def test_a_size_is_width_times_height():
-    assert tool.parse_frame_size("96x64", "--size") == (64, 96)
-    with pytest.raises(ConfigError, match=r"^--stream_size='64': expected WIDTHxHEIGHT"):
-        tool.parse_frame_size("64", "--stream_size")
-
-
 def test_frames_are_made_when_they_are_asked_for_and_move():
     frames = list(itertools.islice(tool.made_up_frames(10**9, (16, 24)), 2))
     np.testing.assert_array_equal(frames[1], np.roll(frames[0], 1, axis=1))

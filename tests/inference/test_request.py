@@ -5,7 +5,7 @@ import pytest
 from packs import tiny_config
 
 from videodit.config import ConfigError
-from videodit.inference.request import Given, Request, configured_requests
+from videodit.inference.request import Given, Request, configured_requests, parse_size
 
 CLIP = np.random.default_rng(0).integers(0, 256, (5, 16, 24, 3), np.uint8)
 MASK = np.arange(5) < 3
@@ -79,3 +79,10 @@ def test_configured_samples_are_seeded_in_order():
     cfg = tiny_config(sample__prompts=("a", "b"), sample__size="40x24").sample
     found = [(r.prompt, r.width, r.height, r.frames, r.seed) for r in configured_requests(cfg)]
     assert found == [("a", 40, 24, 5, 0), ("b", 40, 24, 5, 1)]
+
+
+def test_a_size_is_width_times_height():
+    assert parse_size("96x64") == (96, 64)
+    for wrong in ("64", "0x64", "64x64x1", "²x64"):  # "²" is a digit to str, not to int
+        with pytest.raises(ConfigError, match=f"^--size='{wrong}': expected WIDTHxHEIGHT"):
+            parse_size(wrong, "--size")

@@ -30,7 +30,7 @@ from videodit.sharding import join_processes
 
 WINDOW, CHUNK = 16, 2  # cells of a side, latent frames
 SHORTEST = 32  # tokens of a clip
-BACKWARD = 2.5  # times the FLOPs of the forward pass: five products for two
+BACKWARD = 2.5  # times the FLOPs of the forward pass: five matmuls for two
 
 
 class Problem(NamedTuple):

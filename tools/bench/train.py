@@ -56,7 +56,7 @@ IMAGES = 0.3  # share of the clips
 WARM_UP = 2  # steps
 KINDS = {  # kinds of kernels, by words in their names; the first that fits
     "attention": ("fmha", "flash", "cudnn", "attention", "splash"),
-    "products": ("gemm", "dot", "cublas", "cutlass", "xmma", "nvjet", "convolution"),
+    "matmuls": ("gemm", "dot", "cublas", "cutlass", "xmma", "nvjet", "convolution"),
     "reductions": ("reduce", "softmax", "norm"),
     "copies": ("copy", "memcpy", "memset", "transpose", "convert", "dynamic_update", "slice"),
 }

@@ -6,7 +6,6 @@ streams that many frames and prints, as JSON, the peak memory of its process.
 """
 
 import json
-import re
 import resource
 import subprocess
 import sys
@@ -21,19 +20,12 @@ from absl import logging as absl_logging
 
 from videodit.config import ConfigError, refuse
 from videodit.inference.codec import Codec
+from videodit.inference.request import parse_size
 
 FPS = 24.0
 MEMORY_FRAMES = (200, 2000)
 COST_FRAMES = (17, 33, 65, 129, 257, 513)
 REPEATS = 3
-
-
-def parse_frame_size(text: str, flag: str) -> tuple[int, int]:
-    """Height and width of "WIDTHxHEIGHT". Raises ConfigError naming the flag."""
-    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
-    if not match:
-        raise ConfigError(f"{flag}={text!r}: expected WIDTHxHEIGHT, such as 256x256")
-    return int(match[2]), int(match[1])
 
 
 def made_up_frames(count: int, size: tuple[int, int]) -> Iterator[np.ndarray]:
@@ -117,8 +109,8 @@ def main(argv: list[str]) -> None:
     absl_logging.set_verbosity(absl_logging.WARNING)
     args = flags.FLAGS
     try:
-        size = parse_frame_size(args.size, "--size")
-        stream(Codec.read(args.workdir, "--workdir"), args.frames, size)
+        width, height = parse_size(args.size, "--size")
+        stream(Codec.read(args.workdir, "--workdir"), args.frames, (height, width))
     except ConfigError as error:
         refuse(error)
     print(json.dumps(own_peak()))

@@ -10,6 +10,7 @@ The modes are those that a run trains (data/planning/given.py). Each has a const
   Request.inpaint("The fox is white.", video, mask)                 fills what the mask leaves out
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,12 +127,12 @@ class Request:
         return cls(prompt, width, height, frames, given=given, **fields)
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """ "96x64" -> (96, 64), width x height in pixels. Raises ConfigError."""
-    width, _, height = text.partition("x")
-    if not (width.isdigit() and height.isdigit()):
-        raise ConfigError(f"size {text!r}: expected WIDTHxHEIGHT in pixels, such as 96x64")
-    return int(width), int(height)
+def parse_size(text: str, name: str = "size") -> tuple[int, int]:
+    """Width and height in pixels of a text such as "96x64". Raises ConfigError with `name`."""
+    match = re.fullmatch(r"([1-9][0-9]*)x([1-9][0-9]*)", text)
+    if not match:
+        raise ConfigError(f"{name}={text!r}: expected WIDTHxHEIGHT in pixels, such as 96x64")
+    return int(match[1]), int(match[2])
 
 
 def configured_requests(cfg: SampleConfig) -> list[Request]:

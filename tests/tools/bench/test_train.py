@@ -30,7 +30,7 @@ def test_batches_hold_the_clips_packed_and_padded():
 
 def test_kernels_are_told_apart_by_their_names():
     names = ("nvjet_tst_128x256", "cudnn_generated_fort_native_sdpa", "input_reduce_fusion", "x")
-    assert [kind_of(n) for n in names] == ["products", "attention", "reductions", "elementwise"]
+    assert [kind_of(n) for n in names] == ["matmuls", "attention", "reductions", "elementwise"]
 
 
 def test_an_unknown_size_is_refused():
