@@ -29,7 +29,7 @@ from videodit.models.autoencoder import (
     to_bytes,
     to_pixels,
 )
-from videodit.nn.block import KeysValues
+from videodit.nn.cache import KeysValues
 from videodit.sharding import abstract, make_mesh
 from videodit.tasks.autoencoder import AutoencoderTask
 from videodit.tasks.registry import expect_task
