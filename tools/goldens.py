@@ -30,6 +30,7 @@ RUNS = {  # by name, a config whose smoke variant is run
     "demo_dit": "demo_dit",
 }
 STEPS, BATCHES = 20, 4
+NOT_HASHED = ("slot_segments", "slot_given")  # newer than the hashes; they follow from the others
 CLIP = ("--prompt=A red circle moves.", "--size=32x32", "--frames=5", "--steps=2", "--seed=3")
 
 
@@ -93,7 +94,8 @@ def batch_hashes(name: str) -> list[str]:
         start_step=0,
         stop_step=BATCHES,
     )
-    return [hash_of(*batch) for batch in batches]
+    hashed = lambda batch: (x for name, x in batch._asdict().items() if name not in NOT_HASHED)
+    return [hash_of(*hashed(batch)) for batch in batches]
 
 
 def hash_of(*arrays: Any) -> str:

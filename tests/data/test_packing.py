@@ -60,6 +60,8 @@ def test_a_row_holds_segments_then_padding():
     row = packing.row_of(pack(segments(SIZES[:2])), 0)
     assert row.segment_ids.tolist() == [1] * 8 + [2] * 3 + [0] * 5
     assert row.noise_slot_ids.tolist() == [0] * 8 + [2] * 3 + [-1] * 5
+    assert row.slot_segments.tolist() == [1, 1, 2, 2, 0, 0]
+    assert row.slot_given.tolist() == [False, True, False, True, False, False]
     assert row.text_segment_ids.tolist() == [1] * 3 + [2] * 3 + [0] * 6
     assert row.text_ids.tolist() == [1, 10, 2, 1, 11, 2] + [0] * 6
     assert row.text_positions.tolist() == [0, 1, 2, 0, 1, 2] + [0] * 6
@@ -89,6 +91,8 @@ def test_every_field_of_a_stacked_batch_has_the_documented_shape_and_dtype():
         "segment_ids": ((B, L), np.int32),
         "given": ((B, L), np.bool_),
         "noise_slot_ids": ((B, L), np.int32),
+        "slot_segments": ((B, 2 * M), np.int32),
+        "slot_given": ((B, 2 * M), np.bool_),
         "text_ids": ((B, S), np.int32),
         "text_segment_ids": ((B, S), np.int32),
         "text_positions": ((B, S), np.int32),

@@ -73,10 +73,6 @@ def test_weights_add_up_to_one_over_tokens_or_clips(per, expected):
     assert weights.sum() == pytest.approx(1) and (weights[~mask] == 0).all()
 
 
-def test_given_slots_are_at_level_zero():
-    np.testing.assert_allclose(flow.slot_levels(jnp.array([[0.3, 0.7]])), [[0.3, 0, 0.7, 0]])
-
-
 @pytest.mark.parametrize("t", [0.1, 0.5, 0.9])
 def test_linear_velocity_is_least_squares_on_white_data(t):
     x0, noise = np.random.default_rng(0).normal(size=(2, 100000))

@@ -5,6 +5,7 @@ from packs import clip, pack, perturb, tiny_config
 
 from videodit.models.dit import POOL_HEADS, AttentionPool, make_dit
 from videodit.nn.functional import functional
+from videodit.tasks.views import clip_segments, noise_slots, slot_levels
 
 RNG = np.random.default_rng(0)
 BATCH = jax.device_get(pack([[clip(0), clip(1)]]))
@@ -20,17 +21,9 @@ def model(request):
     init, apply = make_dit(cfg.dit, 16, 32, cfg.compute)
     params = init(jax.random.key(0))
 
-    def run(params, levels=LEVELS, text=TEXT):
-        velocity = apply(
-            params,
-            LATENTS,
-            levels,
-            BATCH.noise_slot_ids,
-            BATCH.positions,
-            BATCH.segment_ids,
-            text,
-            BATCH.text_segment_ids,
-        )
+    def run(params, levels=LEVELS, text=TEXT, batch=BATCH):
+        places = noise_slots(batch, levels), batch.positions, clip_segments(batch)
+        velocity = apply(params, LATENTS, *places, text, batch.text_segment_ids)
         return np.asarray(velocity)[0]
 
     return params, run
@@ -58,6 +51,33 @@ def test_the_slot_of_given_tokens_does_not_reach_the_others(model):
     params, levels = perturb(params), LEVELS.copy()
     levels[0, [1, 3]] += 0.3  # no token of these clips is given
     np.testing.assert_array_equal(run(params, levels=levels), run(params))
+
+
+def in_frame_slots(batch):
+    """The batch with a noise slot for each latent frame of its first clip: 7 slots, not 12."""
+    seconds = batch.positions[0, FIRST, 0]
+    frames = np.unique(seconds, return_inverse=True)[1]
+    assert frames.max() == 2
+    ids = np.where(SECOND, 5, -1)[None]
+    ids[0, FIRST] = 1 + frames
+    segments = np.int32([[0, 1, 1, 1, 0, 2, 0]])
+    return batch._replace(
+        noise_slot_ids=ids, slot_segments=segments, slot_given=np.zeros((1, 7), bool)
+    )
+
+
+def test_a_segment_may_have_a_slot_for_each_latent_frame(model):
+    params, run = model
+    params, batch = perturb(params), in_frame_slots(BATCH)
+    clips = np.float32([[0.3, 0.8, 0, 0, 0, 0]])
+    expected = run(params, levels=np.asarray(slot_levels(BATCH, clips)))
+    levels = np.array(slot_levels(batch, clips))
+    np.testing.assert_allclose(levels, [[0, 0.3, 0.3, 0.3, 0, 0.8, 0]])
+    np.testing.assert_allclose(run(params, levels=levels, batch=batch), expected, atol=1e-5)
+    levels[0, 2] = 0.5  # of the second frame
+    after = run(params, levels=levels, batch=batch)
+    assert (after[FIRST] != expected[FIRST]).all(axis=-1).all()
+    np.testing.assert_allclose(after[SECOND], expected[SECOND], atol=1e-5)
 
 
 def test_a_pooled_caption_is_the_softmax_of_its_own_tokens():

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from packs import clip, pack, tiny_config
 
-from videodit.tasks.views import encoder_segment_ids
+from videodit.tasks.views import encoder_segment_ids, slot_levels, token_levels
 
 CFG = tiny_config().autoencoder  # chunks of two latent frames
 
@@ -40,3 +40,18 @@ def test_a_clip_is_one_segment_unless_its_given_tokens_could_see_others(mesh, sh
             here = batch.segment_ids[row] == 2
             parts = [set(ids[row][here & (batch.given[row] == g)]) for g in (False, True)]
             assert len(parts[0]) == len(parts[1]) == 1 and parts[0] != parts[1]
+
+
+@pytest.mark.parametrize("shape", [{}, {"fsdp": 2, "context": 2}])
+def test_slots_have_the_level_of_their_clip_and_given_ones_none(mesh, shape):
+    corner = given(0)
+    with mesh(**shape):
+        batch = pack([[clip(1), clip(0, given=corner)], [clip(2)]], max_segments=3)
+        levels = np.float32([[0.3, 0.7, 0.9], [0.5, 0.1, 0.2]])
+        slots = jax.jit(slot_levels)(batch, levels)
+        tokens = np.asarray(jax.jit(token_levels)(batch, slots))[..., 0]
+    expected = [[0.3, 0, 0.7, 0, 0, 0], [0.5, 0, 0, 0, 0, 0]]
+    np.testing.assert_array_equal(np.asarray(slots), np.float32(expected))
+    batch = jax.device_get(batch)
+    at = np.where(batch.segment_ids > 0, np.take_along_axis(levels, batch.segment_ids - 1, 1), 0)
+    np.testing.assert_array_equal(tokens, np.where(batch.given, 0, at))

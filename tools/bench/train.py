@@ -45,7 +45,7 @@ from videodit.optim import make_optimizer, make_schedule
 from videodit.sharding import join_processes
 from videodit.step import make_init, make_train_step
 from videodit.tasks.task import Task
-from videodit.tasks.views import token_levels
+from videodit.tasks.views import clip_segments, noise_slots, slot_levels, token_levels
 
 ON_CPU = {"size": "smoke", "rows": 2, "row_tokens": 256, "steps": 3}
 ELSEWHERE = {"size": "XL", "rows": 8, "row_tokens": 4096, "steps": 10}
@@ -126,8 +126,10 @@ def packed_batch(rows: Rows, seed: int = 0) -> HostBatch:
         batch.text_segment_ids[b, : sum(captions)] = np.repeat(numbers, captions)
         batch.sample_ids[b, : len(tokens)] = batch.clip_ids[b, : len(tokens)] = numbers
         batch.valid[b, : len(tokens)] = True
+        batch.slot_segments[b, : 2 * len(tokens)] = np.repeat(numbers, 2)
     slots = 2 * (batch.segment_ids - 1) + batch.given
     batch.noise_slot_ids[:] = np.where(batch.segment_ids > 0, slots, -1)
+    batch.slot_given[:, 1::2] = batch.slot_segments[:, 1::2] > 0
     return batch
 
 
@@ -158,12 +160,12 @@ class DiTAlone(Task):
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The flow matching loss."""
         level_key, noise_key = jax.random.split(key)
-        levels = flow.slot_levels(jax.random.uniform(level_key, batch.valid.shape))
+        levels = slot_levels(batch, jax.random.uniform(level_key, batch.valid.shape))
         noise = jax.random.normal(noise_key, batch.tokens.shape)
         xt = flow.interpolate(batch.tokens, noise, token_levels(batch, levels))
-        places = batch.noise_slot_ids, batch.positions, batch.segment_ids
+        places = noise_slots(batch, levels), batch.positions, clip_segments(batch)
         text = frozen["text"], batch.text_segment_ids
-        velocity = self.apply(params["dit"], xt, levels, *places, *text)
+        velocity = self.apply(params["dit"], xt, *places, *text)
         error = jnp.square(velocity - flow.velocity(batch.tokens, noise)).mean(-1)
         return (weights * error).sum(), {}
 

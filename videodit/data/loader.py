@@ -36,6 +36,8 @@ AXES: PackedBatch[tuple[str | None, ...]] = PackedBatch(
     segment_ids=("batch", "length"),
     given=("batch", "length"),
     noise_slot_ids=("batch", "length"),
+    slot_segments=("batch", None),
+    slot_given=("batch", None),
     text_ids=("batch", "length"),
     text_segment_ids=("batch", "length"),
     text_positions=("batch", "length"),
@@ -146,6 +148,7 @@ def place(batch: HostBatch) -> DeviceBatch:
         row_tokens=batch.tokens.shape[1],
         text_tokens=batch.text_ids.shape[1],
         max_segments=batch.valid.shape[1],
+        noise_slots=batch.slot_segments.shape[1],
         dtype=batch.tokens.dtype,
     )
     rows = len(batch.valid)

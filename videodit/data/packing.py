@@ -18,19 +18,22 @@ Leaf = TypeVar("Leaf")
 
 
 class PackedBatch(NamedTuple, Generic[Leaf]):
-    """B rows of L vision tokens and S text tokens, holding up to M clips each; K = 2 M.
+    """B rows of L vision tokens, S text tokens, up to M clips and up to K noise slots each.
 
     The tokens of a clip are contiguous and ordered (t, h, w). Clips follow one another from the
     start of the row, and padding ends it. A clip may lack tokens that were dropped: the others keep
     their positions, and `grids` is that of the whole clip. The caption of segment m lies in the
-    text row under text segment id m. The same tuple without the leading B is one row.
+    text row under text segment id m. All tokens of a noise slot have the same noise level; a
+    segment may have any number of slots. The same tuple without the leading B is one row.
     """
 
     tokens: Leaf  # B L P uint8 pixels of a patch (or float32 latents)
     positions: Leaf  # B L 3 float32: t in seconds, h and w in patches
     segment_ids: Leaf  # B L int32: 1..M, non-decreasing; 0 is padding
     given: Leaf  # B L bool: the token is given to the model (noise level 0)
-    noise_slot_ids: Leaf  # B L int32: 2 (segment - 1) + given; -1 is padding
+    noise_slot_ids: Leaf  # B L int32: the slot of the token, 0..K-1; -1 is padding
+    slot_segments: Leaf  # B K int32: the segment that the slot is part of; 0: not used
+    slot_given: Leaf  # B K bool: the tokens of the slot are given
     text_ids: Leaf  # B S int32: token ids of the captions
     text_segment_ids: Leaf  # B S int32: segment of the caption; 0 is padding
     text_positions: Leaf  # B S int32: index within the caption
@@ -108,16 +111,23 @@ def empty_batch(
     row_tokens: int,
     text_tokens: int,
     max_segments: int,
+    noise_slots: int | None = None,
     dtype: Any = np.uint8,
 ) -> HostBatch:
-    """A batch of rows without clips; a token is P = `values` numbers of `dtype`."""
+    """A batch of rows without clips; a token is P = `values` numbers of `dtype`.
+
+    noise_slots: K; by default there are two a segment, as `pack_row` fills them.
+    """
     B, L, S, M = rows, row_tokens, text_tokens, max_segments
+    K = 2 * M if noise_slots is None else noise_slots
     return PackedBatch(
         tokens=np.zeros((B, L, values), dtype),
         positions=np.zeros((B, L, 3), np.float32),
         segment_ids=np.zeros((B, L), np.int32),
         given=np.zeros((B, L), bool),
         noise_slot_ids=np.full((B, L), -1, np.int32),
+        slot_segments=np.zeros((B, K), np.int32),
+        slot_given=np.zeros((B, K), bool),
         text_ids=np.zeros((B, S), np.int32),
         text_segment_ids=np.zeros((B, S), np.int32),
         text_positions=np.zeros((B, S), np.int32),
@@ -201,6 +211,8 @@ def _put(row: HostBatch, m: int, s: Segment, start: int, text_start: int, patch:
     row.segment_ids[cells] = m + 1
     row.given[cells] = s.given
     row.noise_slot_ids[cells] = 2 * m + s.given
+    slots = slice(2 * m, 2 * m + 2)
+    row.slot_segments[slots], row.slot_given[slots] = m + 1, (False, True)
     words = slice(text_start, text_start + len(s.text_ids))
     row.text_ids[words] = s.text_ids
     row.text_segment_ids[words] = m + 1

@@ -53,12 +53,6 @@ def dropped_captions(key, sample_ids, rate: float):
     return per_sample(key, sample_ids, lambda k: jax.random.bernoulli(k, rate))
 
 
-def slot_levels(levels):
-    """Levels of clips (B M) as levels of noise slots (B 2M): the clip's own, then 0 for given."""
-    both = jnp.stack([levels, jnp.zeros_like(levels)], axis=-1)
-    return both.reshape(levels.shape[0], -1, out_sharding=spec("batch", None))
-
-
 def token_noise(key, sample_ids, segment_ids, positions, channels: int):
     """Standard normal noise B L C float32, a function of (key, sample id, t, h, w) alone.
 

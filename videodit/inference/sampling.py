@@ -7,7 +7,7 @@ from videodit.config import FlowConfig, SampleConfig
 from videodit.data.packing import PackedBatch
 from videodit.diffusion import flow, samplers
 from videodit.tasks.task import Generative
-from videodit.tasks.views import clip_tokens, token_levels
+from videodit.tasks.views import clip_tokens, slot_levels, token_levels
 
 
 def sample_latents(
@@ -24,7 +24,7 @@ def sample_latents(
     nobody = jnp.zeros_like(batch.valid)
 
     def shift(level: jax.Array) -> jax.Array:
-        return flow.slot_levels(flow.shift(level, clip_tokens(batch), shifts.shift_tokens))
+        return slot_levels(batch, flow.shift(level, clip_tokens(batch), shifts.shift_tokens))
 
     velocity = samplers.guided(
         task.velocity(params, frozen, batch, nobody),

@@ -22,7 +22,8 @@ from videodit.config import AutoencoderConfig, ComputeConfig
 from videodit.data.patches import Size
 from videodit.digest import digest
 from videodit.models.sizes import lookup
-from videodit.nn.block import Conditions, KeysValues, Stack, StackShape
+from videodit.nn.block import Conditions, Stack, StackShape
+from videodit.nn.cache import KeysValues
 from videodit.nn.functional import functional
 from videodit.nn.layers import ZEROS, Dense, layer_norm
 from videodit.nn.rope import video_rotary

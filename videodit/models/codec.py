@@ -25,7 +25,8 @@ from videodit.models.autoencoder import (
 from videodit.models.cells import cells
 from videodit.models.protocols import CodecStream, LatentCodec, Method, Statistics
 from videodit.models.sizes import lookup
-from videodit.nn.block import KeysValues, StackShape
+from videodit.nn.block import StackShape
+from videodit.nn.cache import KeysValues
 from videodit.parameters import Params
 from videodit.sharding import abstract
 

@@ -1,9 +1,13 @@
 """The diffusion transformer over packed latent cells (DiT, arXiv:2212.09748).
 
-A token is one latent cell of the autoencoder: there is no second patching. Each segment has a
-noise slot for its given tokens and one for the others; the level of a slot and the pooled
-caption of its segment modulate the blocks (adaLN-zero), and the tokens attend to the caption.
+A token is one latent cell of the autoencoder: there is no second patching. The tokens of a noise
+slot have the same noise level: a segment has one slot for its given tokens and one for the others,
+or more. The level of a slot and the pooled caption of its segment modulate the blocks (adaLN-zero),
+and the tokens attend to the caption.
 """
+
+import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +17,9 @@ from videodit.config import ComputeConfig, DiTConfig
 from videodit.models.sizes import lookup
 from videodit.nn.block import Conditions, Stack, StackShape, modulate
 from videodit.nn.functional import functional
-from videodit.nn.layers import ZEROS, Dense, LevelEmbedding, to_slots, to_tokens
+from videodit.nn.layers import ZEROS, Dense, LevelEmbedding, to_noise_slots, to_slots, to_tokens
 from videodit.nn.rope import video_rotary
 from videodit.nn.segments import Segments
-from videodit.sharding import spec
 
 SIZES = {
     "smoke": StackShape(depth=2, width=64, heads=4, head_size=16, mlp=128),
@@ -31,6 +34,14 @@ SIZES = {
 }
 POOL_HEADS = 16
 MAX_LOGIT = 30.0  # far from what a float32 exponential can bear, and beyond what a softmax needs
+
+
+class Slots(NamedTuple):
+    """The noise slots of a row."""
+
+    levels: jax.Array  # B K float32, the noise level of each slot
+    segments: jax.Array  # B K int32, the segment that each slot is part of; 0: not used
+    of_tokens: jax.Array  # B L int32, the slot of each token; -1 is padding
 
 
 class AttentionPool(nnx.Module):
@@ -88,37 +99,41 @@ class DiT(nnx.Module):
         self.head = Dense(shape.width, channels, ("embed", None), rngs=rngs, init=ZEROS, bias=True)
 
     def __call__(
-        self, latents, levels, noise_slot_ids, positions, segment_ids, text, text_segment_ids
-    ):
-        """latents: B L C; levels: B K; text: B S E; ids and positions as in PackedBatch.
+        self,
+        latents: jax.Array,
+        slots: Slots,
+        positions: jax.Array,
+        segments: Segments,
+        text: jax.Array,
+        text_segment_ids: jax.Array,
+    ) -> jax.Array:
+        """latents: B L C; text: B S E; text_segment_ids: B S and positions as in PackedBatch.
 
+        segments: of the latents, ids B L, with `most` of M + 1: M clips a row, and the padding.
         Returns the velocity B L C float32.
         """
-        slots = self._slots(levels, text, text_segment_ids)  # B K D
-        slot_one_hot = jax.nn.one_hot(noise_slot_ids, levels.shape[1], dtype=slots.dtype)
-        most = levels.shape[1] // 2 + 1  # and the padding
+        of_tokens, number = slots.of_tokens, slots.levels.shape[1]
+        slots = self._slot_vectors(slots, segments.most - 1, text, text_segment_ids)
+        slot_one_hot = jax.nn.one_hot(of_tokens, number, dtype=slots.dtype)
         conditions = Conditions(
             video_rotary(positions, self.head_size),
-            Segments(segment_ids, most=most),
+            segments,
             slot_one_hot,
             self._tables(slots),
             text,
-            Segments(segment_ids, text_segment_ids, most=most),
+            dataclasses.replace(segments, key=text_segment_ids),
         )
         x = self.stack(self.embed(latents, "batch", "length", "act_embed"), conditions)
         final = to_tokens(slot_one_hot, self.final(jax.nn.silu(slots), "batch", None, None))
         x = modulate(x, *jnp.split(final, 2, axis=-1))
         return self.head(x, "batch", "length", None).astype(jnp.float32)
 
-    def _slots(self, levels, text, text_segment_ids):
+    def _slot_vectors(self, slots: Slots, segments: int, text, text_segment_ids):
         """The level of each slot and the pooled caption of its segment as one vector: B K D."""
-        batch, slots = levels.shape
-        one_hot = jax.nn.one_hot(text_segment_ids - 1, slots // 2, dtype=jnp.float32)  # B S M
-        caption = self.caption(self.pool(text, one_hot), "batch", None, None)
-        caption = caption[:, :, None]  # the given and the noisy slot
-        caption = jnp.broadcast_to(caption, (batch, slots // 2, 2, caption.shape[-1]))
-        caption = caption.reshape(batch, slots, -1, out_sharding=spec("batch", None, None))
-        return self.level(levels) + caption
+        one_hot = jax.nn.one_hot(text_segment_ids - 1, segments, dtype=jnp.float32)  # B S M
+        captions = self.caption(self.pool(text, one_hot), "batch", None, None)
+        slot_one_hot = jax.nn.one_hot(slots.segments - 1, segments, dtype=captions.dtype)  # B K M
+        return self.level(slots.levels) + to_noise_slots(slot_one_hot, captions)
 
     def _tables(self, slots):
         """With shared modulation the one table of all blocks, B K 6 D; else the slots."""

@@ -10,6 +10,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from videodit.config import ComputeConfig, ConfigError, nearest
 from videodit.nn.attention import attention
+from videodit.nn.cache import Cache, KeysValues, extended, filled_cache
 from videodit.nn.layers import KERNEL_INIT, ZEROS, Dense, RMSNorm, layer_norm, to_tokens
 from videodit.nn.segments import Segments
 from videodit.sharding import axis_size
@@ -51,13 +52,6 @@ class StackShape(NamedTuple):
     mlp: int  # F
 
 
-class KeysValues(NamedTuple):
-    """What a layer of attention keeps of tokens that later ones attend to: B S N H each."""
-
-    keys: jax.Array
-    values: jax.Array
-
-
 class Conditions(NamedTuple):
     """What the blocks of a stack share: who sees whom, and what tokens are conditioned on."""
 
@@ -91,32 +85,36 @@ class Attention(nnx.Module):
     def __call__(
         self,
         x: jax.Array,
-        source: jax.Array,
+        source: jax.Array | KeysValues,
         segments: Segments,
         rotary=None,
         past: KeysValues | None = None,
     ) -> tuple[jax.Array, KeysValues]:
         """x: B L D attends to source: B S E, behind `past` keys if there are any.
 
-        rotary only where both are the same tokens. Returns B L D, and the keys and values of
-        source.
+        source may also be the keys and values of B S E. rotary only where x and source are the same
+        tokens. Returns B L D, and the keys and values of source.
         """
-        q, k, v = (
-            self._heads(x, self.query),
-            self._heads(source, self.key),
-            self._heads(source, self.value),
-        )
-        q, k = self.query_norm(q, rotary), self.key_norm(k, rotary)
-        new = KeysValues(k, v)
-        if past is not None:
-            k, v = (jnp.concatenate(parts, axis=1) for parts in zip(past, new))
-        y = attention(q, k, v, segments, self.implementation)
+        q = self.query_norm(self._heads(x, self.query), rotary)
+        new = source if isinstance(source, KeysValues) else self.keys_values(source, rotary)
+        seen = new if past is None else jax.tree.map(_behind, past, new)
+        y = attention(q, *seen, segments, self.implementation)
         y = self.out(y.reshape(*y.shape[:2], -1), "batch", "length", "act_embed")
         return checkpoint_name(y, "projection"), new
+
+    def keys_values(self, source: jax.Array, rotary=None) -> KeysValues:
+        """The keys and values of source: B S E."""
+        keys, values = self._heads(source, self.key), self._heads(source, self.value)
+        return KeysValues(self.key_norm(keys, rotary), values)
 
     def _heads(self, x, dense):
         y = checkpoint_name(dense(x, "batch", "length", "heads"), "projection")
         return y.reshape(*y.shape[:2], -1, self.head_size)
+
+
+def _behind(past, new):
+    """Keys or values (B R N H) of earlier tokens, then those of new ones (B L N H)."""
+    return jnp.concatenate([past, new], axis=1)
 
 
 class MLP(nnx.Module):
@@ -175,16 +173,25 @@ class Block(nnx.Module):
         self.mlp = MLP(shape, compute, rngs=rngs)
 
     def __call__(
-        self, x: jax.Array, c: Conditions, segments: Segments, past: KeysValues | None = None
+        self,
+        x: jax.Array,
+        c: Conditions,
+        segments: Segments,
+        past: KeysValues | None = None,
+        text: KeysValues | None = None,
     ) -> tuple[jax.Array, KeysValues]:
-        """x: B L D -> B L D in x's dtype, and the keys and values of the self-attention."""
+        """x: B L D -> B L D in x's dtype, and the keys and values of the self-attention.
+
+        segments: of self-attention in this layer. past: of earlier tokens, which the keys of
+        segments cover first. text: the keys and values of c.text, if they are known already.
+        """
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(c)
         h = modulate(x, shift1, scale1)
         h, new = self.attention(h, h, segments, c.rotary, past)
         x = x + (gate1 * h).astype(x.dtype)
         if self.cross is not None:
             h = layer_norm(x)
-            h, _ = self.cross(h, c.text, c.text_segments)
+            h, _ = self.cross(h, c.text if text is None else text, c.text_segments)
             x = x + h.astype(x.dtype)
         h = self.mlp(modulate(x, shift2, scale2))
         return x + (gate2 * h).astype(x.dtype), new
@@ -224,18 +231,57 @@ class Stack(nnx.Module):
         layers = (self.blocks, self._odd())
         return jax.lax.scan(body, x.astype(self.residual_dtype), layers, unroll=self.unroll)[0]
 
-    def stream(self, x, conditions: Conditions, past: KeysValues | None = None):
+    def stream(
+        self,
+        x: jax.Array,
+        conditions: Conditions,
+        past: KeysValues | None = None,
+        text: KeysValues | None = None,
+    ) -> tuple[jax.Array, KeysValues]:
         """As `__call__`, for tokens that also attend to the keys and values of earlier ones.
 
-        past: depth B S N H each, as an earlier call returned them, or None; the key ids of the
-        segments are of the past tokens first. Returns B L D, and the keys and values of x.
+        past: depth B S N H each, or None; the key ids of the segments are those of the past tokens
+        first. text: depth B S N H each, as of `text_keys_values`; None computes them. Returns
+        B L D, and the keys and values of x. The streaming autoencoder, which attends to one chunk
+        back, hands these on as the next past; a decoder adds them to its `Cache`.
         """
 
         def body(x, layer):
-            block, odd, layer_past = layer
-            return block(x, conditions, _segments(conditions, odd), layer_past)
+            block, odd, past, text = layer
+            return block(x, conditions, _segments(conditions, odd), past, text)
 
-        return jax.lax.scan(body, x.astype(self.residual_dtype), (self.blocks, self._odd(), past))
+        layers = (self.blocks, self._odd(), past, text)
+        return jax.lax.scan(body, x.astype(self.residual_dtype), layers)
+
+    def prefill(self, x: jax.Array, conditions: Conditions, room: int) -> tuple[jax.Array, Cache]:
+        """As `__call__`, and a cache with `room` places a row in which x is kept for `decode`.
+
+        x: B L D, any number of sequences a row, such as packed prompts; conditions.segments are
+        causal. Padding is not kept.
+        """
+        text = None if conditions.text is None else self.text_keys_values(conditions.text)
+        y, new = self.stream(x, conditions, text=text)
+        return y, filled_cache(new, conditions.segments.query, room, text)
+
+    def decode(self, x: jax.Array, conditions: Conditions, cache: Cache) -> tuple[jax.Array, Cache]:
+        """The next tokens of the sequences in a cache, and the cache with them in it.
+
+        x: B L D, such as one token of each sequence; conditions.segments.query: B L, the sequence
+        that each token continues, or 0 for padding. conditions.text is not read: the cache has its
+        keys and values. Returns B L D, NaN in a row whose tokens found no place in the cache. All
+        calls of one shape are one compiled program; donate the cache, so that it is not copied.
+        """
+        own = conditions.segments.query
+        keys = jnp.concatenate([cache.segment_ids, own], axis=1)
+        conditions = conditions._replace(segments=Segments(own, keys, causal=True))
+        y, new = self.stream(x, conditions, cache.keys_values, cache.text)
+        cache = extended(cache, new, own)
+        fits = (cache.counts <= cache.room)[:, None, None]
+        return jnp.where(fits, y, jnp.nan), cache
+
+    def text_keys_values(self, text: jax.Array) -> KeysValues:
+        """The keys and values of cross-attention to text, B S E: depth B S N H each."""
+        return jax.lax.map(lambda block: block.cross.keys_values(text), self.blocks)
 
     def _odd(self):
         return jnp.arange(self.depth) % 2 == 1

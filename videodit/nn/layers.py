@@ -116,6 +116,16 @@ def to_slots(slot_one_hot, values):
     return sums.reshape(*sums.shape[:2], *values.shape[2:])
 
 
+def to_noise_slots(one_hot, values):
+    """Values of segments (B M ...) at the noise slots whose one-hot (B K M) is given, or 0: B K ...
+
+    A matmul, as is its transpose. It costs little: slots and segments are few.
+    """
+    flat, out = values.reshape(*values.shape[:2], -1), spec("batch", None, None)
+    slots = _one_hot_product("bkm,bmd->bkd", one_hot, flat, out_sharding=out)
+    return slots.reshape(*slots.shape[:2], *values.shape[2:])
+
+
 @jax.custom_vjp
 def _to_tokens(slot_one_hot, flat):
     if target_device().platform == "tpu":

@@ -36,10 +36,13 @@ from videodit.sharding import abstract, abstract_whole, replicate
 from videodit.tasks.task import Arrays, Drawing, Sampler, Task
 from videodit.tasks.views import (
     clip_means,
+    clip_segments,
     clip_tokens,
     encoder_segment_ids,
+    noise_slots,
     segment_one_hot,
     shuffle_captions,
+    slot_levels,
     token_levels,
 )
 
@@ -199,7 +202,7 @@ class DiffusionTask(Task):
         self, params: Params, latents: jax.Array, batch: PackedBatch, draws: Corruption
     ) -> jax.Array:
         """Squared error of the predicted velocity at each token, mean over channels: B L."""
-        levels = flow.slot_levels(draws.levels)
+        levels = slot_levels(batch, draws.levels)
         xt = flow.interpolate(latents, draws.noise, token_levels(batch, levels))
         text, text_segment_ids = self.read_captions(params, batch, draws.dropped)
         predicted = self.predict(params, batch, xt, levels, text, text_segment_ids)
@@ -242,10 +245,9 @@ class DiffusionTask(Task):
         learned = self.apply_dit(
             params["dit"],
             xt,
-            levels,
-            batch.noise_slot_ids,
+            noise_slots(batch, levels),
             batch.positions,
-            batch.segment_ids,
+            clip_segments(batch),
             text,
             text_segment_ids,
         )
@@ -269,7 +271,7 @@ class DiffusionTask(Task):
         per_clip = lambda error: clip_means(batch, error)
         loss = per_clip(self.token_error(params, latents, batch, draws))
         shuffled = per_clip(self.token_error(params, latents, shuffle_captions(batch), draws))
-        level = token_levels(batch, flow.slot_levels(draws.levels))
+        level = token_levels(batch, slot_levels(batch, draws.levels))
         xt = flow.interpolate(latents, draws.noise, level)
         target = flow.velocity(latents, draws.noise)
         linear = jnp.square(best_linear_velocity(xt, level, frozen["correlation"]) - target).mean(

@@ -6,7 +6,9 @@ import jax.numpy as jnp
 from videodit.config import AutoencoderConfig
 from videodit.data.packing import PackedBatch
 from videodit.models.cells import cells, segment_one_hot
-from videodit.nn.layers import to_slots, to_tokens
+from videodit.models.dit import Slots
+from videodit.nn.layers import to_noise_slots, to_slots, to_tokens
+from videodit.nn.segments import Segments
 from videodit.nn.windows import chunk_of
 
 
@@ -23,7 +25,23 @@ def encoder_segment_ids(batch: PackedBatch, cfg: AutoencoderConfig):
     first_other = jnp.where(here & ~given, chunks, jnp.iinfo(jnp.int32).max).min(1)
     apart = (last_given >= first_other)[..., None].astype(jnp.float32)
     apart = to_tokens(one_hot, apart)[..., 0] > 0.5
-    return jnp.where(apart, batch.noise_slot_ids + 1, 2 * batch.segment_ids)
+    return jnp.where(apart & ~batch.given, 2 * batch.segment_ids - 1, 2 * batch.segment_ids)
+
+
+def clip_segments(batch: PackedBatch) -> Segments:
+    """Who sees whom where each clip is a segment."""
+    return Segments(batch.segment_ids, most=batch.valid.shape[1] + 1)  # and the padding
+
+
+def slot_levels(batch: PackedBatch, levels: jax.Array) -> jax.Array:
+    """Levels of clips (B M) as levels of noise slots (B K): 0 where the slot's tokens are given."""
+    one_hot = jax.nn.one_hot(batch.slot_segments - 1, levels.shape[1])
+    return jnp.where(batch.slot_given, 0, to_noise_slots(one_hot, levels[..., None])[..., 0])
+
+
+def noise_slots(batch: PackedBatch, levels: jax.Array) -> Slots:
+    """The noise slots of the batch at levels B K, as the DiT takes them."""
+    return Slots(levels, batch.slot_segments, batch.noise_slot_ids)
 
 
 def token_levels(batch: PackedBatch, levels):
