@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+import toy_convolution  # noqa: F401
 from packs import perturb, tiny_config
 
 from videodit.config import ConfigError, changed
@@ -12,10 +13,13 @@ from videodit.data.loader import place
 from videodit.data.packing import unpack
 from videodit.data.sources.source import open_tokenizer
 from videodit.goodput import compilation
+from videodit.inference import pipeline as module
+from videodit.inference.codec import Codec
 from videodit.inference.pipeline import Pipeline
 from videodit.inference.request import Request
 from videodit.inference.sampling import sample_latents
 from videodit.tasks.diffusion import DiffusionTask
+from videodit.tasks.resolve import resolve_elsewhere
 
 CFG = tiny_config(
     data__row_tokens=96, data__text_tokens=64, data__max_segments=6, sample__prompts=()
@@ -142,3 +146,23 @@ def test_configured_samples_are_drawn_in_order_and_checked_at_once(pipeline):
     assert all(d.frames.shape == (5, 24, 40, 3) for d in drawings)
     with pytest.raises(ConfigError, match=r"data\.row_tokens=96"):
         Pipeline(task, changed(cfg, {"sample.size": "512x512"}), tokenizer)
+
+
+def test_a_codec_of_whole_clips_decodes_them_one_by_one(monkeypatch, mesh):
+    made = []
+    monkeypatch.setattr(
+        module, "Codec", lambda *args, **kw: made.append(Codec(*args, **kw)) or made[-1]
+    )
+    changes = {f"data.modes.{name}": 0.0 for name in ("prepend", "connect", "inpaint")}
+    changes |= {"autoencoder.kind": "toy convolution", "autoencoder.workdir": "codec"}
+    cfg = resolve_elsewhere(changed(CFG, changes | {"data.latents": "elsewhere"}))
+    tokenizer = open_tokenizer("synthetic")
+    with mesh(data=2):
+        task = DiffusionTask(cfg, tokenizer)
+        frozen = task.make_frozen(())
+        params = jax.jit(task.init)(jax.random.key(0), frozen)
+        pipeline = Pipeline(task, cfg, tokenizer, params, frozen)
+        asked = [Request("a red square", 40, 24, 5, 8.0, seed) for seed in range(9)]
+        assert len(pipeline.groups(asked)) == 2
+        clips = dict(pipeline(asked))
+    assert [clips[i].shape for i in range(9)] == [(5, 24, 40, 3)] * 9 and len(made) == 1

@@ -33,7 +33,7 @@ class GroupShape(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Which requests are sampled together: indices by row."""
+    """The requests that are sampled together: for each row, their indices."""
 
     shape: GroupShape
     rows: list[list[int]]
@@ -46,8 +46,8 @@ class Group(NamedTuple):
 def group_shapes(data: DataConfig, group_tokens: int) -> list[GroupShape]:
     """The shapes of groups on the current mesh, smallest first.
 
-    One row a device has an eighth, a quarter, half or all of the run's row; then come two rows a
-    device, four, and so on, as long as a device has at most `group_tokens` tokens.
+    The first ones have one row per device, of an eighth, a quarter, half and all of the run's row.
+    The next ones have two whole rows per device, four, and so on, up to `group_tokens` tokens.
     """
     devices, ways = axis_size("batch"), axis_size("length")
     whole = data.row_tokens, data.text_tokens, data.max_segments
@@ -65,7 +65,7 @@ def group_shapes(data: DataConfig, group_tokens: int) -> list[GroupShape]:
 class Packer:
     """Packs requests for a model of `cfg`, whose data.text_tokens is known, on the current mesh."""
 
-    def __init__(self, cfg: Config, tokenizer: Tokenizer, group_tokens: int = 0):
+    def __init__(self, cfg: Config, tokenizer: Tokenizer, group_tokens: int = 0) -> None:
         self._data, self._patch, self._tokenizer = cfg.data, cfg.autoencoder.patch, tokenizer
         packed = codec_class(cfg.autoencoder).packed
         # Channels of the latents that are packed for a codec which takes no packed pixels; else 0.
@@ -73,7 +73,7 @@ class Packer:
         self.shapes = group_shapes(cfg.data, group_tokens)
 
     def groups(self, requests: Sequence[Request]) -> list[Group]:
-        """Every request once. Raises ConfigError for a request that the model cannot make."""
+        """Groups that hold every request once; ConfigError for one that the model cannot make."""
         sizes = [self._size(request) for request in requests]
         if not sizes:
             return []

@@ -27,20 +27,21 @@ from videodit.inference.packing import Group, Packer
 from videodit.inference.request import Request, configured_requests
 from videodit.inference.sampling import sample_latents
 from videodit.models.autoencoder import to_bytes
-from videodit.sharding import abstract, first_rows, make_mesh, target_device
+from videodit.sharding import abstract, first_rows, make_mesh, replicate, target_device
 from videodit.tasks.diffusion import DiffusionTask
 from videodit.tasks.registry import expect_task, task_class
 from videodit.tasks.resolve import resolve_trained
 from videodit.tasks.task import Drawing, Generative
 
-GROUP_TOKENS = 16384  # a device's, which keep an accelerator busy; a CPU is busy with one row
+GROUP_TOKENS = 16384  # of a device: enough to keep an accelerator busy; one row is, for a CPU
 
 
 class Pipeline:
     """Clips of a task's model, on the mesh that is current when the pipeline is made.
 
-    `cfg` is the task's config, with data.text_tokens known. `group_tokens`: what a device takes at
-    a time, one row at least; by default one row on a CPU, and GROUP_TOKENS elsewhere.
+    `cfg` is the config of the task, with data.text_tokens known. A device takes at most
+    `group_tokens` tokens at a time, but at least one row; by default it takes one row on a CPU and
+    GROUP_TOKENS elsewhere.
     Raises ConfigError if the model cannot make the configured samples (cfg.sample).
     """
 
@@ -53,13 +54,14 @@ class Pipeline:
         frozen: Any = None,
         *,
         group_tokens: int | None = None,
-    ):
+    ) -> None:
         self.cfg, self._task, self._params, self._frozen = cfg, task, params, frozen
         self._mesh = jax.sharding.get_mesh()
         self._packer = make_packer(cfg, tokenizer, group_tokens)
         self._samples = configured_requests(cfg.sample)
         self._packer.groups(self._samples)
         self._run = jax.jit(self._sample)
+        self._whole: Codec | None = None  # decodes clip by clip if the task's codec is not packed
 
     @classmethod
     def read(
@@ -71,11 +73,11 @@ class Pipeline:
         group_tokens: int | None = None,
         **sample: Any,
     ) -> "Pipeline":
-        """The averaged weights of a diffusion run, shared out over all devices.
+        """A pipeline with the averaged weights of a diffusion run, sharded over all devices.
 
         `sample` replaces fields of the run's SampleConfig (steps, guidance, solver). Raises
-        ConfigError for what is not such a run, which is called `field`, and for `requests` that its
-        model cannot make, before any weights are read.
+        ConfigError before any weights are read, if `workdir` is not such a run (the error calls it
+        `field`) or if its model cannot make one of `requests`.
         """
         cfg = read_config(workdir, field)
         expect_task(cfg, DiffusionTask, field, workdir)
@@ -94,11 +96,11 @@ class Pipeline:
     def with_params(self, params: Any, frozen: Any) -> "Pipeline":
         """The same pipeline, and its compiled programs, with other weights."""
         other = copy.copy(self)
-        other._params, other._frozen = params, frozen
+        other._params, other._frozen, other._whole = params, frozen, None
         return other
 
     def __call__(self, requests: Sequence[Request]) -> Iterator[tuple[int, np.ndarray]]:
-        """Index of a request and its clip T H W 3 uint8, as soon as the clip's group is done.
+        """Yields the index and the clip (T H W 3 uint8) of each request, once its group is done.
 
         Raises ConfigError at once, not when the iterator is used, for a request that the model
         cannot make.
@@ -139,14 +141,22 @@ class Pipeline:
         return unpack(values, batch, self.cfg.autoencoder.patch, sizes)
 
     def _decode_whole(self, latents: list[np.ndarray], requests: list[Request]) -> list[np.ndarray]:
-        """Clips T H W 3 uint8 of latents t h w C, decoded one by one."""
-        cfg, params = self.cfg, jax.device_get(self._frozen["autoencoder"])
-        codec = Codec(cfg.autoencoder, cfg.compute, params)
-        clips = [
-            np.concatenate(list(codec.decode_stream([clip], r.fps, (r.height, r.width))))
-            for clip, r in zip(latents, requests)
-        ]
-        return [clip[: r.frames] for clip, r in zip(clips, requests)]
+        """Clips T H W 3 uint8 of latents t h w C, decoded one by one on one device."""
+        if self._whole is None:
+            self._whole = self._make_whole()
+        clips = []
+        with jax.set_mesh(make_mesh(MeshConfig(data=1), jax.local_devices()[:1])):
+            for clip, r in zip(latents, requests):
+                frames = self._whole.decode_stream([clip], r.fps, (r.height, r.width))
+                clips.append(np.concatenate(list(frames))[: r.frames])
+        return clips
+
+    def _make_whole(self) -> Codec:
+        """The codec of the frozen parameters, with the compiled programs of the task's codec."""
+        with self._on_mesh():
+            params = jax.device_get(replicate(self._frozen["autoencoder"]))
+        cfg = self.cfg
+        return Codec(cfg.autoencoder, cfg.compute, params, codec=self._task.codec)
 
     def _sample(self, params: Any, frozen: Any, batch: PackedBatch) -> jax.Array:
         """Pixels B L P uint8 of all clips of a batch; latents B L C if the codec is not packed."""
@@ -168,6 +178,6 @@ def make_packer(cfg: Config, tokenizer: Tokenizer, group_tokens: int | None = No
 
 
 def sampling_mesh(cfg: Config, devices: int) -> MeshConfig:
-    """All devices share out the rows, and as many of them as divide the widths the weights."""
+    """Rows are sharded over all devices, weights over as many as divide the model's widths."""
     widths = [shape.width for shape in task_class(cfg).shapes(cfg)]
     return MeshConfig(fsdp=math.gcd(devices, *widths))
