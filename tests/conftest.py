@@ -10,9 +10,10 @@ from absl import flags
 from videodit.config import MeshConfig
 from videodit.sharding import make_mesh
 
+CACHE = Path(__file__).parents[1] / ".cache" / "jax"
 SETTINGS = {
     "jax_platforms": os.environ.get("JAX_PLATFORMS", "cpu"),  # the fake devices are CPU devices
-    "jax_compilation_cache_dir": str(Path(__file__).parents[1] / ".cache" / "jax"),
+    "jax_compilation_cache_dir": os.environ.get("JAX_COMPILATION_CACHE_DIR", str(CACHE)),
     "jax_persistent_cache_min_compile_time_secs": 0.3,
 }
 for name, value in SETTINGS.items():
