@@ -10,19 +10,22 @@ from absl import flags
 from videodit.config import MeshConfig
 from videodit.sharding import make_mesh
 
+CACHE = Path(__file__).parents[1] / ".cache" / "jax"
 SETTINGS = {
     "jax_platforms": os.environ.get("JAX_PLATFORMS", "cpu"),  # the fake devices are CPU devices
-    "jax_compilation_cache_dir": str(Path(__file__).parents[1] / ".cache" / "jax"),
+    "jax_compilation_cache_dir": os.environ.get("JAX_COMPILATION_CACHE_DIR", str(CACHE)),
     "jax_persistent_cache_min_compile_time_secs": 0.3,
 }
 for name, value in SETTINGS.items():
     jax.config.update(name, value)
     os.environ[name.upper()] = str(value)  # for the processes that tests start
 
-# Most of the tests' time is compilation: machine code that runs once need not be fast.
-os.environ["XLA_FLAGS"] = " ".join(
-    (os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level=0")
-)
+# Most of the tests' time is compilation, and machine code that runs once need not be fast.
+FAST_TO_COMPILE = ["--xla_backend_optimization_level=0", "--xla_cpu_prefer_vector_width=128"]
+FAST_TO_COMPILE += ["--xla_cpu_parallel_codegen_split_count=1"]
+if jax.__version_info__ < (0, 11):  # later versions have only the slow emitter, and no such flag
+    FAST_TO_COMPILE += ["--xla_cpu_use_fusion_emitters=false"]
+os.environ["XLA_FLAGS"] = " ".join([*FAST_TO_COMPILE, os.environ.get("XLA_FLAGS", "")])
 jax.config.update("jax_num_cpu_devices", 8)
 flags.FLAGS.mark_as_parsed()  # grain reads absl flags
 
