@@ -60,8 +60,10 @@ class Codec:
         self.codec = codec or make_codec(cfg, compute)
 
     @classmethod
-    def read(cls, workdir: str | Path, field: str = "workdir", **options: int) -> "Codec":
-        """A codec with the averaged weights of an autoencoder run; `options`: tile and overlap.
+    def read(
+        cls, workdir: str | Path, field: str = "workdir", *, tile: int = 0, overlap: int = 32
+    ) -> "Codec":
+        """A codec with the averaged weights of an autoencoder run.
 
         Raises ConfigError, in which `field` names the workdir, if there are no such weights.
         """
@@ -72,7 +74,7 @@ class Codec:
         with jax.set_mesh(make_mesh(MeshConfig(data=1))):
             target = abstract(codec.init, jax.random.key(0))
             params = restore_ema(workdir, target, field)
-        return cls(cfg.autoencoder, cfg.compute, jax.device_get(params), **options)
+        return cls(cfg.autoencoder, cfg.compute, jax.device_get(params), tile=tile, overlap=overlap)
 
     def encode_stream(self, frames: Iterable[np.ndarray], fps: float) -> Iterator[np.ndarray]:
         """Encodes frames H W 3 uint8 of one size; yields latents t h w C float32 chunk by chunk.

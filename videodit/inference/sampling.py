@@ -6,12 +6,18 @@ import jax.numpy as jnp
 from videodit.config import FlowConfig, SampleConfig
 from videodit.data.packing import PackedBatch
 from videodit.diffusion import flow, samplers
-from videodit.tasks.task import Generative
+from videodit.parameters import Params
+from videodit.tasks.task import Arrays, Generative
 from videodit.tasks.views import clip_tokens, slot_levels, token_levels
 
 
 def sample_latents(
-    task: Generative, cfg: SampleConfig, shifts: FlowConfig, params, frozen, batch: PackedBatch
+    task: Generative,
+    cfg: SampleConfig,
+    shifts: FlowConfig,
+    params: Params,
+    frozen: Arrays,
+    batch: PackedBatch,
 ) -> jax.Array:
     """Latents B L C float32, drawn by the configured solver with classifier-free guidance.
 

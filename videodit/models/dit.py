@@ -112,19 +112,20 @@ class DiT(nnx.Module):
         segments: of the latents, ids B L, with `most` of M + 1: M clips a row, and the padding.
         Returns the velocity B L C float32.
         """
-        of_tokens, number = slots.of_tokens, slots.levels.shape[1]
-        slots = self._slot_vectors(slots, segments.most - 1, text, text_segment_ids)
-        slot_one_hot = jax.nn.one_hot(of_tokens, number, dtype=slots.dtype)
+        assert segments.most is not None
+        vectors = self._slot_vectors(slots, segments.most - 1, text, text_segment_ids)
+        number = slots.levels.shape[1]
+        slot_one_hot = jax.nn.one_hot(slots.of_tokens, number, dtype=vectors.dtype)
         conditions = Conditions(
             video_rotary(positions, self.head_size),
             segments,
             slot_one_hot,
-            self._tables(slots),
+            self._tables(vectors),
             text,
             dataclasses.replace(segments, key=text_segment_ids),
         )
         x = self.stack(self.embed(latents, "batch", "length", "act_embed"), conditions)
-        final = to_tokens(slot_one_hot, self.final(jax.nn.silu(slots), "batch", None, None))
+        final = to_tokens(slot_one_hot, self.final(jax.nn.silu(vectors), "batch", None, None))
         x = modulate(x, *jnp.split(final, 2, axis=-1))
         return self.head(x, "batch", "length", None).astype(jnp.float32)
 

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -110,6 +111,7 @@ def _in_order(local: Callable) -> Callable:
 
     def attend(q, k, v, segments: Segments):
         orders, unordered = segments.orders, dataclasses.replace(segments, orders=None)
+        assert orders is not None
 
         def in_order():
             of_call = lambda c: jax.tree.map(lambda x: x[..., c], orders)
@@ -128,21 +130,24 @@ def cudnn_attention(q: jax.Array, k: jax.Array, v: jax.Array, segments: Segments
     If the keys have ids of their own, padding (segment 0) sees nothing.
     """
     whole = segments.key is None
-    packed = functools.partial(
-        cudnn.whole_attention if whole else cudnn.packed_attention, causal=segments.causal
-    )
+    packed = cudnn.whole_attention if whole else cudnn.packed_attention
     if not whole:  # padding may be in pieces: a caption that is left out, among others
         segments = dataclasses.replace(
             segments,
             query=jnp.where(segments.query == 0, NOBODY, segments.query),
-            key=jnp.where(segments.key == 0, NO_KEY, segments.key),
+            key=jnp.where(segments.keys == 0, NO_KEY, segments.keys),
         )
     size = segments.most or cudnn.likely_segments(k.shape[1])
     tables, complete = zip(
         *(cudnn.segment_table(call.query, call.keys, size) for call in segments.calls())
     )
-    by_tables = lambda *heads: sum(packed(*heads, table) for table in tables)
-    by_blocks = lambda *heads: blocked_attention(*heads, segments)
+
+    def by_tables(q, k, v):
+        return sum(packed(q, k, v, table, segments.causal) for table in tables)
+
+    def by_blocks(q, k, v):
+        return blocked_attention(q, k, v, segments)
+
     if segments.most:
         return by_tables(q, k, v)
     return jax.lax.cond(jnp.stack(complete).all(), by_tables, by_blocks, q, k, v)
@@ -150,10 +155,11 @@ def cudnn_attention(q: jax.Array, k: jax.Array, v: jax.Array, segments: Segments
 
 def splash_attention(q: jax.Array, k: jax.Array, v: jax.Array, segments: Segments) -> jax.Array:
     """By the splash kernel (nn/splash.py): each query is in one call, and 0 in the others."""
-    return sum(splash.splash_attention(q, k, v, call) for call in segments.calls())
+    of_calls: Any = sum(splash.splash_attention(q, k, v, call) for call in segments.calls())
+    return of_calls
 
 
-IMPLEMENTATIONS = {
+IMPLEMENTATIONS: dict[str, Callable] = {
     "masked": masked_attention,
     "blocked": blocked_attention,
     "cudnn": cudnn_attention,

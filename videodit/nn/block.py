@@ -98,7 +98,7 @@ class Attention(nnx.Module):
         q = self.query_norm(self._heads(x, self.query), rotary)
         new = source if isinstance(source, KeysValues) else self.keys_values(source, rotary)
         seen = new if past is None else jax.tree.map(_behind, past, new)
-        y = attention(q, *seen, segments, self.implementation)
+        y = attention(q, seen.keys, seen.values, segments, self.implementation)
         y = self.out(y.reshape(*y.shape[:2], -1), "batch", "length", "act_embed")
         return checkpoint_name(y, "projection"), new
 
@@ -150,10 +150,12 @@ class Modulation(nnx.Module):
     def __call__(self, conditions: Conditions):
         if self.kind is None:
             return tuple(self.offset[...][:, None, None])
+        slots = conditions.slots
+        assert slots is not None
         if self.kind == "shared":
-            table = conditions.slots + self.offset[...].astype(conditions.slots.dtype)
+            table = slots + self.offset[...].astype(slots.dtype)
         else:
-            table = self.table(jax.nn.silu(conditions.slots), "batch", None, None)
+            table = self.table(jax.nn.silu(slots), "batch", None, None)
             table = table.reshape(*table.shape[:2], 6, -1)
         # One lookup each: the gradient of a joint one would be joined of six arrays first.
         return tuple(to_tokens(conditions.slot_one_hot, table[:, :, i]) for i in range(6))
@@ -190,8 +192,9 @@ class Block(nnx.Module):
         h, new = self.attention(h, h, segments, c.rotary, past)
         x = x + (gate1 * h).astype(x.dtype)
         if self.cross is not None:
-            h = layer_norm(x)
-            h, _ = self.cross(h, c.text if text is None else text, c.text_segments)
+            source = c.text if text is None else text
+            assert source is not None and c.text_segments is not None
+            h, _ = self.cross(layer_norm(x), source, c.text_segments)
             x = x + h.astype(x.dtype)
         h = self.mlp(modulate(x, shift2, scale2))
         return x + (gate2 * h).astype(x.dtype), new

@@ -1,6 +1,6 @@
 """Keys and values that are kept for later queries, and the cache in which a decoder keeps them."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -65,13 +65,15 @@ def extended(cache: Cache, new: KeysValues, segment_ids: jax.Array) -> Cache:
     if spec() is None:
         found = _put(*arguments)
     else:
-        kept, ids = spec(None, "batch", "length", "heads", None), spec("batch", "length")
-        specs = (KeysValues(kept, kept), ids, spec("batch")), (KeysValues(kept, kept), ids)
+        kept: Any = spec(None, "batch", "length", "heads", None)
+        ids, both = spec("batch", "length"), KeysValues(kept, kept)
+        specs = (both, ids, spec("batch")), (both, ids)
         arguments = jax.tree.map(jax.reshard, arguments, specs)
         # Unchecked: counts do not name the axes that cut rows, which have a size of 1 here.
         put = jax.shard_map(_put, in_specs=specs, out_specs=specs[0], check_vma=False)
         found = put(*arguments)
-    return Cache(*found, cache.text)
+    keys_values, ids_of_all, counts = found
+    return Cache(keys_values, ids_of_all, counts, cache.text)
 
 
 def _put(old, new):

@@ -215,7 +215,7 @@ def _split_tokens(tokens: _Tokens, size: int, fill: int, place: int) -> _Tokens:
 def _logits(q, k, queries: _Tokens, keys: _Tokens):
     """Logits B N L S float32, NEVER where a query does not see a key, and whether it does."""
     mask = (queries.ids[:, None, :, None] == keys.ids[:, None, None]).any(-1)
-    if queries.places is not None:
+    if queries.places is not None and keys.places is not None:
         mask &= queries.places[:, None, :, None] >= keys.places[:, None, None]
     logits = jnp.einsum("blnh,bsnh->bnls", q, k, preferred_element_type=jnp.float32)
     return jnp.where(mask, logits * q.shape[-1] ** -0.5, NEVER), mask
@@ -240,7 +240,7 @@ def _overlap(queries: _Tokens, keys: _Tokens):
         (jnp.where(x.ids < 0, LAST, x.ids).min(1), x.ids.max(1)) for x in (queries, keys)
     )
     seen = ((low <= key_high) & (key_low <= high)).any()
-    if queries.places is None:
+    if queries.places is None or keys.places is None:
         return seen
     return seen & (queries.places.max() >= keys.places.min())
 

@@ -101,8 +101,8 @@ def _own_keys(k, v, segments: Segments) -> _Keys:
 
 def _met(segments: Segments, keys: _Keys):
     """Segments of a device's queries and of `keys`, and `ahead` of `Pieces`."""
-    met, ahead = dataclasses.replace(segments, key=keys.ids), 0
-    if segments.causal:  # queries are the last of the keys' tokens
+    met, ahead = dataclasses.replace(segments, key=keys.ids), jnp.int32(0)
+    if keys.first is not None:  # causal: queries are the last of the keys' tokens
         parts, queries = jax.lax.axis_size(AXIS), segments.query.shape[1]
         before = parts * (keys.ids.shape[1] - queries)
         ahead = before + jax.lax.axis_index(AXIS) * queries - keys.first

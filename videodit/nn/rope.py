@@ -32,7 +32,7 @@ def rotary(positions, head_size: int):
 
 def video_rotary(positions, head_size: int):
     """`rotary` of positions (t in seconds, h and w in patches), so that frame rate matters."""
-    return rotary(positions * np.float32([TIME_UNITS_PER_SECOND, 1, 1]), head_size)
+    return rotary(positions * np.array([TIME_UNITS_PER_SECOND, 1, 1], np.float32), head_size)
 
 
 def rotate(x, cos, sin, scale=1.0):
