@@ -1,5 +1,7 @@
 """Drawing the latents of a pack: the solver and the guidance, applied to a task's velocity."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -11,7 +13,12 @@ from videodit.tasks.views import clip_tokens, slot_levels, token_levels
 
 
 def sample_latents(
-    task: Generative, cfg: SampleConfig, shifts: FlowConfig, params, frozen, batch: PackedBatch
+    task: Generative,
+    cfg: SampleConfig,
+    shifts: FlowConfig,
+    params: Any,
+    frozen: Any,
+    batch: PackedBatch,
 ) -> jax.Array:
     """Latents B L C float32, drawn by the configured solver with classifier-free guidance.
 

@@ -1,6 +1,6 @@
 """Keys and values that are kept for later queries, and the cache in which a decoder keeps them."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -65,7 +65,8 @@ def extended(cache: Cache, new: KeysValues, segment_ids: jax.Array) -> Cache:
     if spec() is None:
         found = _put(*arguments)
     else:
-        kept, ids = spec(None, "batch", "length", "heads", None), spec("batch", "length")
+        kept: Any = spec(None, "batch", "length", "heads", None)
+        ids = spec("batch", "length")
         specs = (KeysValues(kept, kept), ids, spec("batch")), (KeysValues(kept, kept), ids)
         arguments = jax.tree.map(jax.reshard, arguments, specs)
         # Unchecked: counts do not name the axes that cut rows, which have a size of 1 here.
@@ -74,7 +75,9 @@ def extended(cache: Cache, new: KeysValues, segment_ids: jax.Array) -> Cache:
     return Cache(*found, cache.text)
 
 
-def _put(old, new):
+def _put(
+    old: tuple[KeysValues, jax.Array, jax.Array], new: tuple[KeysValues, jax.Array]
+) -> tuple[KeysValues, jax.Array, jax.Array]:
     """(keys and values, ids, counts) with (keys and values, ids) added, in arrays of one device."""
     (kept, kept_ids, counts), (keys_values, ids) = old, new
     there, (_, room) = ids > 0, kept_ids.shape

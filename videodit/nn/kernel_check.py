@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -74,12 +75,13 @@ def check(implementation: str, ring: int = 1, causal: bool = False) -> str:
 def _packs(causal: bool) -> dict[str, Segments]:
     """Segments of a small pack, of every kind that models ask for."""
     lengths = np.array([1, 17, 400, 300, 382, 200])
-    segments = np.repeat(np.arange(1, 7), lengths)[:LENGTH]
-    segments = np.broadcast_to(segments, (2, LENGTH)).astype(np.int32).copy()
+    row = np.repeat(np.arange(1, 7), lengths)[:LENGTH]
+    segments: Any = np.broadcast_to(row, (2, LENGTH)).astype(np.int32).copy()
     segments[1, -40:] = 0  # padding
-    text = np.repeat(np.arange(1, 7), 5)[None].repeat(2, axis=0).astype(np.int32)
-    apart = np.arange(LENGTH) // (LENGTH // 4) + 1 + 0 * segments  # also of the halves
-    chunks = chunk_of(np.arange(LENGTH) // 8, 2)[None] + 0 * segments
+    text: Any = np.repeat(np.arange(1, 7), 5)[None].repeat(2, axis=0).astype(np.int32)
+    apart: Any = np.arange(LENGTH) // (LENGTH // 4) + 1 + 0 * segments  # also of the halves
+    frames: Any = np.arange(LENGTH) // 8
+    chunks = chunk_of(frames, 2)[None] + 0 * segments
     windows = causal_chunk_segments(jnp.asarray(segments), jnp.asarray(chunks), 0 * segments)
     packs = {
         "self-attention": Segments(segments, most=7),
@@ -99,9 +101,10 @@ def _errors(implementation: str, segments: Segments) -> dict[str, float]:
     arrays = [rng.normal(size=(2, length, 2, 128)) for length in (queries, keys, keys, queries)]
     *heads, weights = (jnp.asarray(x, jnp.bfloat16) for x in arrays)
 
-    def run(implementation, *heads):
-        def loss(*heads):
-            y = attention(*heads, segments, implementation)
+    def run(implementation: str, *heads: jax.Array) -> list[np.ndarray]:
+        def loss(*heads: jax.Array) -> tuple[jax.Array, jax.Array]:
+            q, k, v = heads
+            y = attention(q, k, v, segments, implementation)
             return (y * weights.astype(y.dtype)).sum(dtype=jnp.float32), y
 
         gradients, y = jax.jit(jax.grad(loss, (0, 1, 2), has_aux=True))(*heads)
