@@ -10,6 +10,8 @@ Levels and noise are functions of (key, sample id, token position): not of the r
 was packed into, of the mesh or of the hosts.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -17,28 +19,30 @@ from videodit.config import FlowConfig
 from videodit.sharding import spec
 
 
-def interpolate(x0, noise, level):
+def interpolate(x0: jax.Array, noise: jax.Array, level: jax.Array) -> jax.Array:
     """Equation (1). level is broadcast against x0, which may hold any token values."""
     return (1 - level) * x0 + level * noise
 
 
-def velocity(x0, noise):
+def velocity(x0: jax.Array, noise: jax.Array) -> jax.Array:
     """Equation (2)."""
     return noise - x0
 
 
-def linear_velocity(xt, level):
-    """Equation (5). A model adds what it knows to it (preconditioning, as arXiv:2206.00364)."""
+def linear_velocity(xt: jax.Array, level: jax.Array) -> jax.Array:
+    """Equation (5). A model adds its output to it (preconditioning, as arXiv:2206.00364)."""
     return (2 * level - 1) / ((1 - level) ** 2 + level**2) * xt
 
 
-def shift(level, tokens, base_tokens: int):
+def shift(level: jax.Array, tokens: jax.Array, base_tokens: int) -> jax.Array:
     """Equation (4): the level of a clip of `tokens` tokens whose unshifted level is `level`."""
     alpha = jnp.sqrt(jnp.maximum(tokens, 1) / base_tokens)
     return alpha * level / (1 + (alpha - 1) * level)
 
 
-def clip_levels(key, sample_ids, tokens, cfg: FlowConfig):
+def clip_levels(
+    key: jax.Array, sample_ids: jax.Array, tokens: jax.Array, cfg: FlowConfig
+) -> jax.Array:
     """Equations (3) and (4): a level for each clip.
 
     sample_ids: B M uint32, tokens: B M tokens of each clip. Returns B M float32 in (0, 1).
@@ -48,22 +52,30 @@ def clip_levels(key, sample_ids, tokens, cfg: FlowConfig):
     return shift(level, tokens, cfg.shift_tokens)
 
 
-def dropped_captions(key, sample_ids, rate: float):
+def dropped_captions(key: jax.Array, sample_ids: jax.Array, rate: float) -> jax.Array:
     """B M bool: the clips that are trained without their caption, for guidance."""
     return per_sample(key, sample_ids, lambda k: jax.random.bernoulli(k, rate))
 
 
-def token_noise(key, sample_ids, segment_ids, positions, channels: int):
+def token_noise(
+    key: jax.Array,
+    sample_ids: jax.Array,
+    segment_ids: jax.Array,
+    positions: jax.Array,
+    channels: int,
+) -> jax.Array:
     """Standard normal noise B L C float32, a function of (key, sample id, t, h, w) alone.
 
     sample_ids: B M uint32; segment_ids: B L; positions: B L 3 float32, whose bits are used.
     """
 
-    def local(key, sample_ids, segment_ids, positions):
+    def local(
+        key: jax.Array, sample_ids: jax.Array, segment_ids: jax.Array, positions: jax.Array
+    ) -> jax.Array:
         ids = jnp.take_along_axis(sample_ids, jnp.maximum(segment_ids - 1, 0), axis=1)
         bits = jax.lax.bitcast_convert_type(positions, jnp.uint32)
 
-        def token(sample_id, position):
+        def token(sample_id: jax.Array, position: jax.Array) -> jax.Array:
             token_key = jax.random.fold_in(key, sample_id)
             for coordinate in position:
                 token_key = jax.random.fold_in(token_key, coordinate)
@@ -81,24 +93,27 @@ def token_noise(key, sample_ids, segment_ids, positions, channels: int):
     )
 
 
-def token_weights(mask, segment_one_hot, per: str):
-    """Weights B L that add up to 1 over the whole batch and are 0 where `mask` (B L bool) is.
+def token_weights(mask: jax.Array, segment_one_hot: jax.Array | None, per: str) -> jax.Array:
+    """Weights B L that sum to 1 over the whole batch and are 0 where `mask` (B L bool) is False.
 
-    per="token": every masked-in token counts alike. per="clip": every clip counts alike, its
-    tokens sharing its weight; segment_one_hot: B L M.
+    per="token": all other tokens have the same weight. per="clip": all clips have the same weight,
+    divided among their tokens; this needs segment_one_hot, B L M.
     """
     mask = mask.astype(jnp.float32)
     if per == "token":
         return mask / jnp.maximum(mask.sum(), 1)
+    assert segment_one_hot is not None
     counts = jnp.einsum("bl,blm->bm", mask, segment_one_hot, out_sharding=spec("batch", None))
     clips = jnp.maximum((counts > 0).sum(), 1)
     return mask * jnp.einsum("blm,bm->bl", segment_one_hot, 1 / jnp.maximum(counts, 1)) / clips
 
 
-def per_sample(key, sample_ids, draw):
+def per_sample(
+    key: jax.Array, sample_ids: jax.Array, draw: Callable[[jax.Array], jax.Array]
+) -> jax.Array:
     """draw(key folded with the sample id) for each of B M ids."""
 
-    def local(key, ids):
+    def local(key: jax.Array, ids: jax.Array) -> jax.Array:
         return jax.vmap(jax.vmap(lambda i: draw(jax.random.fold_in(key, i))))(ids)
 
     rows = spec("batch", None)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -60,10 +61,8 @@ class Codec:
         self.codec = codec or make_codec(cfg, compute)
 
     @classmethod
-    def read(
-        cls, workdir: str | Path, field: str = "workdir", *, tile: int = 0, overlap: int = 32
-    ) -> "Codec":
-        """A codec with the averaged weights of an autoencoder run.
+    def read(cls, workdir: str | Path, field: str = "workdir", **options: Any) -> "Codec":
+        """A codec with the averaged weights of an autoencoder run; `options`: tile and overlap.
 
         Raises ConfigError, in which `field` names the workdir, if there are no such weights.
         """

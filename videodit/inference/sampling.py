@@ -1,5 +1,7 @@
 """Drawing the latents of a pack: the solver and the guidance, applied to a task's velocity."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -15,8 +17,8 @@ def sample_latents(
     task: Generative,
     cfg: SampleConfig,
     shifts: FlowConfig,
-    params: Params,
-    frozen: Arrays,
+    params: Any,
+    frozen: Any,
     batch: PackedBatch,
 ) -> jax.Array:
     """Latents B L C float32, drawn by the configured solver with classifier-free guidance.

@@ -7,7 +7,8 @@ and the tokens attend to the caption.
 """
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -51,11 +52,11 @@ class AttentionPool(nnx.Module):
     score: a plain mean would hide a word of a long caption among all others.
     """
 
-    def __init__(self, width, *, rngs):
+    def __init__(self, width: int, *, rngs: nnx.Rngs) -> None:
         self.score = Dense(width, POOL_HEADS, (None, None), rngs=rngs)
         self.value = Dense(width, width, (None, "embed"), rngs=rngs)
 
-    def __call__(self, text, one_hot):
+    def __call__(self, text: jax.Array, one_hot: jax.Array) -> jax.Array:
         """text: B S E; one_hot: B S M, which segment a token is of. Returns B M E float32."""
         logits = self.score(text, "batch", "length", None).astype(jnp.float32)
         weights = jnp.exp(jnp.clip(logits, -MAX_LOGIT, MAX_LOGIT))[..., None]  # B S heads 1
@@ -73,12 +74,12 @@ class DiT(nnx.Module):
         self,
         cfg: DiTConfig,
         shape: StackShape,
-        channels,
-        text_width,
+        channels: int,
+        text_width: int,
         compute: ComputeConfig,
         *,
-        rngs,
-    ):
+        rngs: nnx.Rngs,
+    ) -> None:
         self.head_size = shape.head_size
         self.embed = Dense(channels, shape.width, (None, "embed"), rngs=rngs, bias=True)
         self.level = LevelEmbedding(shape.width, rngs=rngs)
@@ -114,8 +115,7 @@ class DiT(nnx.Module):
         """
         assert segments.most is not None
         vectors = self._slot_vectors(slots, segments.most - 1, text, text_segment_ids)
-        number = slots.levels.shape[1]
-        slot_one_hot = jax.nn.one_hot(slots.of_tokens, number, dtype=vectors.dtype)
+        slot_one_hot = jax.nn.one_hot(slots.of_tokens, slots.levels.shape[1], dtype=vectors.dtype)
         conditions = Conditions(
             video_rotary(positions, self.head_size),
             segments,
@@ -129,14 +129,16 @@ class DiT(nnx.Module):
         x = modulate(x, *jnp.split(final, 2, axis=-1))
         return self.head(x, "batch", "length", None).astype(jnp.float32)
 
-    def _slot_vectors(self, slots: Slots, segments: int, text, text_segment_ids):
+    def _slot_vectors(
+        self, slots: Slots, segments: int, text: jax.Array, text_segment_ids: jax.Array
+    ) -> jax.Array:
         """The level of each slot and the pooled caption of its segment as one vector: B K D."""
         one_hot = jax.nn.one_hot(text_segment_ids - 1, segments, dtype=jnp.float32)  # B S M
         captions = self.caption(self.pool(text, one_hot), "batch", None, None)
         slot_one_hot = jax.nn.one_hot(slots.segments - 1, segments, dtype=captions.dtype)  # B K M
         return self.level(slots.levels) + to_noise_slots(slot_one_hot, captions)
 
-    def _tables(self, slots):
+    def _tables(self, slots: jax.Array) -> jax.Array:
         """With shared modulation the one table of all blocks, B K 6 D; else the slots."""
         if self.table is None:
             return slots
@@ -144,7 +146,9 @@ class DiT(nnx.Module):
         return table.reshape(*table.shape[:2], 6, -1)
 
 
-def make_dit(cfg: DiTConfig, channels: int, text_width: int, compute: ComputeConfig):
+def make_dit(
+    cfg: DiTConfig, channels: int, text_width: int, compute: ComputeConfig
+) -> tuple[Callable[[jax.Array], Any], Callable[..., Any]]:
     """`functional` (init, apply) of the configured DiT over latents of `channels` values."""
     shape = lookup("dit.size", cfg.size, SIZES)
     return functional(

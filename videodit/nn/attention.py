@@ -63,7 +63,7 @@ def attention(
     return _over_mesh(local, (q, k, v, segments), check_vma=name in ("masked", "blocked"))
 
 
-def _check(q, k, segments: Segments) -> None:
+def _check(q: jax.Array, k: jax.Array, segments: Segments) -> None:
     lengths = q.shape[1], k.shape[1]
     found = segments.query.shape[1], segments.keys.shape[1]
     if found != lengths:
@@ -82,7 +82,7 @@ def _over_mesh(local: Callable, arguments: tuple, check_vma: bool) -> jax.Array:
     return jax.reshard(y, spec("batch", "length", "heads", None))
 
 
-def _accepted(name: str, q, segments: Segments, along_ring: bool) -> str:
+def _accepted(name: str, q: jax.Array, segments: Segments, along_ring: bool) -> str:
     """The implementation `name`, or another one that takes these arguments; says so once."""
     refusal = cudnn.refusal(q, segments) if name == "cudnn" else ""
     if refusal:
@@ -100,7 +100,14 @@ def _say(message: str) -> None:
 def _in_order(local: Callable) -> Callable:
     """`local` attention to the tokens as sorted for each call, where that is another order."""
 
-    def one_call(q, k, v, segments: Segments, query_order: Order, key_order: Order):
+    def one_call(
+        q: jax.Array,
+        k: jax.Array,
+        v: jax.Array,
+        segments: Segments,
+        query_order: Order,
+        key_order: Order,
+    ) -> jax.Array:
         ids = jnp.take_along_axis(segments.query, query_order.forward, axis=1)
         key_ids = segments.key
         if key_ids is not None:
@@ -109,15 +116,17 @@ def _in_order(local: Callable) -> Callable:
         y = local(q, k, v, dataclasses.replace(segments, query=ids, key=key_ids).by_call())
         return permuted(y, query_order.inverse, query_order.forward)
 
-    def attend(q, k, v, segments: Segments):
+    def attend(q: jax.Array, k: jax.Array, v: jax.Array, segments: Segments) -> jax.Array:
         orders, unordered = segments.orders, dataclasses.replace(segments, orders=None)
         assert orders is not None
 
-        def in_order():
+        def in_order() -> jax.Array:
             of_call = lambda c: jax.tree.map(lambda x: x[..., c], orders)
             calls = enumerate(unordered.calls())
-            return sum(one_call(q, k, v, segments, *of_call(c)) for c, segments in calls)
+            total: Any = sum(one_call(q, k, v, segments, *of_call(c)) for c, segments in calls)
+            return total
 
+        assert orders is not None
         moved = jnp.diff(orders[1].forward, axis=1) < 0
         return jax.lax.cond(moved.any(), in_order, lambda: local(q, k, v, unordered))
 
@@ -130,8 +139,11 @@ def cudnn_attention(q: jax.Array, k: jax.Array, v: jax.Array, segments: Segments
     If the keys have ids of their own, padding (segment 0) sees nothing.
     """
     whole = segments.key is None
-    packed = cudnn.whole_attention if whole else cudnn.packed_attention
-    if not whole:  # padding may be in pieces: a caption that is left out, among others
+    packed: Callable[..., jax.Array] = functools.partial(
+        cudnn.whole_attention if whole else cudnn.packed_attention, causal=segments.causal
+    )
+    if segments.key is not None:
+        # Padding may be in several pieces, for example where a caption is left out.
         segments = dataclasses.replace(
             segments,
             query=jnp.where(segments.query == 0, NOBODY, segments.query),
@@ -141,13 +153,8 @@ def cudnn_attention(q: jax.Array, k: jax.Array, v: jax.Array, segments: Segments
     tables, complete = zip(
         *(cudnn.segment_table(call.query, call.keys, size) for call in segments.calls())
     )
-
-    def by_tables(q, k, v):
-        return sum(packed(q, k, v, table, segments.causal) for table in tables)
-
-    def by_blocks(q, k, v):
-        return blocked_attention(q, k, v, segments)
-
+    by_tables: Callable[..., Any] = lambda *heads: sum(packed(*heads, table) for table in tables)
+    by_blocks = lambda *heads: blocked_attention(*heads, segments)
     if segments.most:
         return by_tables(q, k, v)
     return jax.lax.cond(jnp.stack(complete).all(), by_tables, by_blocks, q, k, v)
@@ -155,11 +162,11 @@ def cudnn_attention(q: jax.Array, k: jax.Array, v: jax.Array, segments: Segments
 
 def splash_attention(q: jax.Array, k: jax.Array, v: jax.Array, segments: Segments) -> jax.Array:
     """By the splash kernel (nn/splash.py): each query is in one call, and 0 in the others."""
-    of_calls: Any = sum(splash.splash_attention(q, k, v, call) for call in segments.calls())
-    return of_calls
+    total: Any = sum(splash.splash_attention(q, k, v, call) for call in segments.calls())
+    return total
 
 
-IMPLEMENTATIONS: dict[str, Callable] = {
+IMPLEMENTATIONS: dict[str, Callable[..., jax.Array]] = {
     "masked": masked_attention,
     "blocked": blocked_attention,
     "cudnn": cudnn_attention,

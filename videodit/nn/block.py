@@ -1,7 +1,8 @@
 """The transformer block that every model is a stack of, and the stack."""
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +17,11 @@ from videodit.nn.segments import Segments
 from videodit.sharding import axis_size
 
 
-def _saves(*names: str):
+def _saves(*names: str) -> Callable[..., Any]:
     """A policy that keeps what is called by these names; "attention" is also cuDNN's results."""
     by_name = jax.checkpoint_policies.save_only_these_names(*names)
 
-    def policy(primitive, *arguments, **parameters):
+    def policy(primitive: Any, *arguments: Any, **parameters: Any) -> Any:
         if "attention" in names and primitive.name.startswith("dot_product_attention_fwd"):
             return True
         return by_name(primitive, *arguments, **parameters)
@@ -72,7 +73,15 @@ def modulate(x: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
 class Attention(nnx.Module):
     """Self- or cross-attention with normalised queries and keys (QK-norm, arXiv:2302.05442)."""
 
-    def __init__(self, shape: StackShape, compute, *, rngs, keys_width=None, out=KERNEL_INIT):
+    def __init__(
+        self,
+        shape: StackShape,
+        compute: ComputeConfig,
+        *,
+        rngs: nnx.Rngs,
+        keys_width: int | None = None,
+        out: nnx.Initializer = KERNEL_INIT,
+    ) -> None:
         inner, keys_width = shape.heads * shape.head_size, keys_width or shape.width
         self.head_size, self.implementation = shape.head_size, compute.attention
         dense = functools.partial(Dense, rngs=rngs, matmul=compute.matmul)
@@ -87,7 +96,7 @@ class Attention(nnx.Module):
         x: jax.Array,
         source: jax.Array | KeysValues,
         segments: Segments,
-        rotary=None,
+        rotary: tuple[jax.Array, jax.Array] | None = None,
         past: KeysValues | None = None,
     ) -> tuple[jax.Array, KeysValues]:
         """x: B L D attends to source: B S E, behind `past` keys if there are any.
@@ -102,17 +111,19 @@ class Attention(nnx.Module):
         y = self.out(y.reshape(*y.shape[:2], -1), "batch", "length", "act_embed")
         return checkpoint_name(y, "projection"), new
 
-    def keys_values(self, source: jax.Array, rotary=None) -> KeysValues:
+    def keys_values(
+        self, source: jax.Array, rotary: tuple[jax.Array, jax.Array] | None = None
+    ) -> KeysValues:
         """The keys and values of source: B S E."""
         keys, values = self._heads(source, self.key), self._heads(source, self.value)
         return KeysValues(self.key_norm(keys, rotary), values)
 
-    def _heads(self, x, dense):
+    def _heads(self, x: jax.Array, dense: Dense) -> jax.Array:
         y = checkpoint_name(dense(x, "batch", "length", "heads"), "projection")
         return y.reshape(*y.shape[:2], -1, self.head_size)
 
 
-def _behind(past, new):
+def _behind(past: jax.Array, new: Any) -> jax.Array:
     """Keys or values (B R N H) of earlier tokens, then those of new ones (B L N H)."""
     return jnp.concatenate([past, new], axis=1)
 
@@ -120,12 +131,12 @@ def _behind(past, new):
 class MLP(nnx.Module):
     """Two layers with tanh-GELU between."""
 
-    def __init__(self, shape: StackShape, compute, *, rngs):
+    def __init__(self, shape: StackShape, compute: ComputeConfig, *, rngs: nnx.Rngs) -> None:
         dense = functools.partial(Dense, rngs=rngs, matmul=compute.matmul)
         self.up = dense(shape.width, shape.mlp, ("embed", "mlp"))
         self.down = dense(shape.mlp, shape.width, ("mlp", "embed"))
 
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         hidden = checkpoint_name(self.up(x, "batch", "length", "mlp"), "projection")
         y = self.down(jax.nn.gelu(hidden), "batch", "length", "act_embed")
         return checkpoint_name(y, "projection")
@@ -139,7 +150,7 @@ class Modulation(nnx.Module):
     (PixArt, arXiv:2310.00426). None: a learned constant with gates that start at GATE.
     """
 
-    def __init__(self, width, kind, *, rngs):
+    def __init__(self, width: int, kind: str | None, *, rngs: nnx.Rngs) -> None:
         self.kind = kind
         if kind == "block":
             self.table = Dense(width, 6 * width, (None, "embed"), rngs=rngs, init=ZEROS, bias=True)
@@ -147,24 +158,32 @@ class Modulation(nnx.Module):
             gates = jnp.zeros((2, 3, width)).at[:, 2].set(0.0 if kind else GATE)
             self.offset = nnx.Param(gates.reshape(6, width))
 
-    def __call__(self, conditions: Conditions):
+    def __call__(self, conditions: Conditions) -> tuple[jax.Array, ...]:
         if self.kind is None:
             return tuple(self.offset[...][:, None, None])
-        slots = conditions.slots
-        assert slots is not None
+        slots, one_hot = conditions.slots, conditions.slot_one_hot
+        assert slots is not None and one_hot is not None
         if self.kind == "shared":
             table = slots + self.offset[...].astype(slots.dtype)
         else:
             table = self.table(jax.nn.silu(slots), "batch", None, None)
             table = table.reshape(*table.shape[:2], 6, -1)
         # One lookup each: the gradient of a joint one would be joined of six arrays first.
-        return tuple(to_tokens(conditions.slot_one_hot, table[:, :, i]) for i in range(6))
+        return tuple(to_tokens(one_hot, table[:, :, i]) for i in range(6))
 
 
 class Block(nnx.Module):
     """Attention, cross-attention to the text if there is any, mlp; modulated and gated."""
 
-    def __init__(self, shape, compute: ComputeConfig, *, modulation, text_width, rngs):
+    def __init__(
+        self,
+        shape: StackShape,
+        compute: ComputeConfig,
+        *,
+        modulation: str | None,
+        text_width: int | None,
+        rngs: nnx.Rngs,
+    ) -> None:
         self.modulation = Modulation(shape.width, modulation, rngs=rngs)
         self.attention = Attention(shape, compute, rngs=rngs)
         self.cross = (
@@ -208,23 +227,32 @@ class Stack(nnx.Module):
     keeps, at the price of compile time.
     """
 
-    def __init__(self, shape, compute: ComputeConfig, *, rngs, modulation=None, text_width=None):
+    def __init__(
+        self,
+        shape: StackShape,
+        compute: ComputeConfig,
+        *,
+        rngs: nnx.Rngs,
+        modulation: str | None = None,
+        text_width: int | None = None,
+    ) -> None:
         if compute.remat not in REMAT:
             hint = nearest(compute.remat, REMAT)
             raise ConfigError(f"unknown compute.remat={compute.remat!r}: {hint}")
         self.residual_dtype, self.remat = compute.residual_dtype, compute.remat
         self.depth, self.unroll = shape.depth, min(compute.unroll, shape.depth)
 
-        def make(block_rngs):
-            conditions = dict(modulation=modulation, text_width=text_width)
-            return Block(shape, compute, **conditions, rngs=block_rngs)
+        def make(block_rngs: nnx.Rngs) -> Block:
+            return Block(
+                shape, compute, modulation=modulation, text_width=text_width, rngs=block_rngs
+            )
 
         self.blocks = jax.vmap(make)(rngs.split(shape.depth))
 
-    def __call__(self, x, conditions: Conditions):
+    def __call__(self, x: jax.Array, conditions: Conditions) -> jax.Array:
         """x: B L D -> B L D in the residual dtype."""
 
-        def body(x, layer):
+        def body(x: jax.Array, layer: Any) -> tuple[jax.Array, None]:
             block, odd = layer
             return block(x, conditions, _segments(conditions, odd))[0], None
 
@@ -249,7 +277,7 @@ class Stack(nnx.Module):
         back, hands these on as the next past; a decoder adds them to its `Cache`.
         """
 
-        def body(x, layer):
+        def body(x: jax.Array, layer: Any) -> tuple[jax.Array, KeysValues]:
             block, odd, past, text = layer
             return block(x, conditions, _segments(conditions, odd), past, text)
 
@@ -286,11 +314,11 @@ class Stack(nnx.Module):
         """The keys and values of cross-attention to text, B S E: depth B S N H each."""
         return jax.lax.map(lambda block: block.cross.keys_values(text), self.blocks)
 
-    def _odd(self):
+    def _odd(self) -> jax.Array:
         return jnp.arange(self.depth) % 2 == 1
 
 
-def _segments(conditions: Conditions, odd) -> Segments:
+def _segments(conditions: Conditions, odd: jax.Array) -> Segments:
     """The segments of self-attention in an odd or even layer."""
     if conditions.odd_segments is None:
         return conditions.segments

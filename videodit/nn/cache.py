@@ -66,8 +66,8 @@ def extended(cache: Cache, new: KeysValues, segment_ids: jax.Array) -> Cache:
         found = _put(*arguments)
     else:
         kept: Any = spec(None, "batch", "length", "heads", None)
-        ids, both = spec("batch", "length"), KeysValues(kept, kept)
-        specs = (both, ids, spec("batch")), (both, ids)
+        ids = spec("batch", "length")
+        specs = (KeysValues(kept, kept), ids, spec("batch")), (KeysValues(kept, kept), ids)
         arguments = jax.tree.map(jax.reshard, arguments, specs)
         # Unchecked: counts do not name the axes that cut rows, which have a size of 1 here.
         put = jax.shard_map(_put, in_specs=specs, out_specs=specs[0], check_vma=False)
@@ -76,7 +76,9 @@ def extended(cache: Cache, new: KeysValues, segment_ids: jax.Array) -> Cache:
     return Cache(keys_values, ids_of_all, counts, cache.text)
 
 
-def _put(old, new):
+def _put(
+    old: tuple[KeysValues, jax.Array, jax.Array], new: tuple[KeysValues, jax.Array]
+) -> tuple[KeysValues, jax.Array, jax.Array]:
     """(keys and values, ids, counts) with (keys and values, ids) added, in arrays of one device."""
     (kept, kept_ids, counts), (keys_values, ids) = old, new
     there, (_, room) = ids > 0, kept_ids.shape

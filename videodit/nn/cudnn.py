@@ -5,7 +5,7 @@ This file adapts a private part of jax, of the versions in `KNOWN`; no other fil
 
 import functools
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -63,7 +63,7 @@ def segment_table(query_ids: jax.Array, key_ids: jax.Array, most: int) -> tuple[
     return table, complete
 
 
-def _extent(member):
+def _extent(member: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Number, first and one behind the last of the members (B L M bool) along L, B M each."""
     place = jnp.arange(member.shape[1])[:, None]
     first = jnp.where(member, place, member.shape[1]).min(1)
@@ -114,7 +114,7 @@ def packed_attention(
 
 
 @jax.custom_vjp
-def _masked_gradient(x, covered):
+def _masked_gradient(x: jax.Array, covered: jax.Array) -> jax.Array:
     """x: B L N H; its gradient is 0 at tokens that are not covered (B L 1 1 bool).
 
     There the kernel never writes the gradient. Nor does it read x there, so that x needs no mask,
@@ -130,7 +130,7 @@ _masked_gradient.defvjp(
 
 
 @jax.custom_vjp
-def _masked_value(y, covered):
+def _masked_value(y: jax.Array, covered: jax.Array) -> jax.Array:
     """y: B L N H, but 0 at tokens that are not covered (B L 1 1 bool).
 
     There the kernel never writes it. Nor does it read the gradient there, which passes as it is.
@@ -165,12 +165,12 @@ def whole_attention(
     return y[:, :length]
 
 
-def _even(x):
+def _even(x: jax.Array) -> jax.Array:
     """x (B L N H) with an even number of tokens, as jax asks for: one more, of no segment."""
     return jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0)))
 
 
-def _covered(lengths, offsets, length: int):
+def _covered(lengths: jax.Array, offsets: jax.Array, length: int) -> jax.Array:
     """Which tokens of a row are of a segment: B L 1 1 bool."""
     place, start = jnp.arange(length)[:, None], offsets[:, None, :-1]
     inside = (start >= 0) & (start <= place) & (place < start + lengths[:, None])
@@ -178,7 +178,7 @@ def _covered(lengths, offsets, length: int):
 
 
 @functools.cache
-def _private():
+def _private() -> Any:
     """The module of jax with the call. Where there is no GPU, it is taken for a Hopper's."""
     from jax._src.cudnn import fused_attention_stablehlo as module
 

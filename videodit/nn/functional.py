@@ -5,6 +5,7 @@ checkpoints are dicts of arrays. The only file that knows about NNX graph defini
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from videodit.sharding import gathered
 
 def functional(
     make: Callable[[nnx.Rngs], nnx.Module], dtype: str = "float32", gather: str = "layer"
-):
+) -> tuple[Callable[[jax.Array], Any], Callable[..., Any]]:
     """`(init, apply)` of the module that `make(rngs)` builds.
 
     `init(key)` returns float32 parameters as nested dicts, sharded from birth on the current
@@ -26,10 +27,10 @@ def functional(
     """
     graphdef = nnx.graphdef(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
 
-    def init(key):
+    def init(key: jax.Array) -> Any:
         return nnx.to_pure_dict(nnx.state(make(nnx.Rngs(key)), nnx.Param))
 
-    def apply(params, *args, method: str = "__call__", **kwargs):
+    def apply(params: Any, *args: Any, method: str = "__call__", **kwargs: Any) -> Any:
         params = jax.tree.map(lambda p: p.astype(jnp.dtype(dtype)), params)
         params = gathered(params) if gather == "step" else params
         return getattr(nnx.merge(graphdef, params), method)(*args, **kwargs)

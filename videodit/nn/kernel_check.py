@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -73,12 +74,15 @@ def check(implementation: str, ring: int = 1, causal: bool = False) -> str:
 
 def _packs(causal: bool) -> dict[str, Segments]:
     """Segments of a small pack, of every kind that models ask for."""
-    row = jnp.repeat(jnp.arange(1, 7), jnp.array([1, 17, 400, 300, 382, 200]))[:LENGTH]
-    segments = jnp.stack([row, row.at[-40:].set(0)])  # the second ends with padding
-    text = jnp.stack([jnp.repeat(jnp.arange(1, 7), 5)] * 2)
-    apart = jnp.arange(LENGTH) // (LENGTH // 4) + 1 + 0 * segments  # also of the halves
-    chunks = chunk_of(jnp.arange(LENGTH) // 8, 2)[None] + 0 * segments
-    windows = causal_chunk_segments(segments, chunks, 0 * segments)
+    lengths = np.array([1, 17, 400, 300, 382, 200])
+    row = np.repeat(np.arange(1, 7), lengths)[:LENGTH]
+    segments: Any = np.broadcast_to(row, (2, LENGTH)).astype(np.int32).copy()
+    segments[1, -40:] = 0  # padding
+    text: Any = np.repeat(np.arange(1, 7), 5)[None].repeat(2, axis=0).astype(np.int32)
+    apart: Any = np.arange(LENGTH) // (LENGTH // 4) + 1 + 0 * segments  # also of the halves
+    frames: Any = np.arange(LENGTH) // 8
+    chunks = chunk_of(frames, 2)[None] + 0 * segments
+    windows = causal_chunk_segments(jnp.asarray(segments), jnp.asarray(chunks), 0 * segments)
     packs = {
         "self-attention": Segments(segments, most=7),
         "self-attention to parts": Segments(apart, most=4),
@@ -97,8 +101,9 @@ def _errors(implementation: str, segments: Segments) -> dict[str, float]:
     arrays = [rng.normal(size=(2, length, 2, 128)) for length in (queries, keys, keys, queries)]
     *heads, weights = (jnp.asarray(x, jnp.bfloat16) for x in arrays)
 
-    def run(implementation, *heads):
-        def loss(q, k, v):
+    def run(implementation: str, *heads: jax.Array) -> list[np.ndarray]:
+        def loss(*heads: jax.Array) -> tuple[jax.Array, jax.Array]:
+            q, k, v = heads
             y = attention(q, k, v, segments, implementation)
             return (y * weights.astype(y.dtype)).sum(dtype=jnp.float32), y
 

@@ -4,6 +4,8 @@ Dimensions: B rows, L tokens of a row, S text tokens, M segments, K noise slots,
 N heads, H head size, F mlp width, P patch values.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -22,13 +24,23 @@ class Dense(nnx.Module):
     matmul: "" in the dtype of W, or as nn/low_precision.py:FORMATS.
     """
 
-    def __init__(self, inputs, outputs, axes, *, rngs, init=KERNEL_INIT, bias=False, matmul=""):
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        axes: tuple[str | None, str | None],
+        *,
+        rngs: nnx.Rngs,
+        init: nnx.Initializer = KERNEL_INIT,
+        bias: bool = False,
+        matmul: str = "",
+    ) -> None:
         kernel = init(rngs.params(), (inputs, outputs), jnp.float32, out_sharding=spec(*axes))
         self.kernel = nnx.Param(kernel)
         self.bias = nnx.Param(jnp.zeros(outputs, jnp.float32)) if bias else None
         self.matmul = matmul
 
-    def __call__(self, x, *names):
+    def __call__(self, x: jax.Array, *names: str | None) -> jax.Array:
         """x: ... i -> ... o in the kernel's dtype; `names` are the logical axes of the output."""
         kernel = self.kernel[...]
         x = x.astype(kernel.dtype)
@@ -39,7 +51,7 @@ class Dense(nnx.Module):
         return y if self.bias is None else y + self.bias[...]
 
 
-def layer_norm(x):
+def layer_norm(x: jax.Array) -> jax.Array:
     """Normalises the last axis to mean 0 and variance 1, in float32; no parameters."""
     wide = x.astype(jnp.float32)
     mean = wide.mean(-1, keepdims=True)
@@ -48,7 +60,8 @@ def layer_norm(x):
     else:
         variance = jnp.square(wide - mean).mean(-1, keepdims=True)
     inverse = jax.lax.rsqrt(jnp.maximum(variance, 0) + 1e-6)
-    # Without it XLA makes one kernel of all, which looks up no values of slots (`to_tokens`).
+    # Barrier: otherwise XLA fuses everything into one kernel and cannot fuse the slot lookup
+    # (`to_tokens`).
     mean, inverse = jax.lax.optimization_barrier((mean, inverse))
     return (wide - mean) * inverse
 
@@ -56,10 +69,12 @@ def layer_norm(x):
 class RMSNorm(nnx.Module):
     """Root-mean-square norm of the last axis with a learned scale; keeps the dtype of x."""
 
-    def __init__(self, width):
+    def __init__(self, width: int) -> None:
         self.scale = nnx.Param(jnp.ones(width, jnp.float32))
 
-    def __call__(self, x, angles=None):
+    def __call__(
+        self, x: jax.Array, angles: tuple[jax.Array, jax.Array] | None = None
+    ) -> jax.Array:
         """x: B L N H; with angles (nn/rope.py:rotary) the normalised vectors are also turned."""
         if angles is not None:
             return _normalise_and_rotate(x, self.scale[...], *angles)
@@ -68,12 +83,16 @@ class RMSNorm(nnx.Module):
 
 
 @jax.custom_vjp
-def _normalise_and_rotate(x, scale, cos, sin):
+def _normalise_and_rotate(
+    x: jax.Array, scale: jax.Array, cos: jax.Array, sin: jax.Array
+) -> jax.Array:
     """The scale of a vector is its last factor: a copy in float32 would be written otherwise."""
     return (rotate(x, cos, sin, scale) * _inverse_rms(x.astype(jnp.float32))).astype(x.dtype)
 
 
-def _gradients_of_normalise_and_rotate(arguments, gradient):
+def _gradients_of_normalise_and_rotate(
+    arguments: tuple[jax.Array, ...], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array, None, None]:
     """In which only x and the gradient, both in their own dtype, have their halves swapped."""
     x, scale, cos, sin = arguments
     wide = x.astype(jnp.float32)
@@ -91,11 +110,11 @@ _normalise_and_rotate.defvjp(
 )
 
 
-def _inverse_rms(wide):
+def _inverse_rms(wide: jax.Array) -> jax.Array:
     return jax.lax.rsqrt(jnp.square(wide).mean(-1, keepdims=True) + 1e-6)
 
 
-def to_tokens(slot_one_hot, values):
+def to_tokens(slot_one_hot: jax.Array, values: jax.Array) -> jax.Array:
     """Values of slots (B K ...) at the tokens (B L ...) whose one-hot (B L K) is given, or 0.
 
     A lookup, which XLA fuses into what uses the values; on a TPU, where a lookup is slow, a matrix
@@ -109,14 +128,14 @@ def to_tokens(slot_one_hot, values):
     return tokens.reshape(*tokens.shape[:2], *values.shape[2:])
 
 
-def to_slots(slot_one_hot, values):
+def to_slots(slot_one_hot: jax.Array, values: jax.Array) -> jax.Array:
     """Sums of token values (B L ...) over the tokens of each slot: B K ...; transpose of above."""
     flat, out = values.reshape(*values.shape[:2], -1), spec("batch", None, None)
     sums = _one_hot_product("blk,bld->bkd", slot_one_hot, flat, out_sharding=out)
     return sums.reshape(*sums.shape[:2], *values.shape[2:])
 
 
-def to_noise_slots(one_hot, values):
+def to_noise_slots(one_hot: jax.Array, values: jax.Array) -> jax.Array:
     """Values of segments (B M ...) at the noise slots whose one-hot (B K M) is given, or 0: B K ...
 
     A matmul, as is its transpose. It costs little: slots and segments are few.
@@ -127,7 +146,7 @@ def to_noise_slots(one_hot, values):
 
 
 @jax.custom_vjp
-def _to_tokens(slot_one_hot, flat):
+def _to_tokens(slot_one_hot: jax.Array, flat: jax.Array) -> jax.Array:
     if target_device().platform == "tpu":
         return _one_hot_product("blk,bkd->bld", slot_one_hot, flat)
     index = jnp.where(slot_one_hot.any(-1), slot_one_hot.argmax(-1), slot_one_hot.shape[-1])
@@ -137,7 +156,7 @@ def _to_tokens(slot_one_hot, flat):
     return jax.shard_map(_look_up, in_specs=specs, out_specs=out)(flat, index)
 
 
-def _look_up(flat, index):
+def _look_up(flat: jax.Array, index: jax.Array) -> jax.Array:
     """The rows of flat B K D that index B L names, 0 where it is K: B L D."""
     return jax.vmap(lambda table, i: table.at[i].get(mode="fill", fill_value=0))(flat, index)
 
@@ -148,7 +167,9 @@ _to_tokens.defvjp(
 )
 
 
-def _one_hot_product(subscripts: str, one_hot, values, out_sharding=None):
+def _one_hot_product(
+    subscripts: str, one_hot: jax.Array, values: jax.Array, out_sharding: Any = None
+) -> jax.Array:
     """In full precision, or accelerators would round float32 values to bfloat16."""
     precision = "highest" if values.dtype == jnp.float32 else None
     one_hot = one_hot.astype(values.dtype)
@@ -160,11 +181,11 @@ class LevelEmbedding(nnx.Module):
 
     FREQUENCIES = 128
 
-    def __init__(self, width, *, rngs):
+    def __init__(self, width: int, *, rngs: nnx.Rngs) -> None:
         self.up = Dense(2 * self.FREQUENCIES, width, (None, "embed"), rngs=rngs, bias=True)
         self.down = Dense(width, width, (None, "embed"), rngs=rngs, bias=True)
 
-    def __call__(self, levels):
+    def __call__(self, levels: jax.Array) -> jax.Array:
         """levels: B K float32 -> B K D."""
         frequencies = jnp.exp(jnp.linspace(jnp.log(1.0), jnp.log(1000.0), self.FREQUENCIES))
         angles = levels[..., None] * frequencies

@@ -7,7 +7,7 @@ Of the library qwix the product that trains is private and takes no sharding; he
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ FORMATS = {
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def low_precision_product(x, kernel, matmul: str, names: tuple):
+def low_precision_product(x: jax.Array, kernel: jax.Array, matmul: str, names: tuple) -> jax.Array:
     """x (... i) times kernel (i o) in the dtype of x, computed as FORMATS[matmul] says.
 
     names: the logical axes of the result.
@@ -48,11 +48,15 @@ def low_precision_product(x, kernel, matmul: str, names: tuple):
     return _rescaled(y, x_scale, kernel_scale[0]).astype(x.dtype)
 
 
-def _forward(x, kernel, matmul, names):
+def _forward(
+    x: jax.Array, kernel: jax.Array, matmul: str, names: tuple
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     return low_precision_product(x, kernel, matmul, names), (x, kernel)
 
 
-def _backward(matmul, names, saved, gradient):
+def _backward(
+    matmul: str, names: tuple, saved: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     x, kernel = saved
     formats = FORMATS[matmul]
     gradient8, gradient_scale = quantised(gradient, -1, formats.gradients)
@@ -72,7 +76,7 @@ def _backward(matmul, names, saved, gradient):
 low_precision_product.defvjp(_forward, _backward)
 
 
-def quantised(x, axis: int, dtype):
+def quantised(x: jax.Array, axis: int, dtype: Any) -> tuple[jax.Array, jax.Array]:
     """x / scale rounded to `dtype`, and the scale, float32, by which none of `axis` overflows."""
     integer = jnp.issubdtype(dtype, jnp.integer)
     largest = float(jnp.iinfo(dtype).max if integer else jnp.finfo(dtype).max)
@@ -83,7 +87,7 @@ def quantised(x, axis: int, dtype):
     return y.astype(dtype), scale
 
 
-def _rescaled(y, rows, columns):
+def _rescaled(y: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
     """y (... o) times the scales of its rows (... 1) and of its columns (o), float32."""
     if spec() is not None:  # a kernel's columns may lie over more devices than the result's
         columns = jax.reshard(columns, jax.sharding.PartitionSpec(jax.typeof(y).sharding.spec[-1]))

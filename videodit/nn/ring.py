@@ -9,7 +9,7 @@ zeros: one send more than needed, for a program of half the size.)
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from jax.ad_checkpoint import checkpoint_name
 from videodit.nn.segments import Segments
 
 AXIS = "ring"
+Ahead = jax.Array | int  # see Pieces
 
 
 class Pieces(NamedTuple):
@@ -52,11 +53,13 @@ def ring_attention(pieces: Pieces) -> Callable:
     """
 
     @jax.custom_vjp
-    def attend(q, k, v, segments):
+    def attend(q: jax.Array, k: jax.Array, v: jax.Array, segments: Segments) -> jax.Array:
         return forward(q, k, v, segments)[0]
 
-    def forward(q, k, v, segments):
-        def add(sums, keys):
+    def forward(
+        q: jax.Array, k: jax.Array, v: jax.Array, segments: Segments
+    ) -> tuple[jax.Array, Any]:
+        def add(sums: tuple[jax.Array, jax.Array], keys: _Keys) -> tuple[jax.Array, jax.Array]:
             return merge(sums, pieces.forward(q, keys.k, keys.v, *_met(segments, keys)))
 
         nothing = 0 * q.astype(jnp.float32)  # and not zeros: it varies over the mesh as q does
@@ -64,10 +67,10 @@ def ring_attention(pieces: Pieces) -> Callable:
         y, log = (checkpoint_name(x, "attention") for x in (y.astype(v.dtype), log))
         return y, (q, k, v, segments, y, log)
 
-    def backward(saved, gradient):
+    def backward(saved: Any, gradient: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, None]:
         q, k, v, segments, y, log = saved
 
-        def add(gradients, keys):
+        def add(gradients: Any, keys: _Keys) -> Any:
             dq, dkv = gradients
             seen = _met(segments, keys)
             more = pieces.backward(q, keys.k, keys.v, *seen, y, log, gradient)
@@ -86,33 +89,34 @@ def ring_attention(pieces: Pieces) -> Callable:
 def gather_keys(local: Callable) -> Callable:
     """`local` attention to the keys of all parts: less traffic where keys are few."""
 
-    def attend(q, k, v, segments: Segments):
+    def attend(q: jax.Array, k: jax.Array, v: jax.Array, segments: Segments) -> jax.Array:
         k, v, ids = (jax.lax.all_gather(x, AXIS, axis=1, tiled=True) for x in (k, v, segments.keys))
         return local(q, k, v, dataclasses.replace(segments, key=ids))
 
     return attend
 
 
-def _own_keys(k, v, segments: Segments) -> _Keys:
+def _own_keys(k: jax.Array, v: jax.Array, segments: Segments) -> _Keys:
     """The keys that a device holds before the first step."""
     first = jax.lax.axis_index(AXIS) * k.shape[1] if segments.causal else None
     return _Keys(k, v, segments.keys, first)
 
 
-def _met(segments: Segments, keys: _Keys):
+def _met(segments: Segments, keys: _Keys) -> tuple[Segments, jax.Array | int]:
     """Segments of a device's queries and of `keys`, and `ahead` of `Pieces`."""
-    met, ahead = dataclasses.replace(segments, key=keys.ids), jnp.int32(0)
-    if keys.first is not None:  # causal: queries are the last of the keys' tokens
-        parts, queries = jax.lax.axis_size(AXIS), segments.query.shape[1]
-        before = parts * (keys.ids.shape[1] - queries)
-        ahead = before + jax.lax.axis_index(AXIS) * queries - keys.first
-    return met, ahead
+    met = dataclasses.replace(segments, key=keys.ids)
+    if keys.first is None:
+        return met, 0
+    # Queries are the last of the keys' tokens.
+    parts, queries = jax.lax.axis_size(AXIS), segments.query.shape[1]
+    before = parts * (keys.ids.shape[1] - queries)
+    return met, before + jax.lax.axis_index(AXIS) * queries - keys.first
 
 
-def _around(add, sums, keys):
+def _around(add: Callable[[Any, _Keys], Any], sums: Any, keys: _Keys) -> Any:
     """What `add(sums, keys)` makes of the keys of every device of the ring, one after the other."""
 
-    def step(carry, _):
+    def step(carry: Any, _: Any) -> tuple[Any, None]:
         sums, keys = carry
         onward = _pass_on(keys)
         return (add(sums, keys), onward), None
@@ -121,13 +125,15 @@ def _around(add, sums, keys):
     return add(sums, keys)
 
 
-def _pass_on(tree):
+def _pass_on(tree: Any) -> Any:
     """Every device's arrays at the next one."""
     n = jax.lax.axis_size(AXIS)
     return jax.lax.ppermute(tree, AXIS, [(i, (i + 1) % n) for i in range(n)])
 
 
-def merge(a, b):
+def merge(
+    a: tuple[jax.Array, jax.Array], b: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
     """Means B L N H and log-sum-exp B L N over two sets of keys together, of those over each."""
     (y_a, log_a), (y_b, log_b) = a, b
     log = jnp.logaddexp(log_a, log_b)

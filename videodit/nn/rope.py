@@ -1,5 +1,6 @@
 """Rotary position embedding (RoFormer, arXiv:2104.09864) over one axis or three."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -23,19 +24,21 @@ def frequencies(head_size: int, axes: int) -> np.ndarray:
     return table
 
 
-def rotary(positions, head_size: int):
+def rotary(positions: jax.Array, head_size: int) -> tuple[jax.Array, jax.Array]:
     """(cos, sin), each B L H/2 float32, of positions B L A with A = 1 or 3 axes."""
     table = frequencies(head_size, positions.shape[-1])
     angles = sum(positions[..., a, None] * table[a] for a in range(len(table)))
     return jnp.cos(angles), jnp.sin(angles)
 
 
-def video_rotary(positions, head_size: int):
+def video_rotary(positions: jax.Array, head_size: int) -> tuple[jax.Array, jax.Array]:
     """`rotary` of positions (t in seconds, h and w in patches), so that frame rate matters."""
     return rotary(positions * np.array([TIME_UNITS_PER_SECOND, 1, 1], np.float32), head_size)
 
 
-def rotate(x, cos, sin, scale=1.0):
+def rotate(
+    x: jax.Array, cos: jax.Array, sin: jax.Array, scale: jax.Array | float = 1.0
+) -> jax.Array:
     """Turns the pairs (x_i, x_{i + H/2}) of x times scale (H) by the angles of `rotary`.
 
     x: B L N H, of which the halves are swapped before anything is rounded. Returns B L N H float32.
@@ -46,7 +49,7 @@ def rotate(x, cos, sin, scale=1.0):
     return x.astype(jnp.float32) * (scale * cos) + _swapped(x).astype(jnp.float32) * (other * sin)
 
 
-def _swapped(x):
+def _swapped(x: jax.Array) -> jax.Array:
     """x (... H) with the halves of the last axis swapped.
 
     Kernels that XLA makes for a TPU would write out each half: its matrix unit swaps them in

@@ -99,11 +99,15 @@ def permuted(x: jax.Array, forward: jax.Array, inverse: jax.Array) -> jax.Array:
     return jax.vmap(row)(x, forward)
 
 
-def _permuted_forward(x, forward, inverse):
+def _permuted_forward(
+    x: jax.Array, forward: jax.Array, inverse: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     return permuted(x, forward, inverse), (forward, inverse)
 
 
-def _permuted_backward(saved, gradient):
+def _permuted_backward(
+    saved: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, None, None]:
     forward, inverse = saved
     return permuted(gradient, inverse, forward), None, None
 

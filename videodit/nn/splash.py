@@ -10,12 +10,13 @@ This file adapts an experimental part of jax, of the versions in `KNOWN`; no oth
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from videodit.config import ConfigError
-from videodit.nn.ring import Pieces
+from videodit.nn.ring import Ahead, Pieces
 from videodit.nn.segments import NO_KEY, NOBODY, Segments
 
 KNOWN = ((0, 10, 2), (0, 13, 0))  # jax from the first, before the second
@@ -48,33 +49,58 @@ def splash_attention(q: jax.Array, k: jax.Array, v: jax.Array, segments: Segment
     """
     ahead = k.shape[1] - q.shape[1] if segments.causal else None
 
-    def attend(q, k, v, query_ids, key_ids):
+    def attend(
+        q: jax.Array, k: jax.Array, v: jax.Array, query_ids: jax.Array, key_ids: jax.Array
+    ) -> jax.Array:
         kernel, ids = _kernel(query_ids, key_ids, ahead)
         return _parted(kernel(*map(_joined, (_scaled(q), k, v)), ids, _nothing(q)), q)
 
     return _by_groups(attend, q, k, v, segments.query, segments.keys)
 
 
-def _forward_piece(q, k, v, segments: Segments, ahead):
-    """Of nn/ring.py:Pieces."""
-    ahead = ahead if segments.causal else None
+def _forward_piece(
+    q: jax.Array, k: jax.Array, v: jax.Array, segments: Segments, ahead: Ahead
+) -> tuple[jax.Array, jax.Array]:
+    """The `forward` of nn/ring.py:Pieces."""
+    place = ahead if segments.causal else None
 
-    def attend(q, k, v, query_ids, key_ids):
-        kernel, ids = _kernel(query_ids, key_ids, ahead, save_residuals=True)
+    def attend(
+        q: jax.Array, k: jax.Array, v: jax.Array, query_ids: jax.Array, key_ids: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        kernel, ids = _kernel(query_ids, key_ids, place, save_residuals=True)
         y, (log,) = kernel(*map(_joined, (_scaled(q), k, v)), ids, _nothing(q))
         return _parted(y, q).astype(jnp.float32), _parted(log, q)
 
     nobody = jnp.zeros(q.shape, jnp.float32), jnp.full(q.shape[:-1], NOTHING, jnp.float32)
-    means, logs = zip(*_of_calls(attend, (q, k, v), segments, ahead, nobody))
-    return sum(means), functools.reduce(jnp.maximum, logs)
+    means, logs = zip(*_of_calls(attend, (q, k, v), segments, place, nobody))
+    mean: Any = sum(means)
+    return mean, functools.reduce(jnp.maximum, logs)
 
 
-def _backward_piece(q, k, v, segments: Segments, ahead, y, log, gradient):
-    """Of nn/ring.py:Pieces."""
-    ahead = ahead if segments.causal else None
+def _backward_piece(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    segments: Segments,
+    ahead: Ahead,
+    y: jax.Array,
+    log: jax.Array,
+    gradient: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The `backward` of nn/ring.py:Pieces."""
+    place = ahead if segments.causal else None
 
-    def attend(q, k, v, y, gradient, log, query_ids, key_ids):
-        kernel, ids = _kernel(query_ids, key_ids, ahead)
+    def attend(
+        q: jax.Array,
+        k: jax.Array,
+        v: jax.Array,
+        y: jax.Array,
+        gradient: jax.Array,
+        log: jax.Array,
+        query_ids: jax.Array,
+        key_ids: jax.Array,
+    ) -> tuple[jax.Array, ...]:
+        kernel, ids = _kernel(query_ids, key_ids, place)
         *heads, y, gradient, log = map(_joined, (_scaled(q), k, v, y, gradient, log))
         masks = kernel.dq_mask_info, kernel.dkv_mask_info
         saved = (*heads, ids, None, y, log, *masks)
@@ -84,21 +110,25 @@ def _backward_piece(q, k, v, segments: Segments, ahead, y, log, gradient):
 
     nobody = tuple(jnp.zeros(x.shape, jnp.float32) for x in (q, k, v))
     arrays = (q, k, v, y, gradient.astype(v.dtype), log)
-    dq, dk, dv = map(sum, zip(*_of_calls(attend, arrays, segments, ahead, nobody)))
+    calls = _of_calls(attend, arrays, segments, place, nobody)
+    gradients: list[Any] = [sum(parts) for parts in zip(*calls)]
+    dq, dk, dv = gradients
     return dq * q.shape[-1] ** -0.5, dk, dv
 
 
 PIECES = Pieces(_forward_piece, _backward_piece)
 
 
-def _of_calls(attend: Callable, arrays, segments: Segments, ahead, nobody) -> list:
+def _of_calls(
+    attend: Callable, arrays: tuple, segments: Segments, ahead: Ahead | None, nobody: Any
+) -> list:
     """attend(*arrays, query_ids B L, key_ids B S) of each call; `nobody` where none sees a key.
 
     There the kernel is not started: even a dead block takes a step of it, and in a long ring most
     parts of the keys are dead from end to end.
     """
 
-    def one_call(*ids):
+    def one_call(*ids: jax.Array) -> Any:
         query_ids, key_ids = (x[:, None] for x in ids)  # rows of one block
         seen = live_blocks_of_rows(query_ids, key_ids, ahead).any()
         alive = lambda *arguments: _by_groups(attend, *arguments)
@@ -107,7 +137,7 @@ def _of_calls(attend: Callable, arrays, segments: Segments, ahead, nobody) -> li
     return [one_call(call.query, call.keys) for call in segments.calls()]
 
 
-def _by_groups(attend: Callable, *arguments):
+def _by_groups(attend: Callable, *arguments: jax.Array) -> Any:
     """attend(*arguments) of as many rows at a time as can be listed; the last two are the ids."""
     rows, (query_ids, key_ids) = len(arguments[0]), arguments[-2:]
     blocks = [-(-x.shape[1] // block_size(x.shape[1])) for x in (query_ids, key_ids)]
@@ -127,23 +157,25 @@ def _by_groups(attend: Callable, *arguments):
     return jax.tree.map(lambda x: x.reshape(rows, *x.shape[2:]), found)
 
 
-def _joined(x):
+def _joined(x: jax.Array) -> jax.Array:
     """Rows B L N ..., filled up to whole blocks, one behind the other: N (B L) ..."""
     x = _filled(x, block_size(x.shape[1]), 0)
     return jnp.moveaxis(x, 2, 0).reshape(x.shape[2], -1, *x.shape[3:])
 
 
-def _parted(x, like):
+def _parted(x: jax.Array, like: jax.Array) -> jax.Array:
     """What `_joined` made of an array of the shape of `like`, as it was."""
     x = x.reshape(len(x), len(like), -1, *x.shape[2:])
     return jnp.moveaxis(x, 0, 2)[:, : like.shape[1]]
 
 
-def _nothing(q):
+def _nothing(q: jax.Array) -> jax.Array:
     return jnp.full(q.shape[2], NOTHING, jnp.float32)
 
 
-def _kernel(query_ids, key_ids, ahead, save_residuals: bool = False):
+def _kernel(
+    query_ids: jax.Array, key_ids: jax.Array, ahead: Ahead | None, save_residuals: bool = False
+) -> tuple[Any, Any]:
     """The kernel of jax for joined rows, with lists of the blocks live within each, and its ids.
 
     query_ids: B L; key_ids: B S; ahead: of causal segments, see nn/ring.py:Pieces, else None. Each
@@ -191,19 +223,19 @@ def _kernel(query_ids, key_ids, ahead, save_residuals: bool = False):
     return attend, kernel.SegmentIds(query_ids.reshape(-1), key_ids.reshape(-1))
 
 
-def _last_seen(query_ids, key_ids, ahead):
+def _last_seen(query_ids: jax.Array, key_ids: jax.Array, ahead: jax.Array | int) -> jax.Array:
     """The last of the joined keys that each of the joined queries may see: (B L) int32."""
     rows, queries = query_ids.shape
     start = key_ids.shape[1] * jnp.arange(rows, dtype=jnp.int32)[:, None]
     return (start + ahead + jnp.arange(queries, dtype=jnp.int32)).reshape(-1)
 
 
-def _not_after(last_seen, key):
+def _not_after(last_seen: jax.Array, key: jax.Array) -> jax.Array:
     """The kernel's mask of causal segments. A function of the module, as jax compares it."""
     return last_seen >= key
 
 
-def _scaled(q):
+def _scaled(q: jax.Array) -> jax.Array:
     return (q.astype(jnp.float32) * q.shape[-1] ** -0.5).astype(q.dtype)
 
 
@@ -213,11 +245,11 @@ def block_size(length: int) -> int:
     return min(most, -(-length // LANES) * LANES)
 
 
-def live_blocks(query_ids, key_ids):
+def live_blocks(query_ids: jax.Array, key_ids: jax.Array) -> jax.Array:
     """Which blocks of queries (I L) and of keys (J S) have overlapping ranges of ids: I J bool."""
     most = jnp.iinfo(jnp.int32).max
 
-    def extent(ids):
+    def extent(ids: jax.Array) -> tuple[jax.Array, jax.Array]:
         ids = jnp.where(ids == 0, most - 1, ids)  # padding, at the end of a row
         return jnp.where(ids < 0, most, ids).min(1), ids.max(1)
 
@@ -225,7 +257,9 @@ def live_blocks(query_ids, key_ids):
     return (low[:, None] <= key_high) & (key_low <= high[:, None])
 
 
-def live_blocks_of_rows(query_ids, key_ids, ahead=None):
+def live_blocks_of_rows(
+    query_ids: jax.Array, key_ids: jax.Array, ahead: Ahead | None = None
+) -> jax.Array:
     """`live_blocks` of each row, ids B I L and B J S: B I J bool.
 
     ahead: of causal segments, see nn/ring.py:Pieces. Blocks of keys that lie wholly behind those of
@@ -239,7 +273,7 @@ def live_blocks_of_rows(query_ids, key_ids, ahead=None):
     return live & (last[:, None] >= key_size * jnp.arange(key_blocks))
 
 
-def next_live(live):
+def next_live(live: jax.Array) -> jax.Array:
     """The next live entry of B I J, at or behind each in order: its row's B times J, and its J.
 
     While a dead block is passed over the next live one is fetched; behind the last, the first.
@@ -254,14 +288,14 @@ def next_live(live):
     return block.reshape(live.shape).astype(jnp.int32)
 
 
-def _filled(x, block: int, fill: int):
+def _filled(x: jax.Array, block: int, fill: int) -> jax.Array:
     """x with the second axis filled up to a multiple of `block`."""
     widths = [(0, 0)] * x.ndim
     widths[1] = (0, -x.shape[1] % block)
     return jnp.pad(x, widths, constant_values=fill)
 
 
-def _private():
+def _private() -> tuple[Any, Any]:
     from jax.experimental.pallas.ops.tpu.splash_attention import (
         splash_attention_kernel,
         splash_attention_mask_info,

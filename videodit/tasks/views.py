@@ -12,7 +12,7 @@ from videodit.nn.segments import Segments
 from videodit.nn.windows import chunk_of
 
 
-def encoder_segment_ids(batch: PackedBatch, cfg: AutoencoderConfig):
+def encoder_segment_ids(batch: PackedBatch, cfg: AutoencoderConfig) -> jax.Array:
     """B L int32, 0 is padding: segments of the encoder that keep given tokens from the others.
 
     A clip is one segment if every given token is of an earlier chunk than all others: the encoder
@@ -44,20 +44,20 @@ def noise_slots(batch: PackedBatch, levels: jax.Array) -> Slots:
     return Slots(levels, batch.slot_segments, batch.noise_slot_ids)
 
 
-def token_levels(batch: PackedBatch, levels):
+def token_levels(batch: PackedBatch, levels: jax.Array) -> jax.Array:
     """Levels of the noise slots B K at their tokens: B L 1."""
     one_hot = jax.nn.one_hot(batch.noise_slot_ids, levels.shape[1])
     return to_tokens(one_hot, levels[..., None])
 
 
-def clip_means(batch: PackedBatch, values):
+def clip_means(batch: PackedBatch, values: jax.Array) -> jax.Array:
     """Mean of token values B L over the tokens of each clip: B M."""
     both = jnp.stack([values, jnp.ones_like(values)], axis=-1)
     sums = to_slots(segment_one_hot(batch), both)
     return sums[..., 0] / jnp.maximum(sums[..., 1], 1)
 
 
-def clip_tokens(batch: PackedBatch):
+def clip_tokens(batch: PackedBatch) -> jax.Array:
     """Tokens of each whole clip, dropped ones too: B M float32, 0 where there is none."""
     return batch.grids.prod(-1).astype(jnp.float32)
 
