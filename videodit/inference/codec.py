@@ -73,7 +73,7 @@ class Codec:
         with jax.set_mesh(make_mesh(MeshConfig(data=1))):
             target = abstract(codec.init, jax.random.key(0))
             params = restore_ema(workdir, target, field)
-        return cls(cfg.autoencoder, cfg.compute, jax.device_get(params), tile=tile, overlap=overlap)
+        return cls(cfg.autoencoder, cfg.compute, jax.device_get(params), **options)
 
     def encode_stream(self, frames: Iterable[np.ndarray], fps: float) -> Iterator[np.ndarray]:
         """Encodes frames H W 3 uint8 of one size; yields latents t h w C float32 chunk by chunk.

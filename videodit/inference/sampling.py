@@ -8,8 +8,7 @@ import jax.numpy as jnp
 from videodit.config import FlowConfig, SampleConfig
 from videodit.data.packing import PackedBatch
 from videodit.diffusion import flow, samplers
-from videodit.parameters import Params
-from videodit.tasks.task import Arrays, Generative
+from videodit.tasks.task import Generative
 from videodit.tasks.views import clip_tokens, slot_levels, token_levels
 
 

@@ -118,7 +118,6 @@ def _in_order(local: Callable) -> Callable:
 
     def attend(q: jax.Array, k: jax.Array, v: jax.Array, segments: Segments) -> jax.Array:
         orders, unordered = segments.orders, dataclasses.replace(segments, orders=None)
-        assert orders is not None
 
         def in_order() -> jax.Array:
             of_call = lambda c: jax.tree.map(lambda x: x[..., c], orders)
@@ -147,7 +146,7 @@ def cudnn_attention(q: jax.Array, k: jax.Array, v: jax.Array, segments: Segments
         segments = dataclasses.replace(
             segments,
             query=jnp.where(segments.query == 0, NOBODY, segments.query),
-            key=jnp.where(segments.keys == 0, NO_KEY, segments.keys),
+            key=jnp.where(segments.key == 0, NO_KEY, segments.key),
         )
     size = segments.most or cudnn.likely_segments(k.shape[1])
     tables, complete = zip(

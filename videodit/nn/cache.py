@@ -72,8 +72,7 @@ def extended(cache: Cache, new: KeysValues, segment_ids: jax.Array) -> Cache:
         # Unchecked: counts do not name the axes that cut rows, which have a size of 1 here.
         put = jax.shard_map(_put, in_specs=specs, out_specs=specs[0], check_vma=False)
         found = put(*arguments)
-    keys_values, ids_of_all, counts = found
-    return Cache(keys_values, ids_of_all, counts, cache.text)
+    return Cache(*found, cache.text)
 
 
 def _put(
