@@ -3,6 +3,7 @@
     python -m tools.bench.attention                              # this machine's platform
     python -m tools.bench.attention --tokens=32768 --heads=24    # other shapes
     python -m tools.bench.attention --side=64                    # windows in frames of 64 x 64
+    python -m tools.bench.attention --causal                     # as in a decoder
 
 Rows are filled with clips of log-normal length, the median a sixteenth of the row, aligned to
 nothing. Useful are pairs of a query and a key that it sees: 4 H FLOPs each forward, and two and a
@@ -257,7 +258,7 @@ def main(argv: list[str]) -> None:
     implementations = list(dict.fromkeys(["masked", "blocked", own]))
     for line in compare(problems, implementations, (heads, size, dtype), flags.FLAGS.repeats):
         print(line)
-    if lengths:
+    if lengths and not flags.FLAGS.causal:
         peer = torch_varlen(lengths, (heads, size), flags.FLAGS.repeats)
         flops = 4 * heads * size * useful
         name = "torch varlen attention "
