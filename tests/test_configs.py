@@ -58,7 +58,7 @@ def test_real_sizes_have_the_parameters_of_their_class(name, millions):
     assert millions < count < 1.55 * millions
 
 
-@pytest.mark.parametrize("name", ["dit_xl", "autoencoder_b"])
+@pytest.mark.parametrize("name", ["dit_xl", pytest.param("autoencoder_b", marks=pytest.mark.slow)])
 def test_smoke_runs_two_steps_without_any_file(tmp_path, name):
     cfg = from_config_dict(load(name).get_config("smoke"))
     state = train(cfg, tmp_path)

@@ -68,7 +68,7 @@ def test_a_run_that_is_asked_to_leave_before_its_first_step_says_so(tmp_path, mo
     assert not list((tmp_path / "checkpoints").glob("[0-9]*"))
 
 
-@pytest.mark.parametrize("task", ["autoencoder", "diffusion"])
+@pytest.mark.parametrize("task", ["diffusion", pytest.param("autoencoder", marks=pytest.mark.slow)])
 def test_resumed_equals_unbroken_to_the_bit(tmp_path, task, monkeypatch):
     cfg = short(task, **SCHEDULES)
     whole = train(cfg, tmp_path / "whole")
