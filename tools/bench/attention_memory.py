@@ -36,19 +36,21 @@ def temporaries(implementation: str, heads: Any, ids: Any, most: int, causal: bo
     def both(
         q: jax.Array, k: jax.Array, v: jax.Array, ids: jax.Array, slope: jax.Array
     ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-        y, pull = jax.vjp(lambda *heads: forward(*heads, ids), q, k, v)
+        y, pull = jax.vjp(lambda q, k, v: forward(q, k, v, ids), q, k, v)
         return y, pull(slope)
 
     lowered = (
         jax.jit(forward).lower(heads, heads, heads, ids),
         jax.jit(both).lower(heads, heads, heads, ids, heads),
     )
-    return [x.compile().memory_analysis().temp_size_in_bytes for x in lowered]
+    analyses = [x.compile().memory_analysis() for x in lowered]
+    return [x.temp_size_in_bytes if x else 0 for x in analyses]
 
 
 def table(shape: tuple[int, int, int, int], dtype: Any, most: int, causal: bool) -> list[str]:
     """A line for each implementation on the current mesh; shape: B L N H."""
-    place = lambda *names: jax.NamedSharding(jax.sharding.get_mesh(), spec(*names))
+    mesh = jax.sharding.get_mesh()
+    place = lambda *names: jax.NamedSharding(mesh, spec(*names) or jax.P())
     heads = jax.ShapeDtypeStruct(shape, dtype, sharding=place("batch", "length", "heads", None))
     ids = jax.ShapeDtypeStruct(shape[:2], jnp.int32, sharding=place("batch", "length"))
     lines = [f"{'bytes of temporaries':24}{'forward':>16}{'forward + backward':>20}"]
