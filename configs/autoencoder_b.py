@@ -4,7 +4,7 @@
     --config.data.catalog=DATA --config.text.workdir=DATA
 
 Hardware: 8 to 64 accelerators of 80 GB or more; on more of them raise data.batch_rows. By
-videodit.plan a chip needs 29 GiB on h100:1x8 and 31 GiB on v5p:2x2x2.
+videodit.plan a chip needs 29.5 GiB on v5p:2x2x2 (docs/pods.md).
 DATA is a folder made by tools/curate.py.
 With --config.losses.perceptual_features=LPIPS.npz (models/perceptual.py:read_lpips says how to make
 it) and --config.losses.perceptual=0.2 the perceptual term is LPIPS.

@@ -9,7 +9,7 @@
   done
   python -m videodit.main --config=configs/autoencoder_gpu.py --workdir=runs/autoencoder_gpu
 
-Hardware: one H100 with 16 CPU cores (`pip install -e .[cuda,worlds]`).
+Hardware: one H100 with 16 CPU cores (`pip install -e '.[cuda,worlds]'`).
 Expectation: not run on a GPU yet; the demo's size on a CPU reached 2.2 dB above PCA on the film
 (docs/autoencoder.md). --config=configs/autoencoder_gpu.py:smoke runs two steps on a CPU.
 

@@ -3,7 +3,7 @@
 #
 #   launch/tpu_vm.sh [--dry-run] TPU ZONE --config=configs/dit_xl.py --workdir=/mnt/shared/xl ...
 #
-# Every host has the checkout in ~/videodit, installed by `pip install -e .[tpu]`; the workdir is on
+# Every host has the checkout in ~/videodit, installed by `pip install -e '.[tpu]'`; the workdir is on
 # storage that all hosts see. jax finds the other hosts. PYTHON=.venv/bin/python before the command
 # chooses another Python of the hosts than python3 (3.11 or newer), as seen from ~/videodit. After a
 # host was replaced, the same command starts the run on the hosts where it is not running.

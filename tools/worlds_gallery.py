@@ -38,9 +38,9 @@ and a caption claims some of them. A detector finds slots in the frames alone, s
 much of its caption a generated video shows.
 
 `python -m tools.make_worlds` makes datasets from worlds. The world sprites needs nothing more; the
-simulators of the other worlds are the extra `[worlds]` (`pip install -e .[worlds]`). The docstring
-of `videodit/worlds/__init__.py` lists the files that a new world needs. This page is made by
-`python -m tools.worlds_gallery --out=docs`.
+simulators of the other worlds are the extra `[worlds]` (`pip install -e '.[worlds]'`). The
+docstring of `videodit/worlds/__init__.py` lists the files that a new world needs. This page is made
+by `python -m tools.worlds_gallery --out=docs`.
 """
 
 

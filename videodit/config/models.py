@@ -35,7 +35,7 @@ class AutoencoderConfig:
 class TextConfig:
     """The text encoder. `size`: models/text.py:SIZES."""
 
-    kind: str = "videodit"  # ours, trained with the DiT; or another of registry.py:TEXT_ENCODERS
+    kind: str = "videodit"  # ours, trained with the DiT; or one of models/registry.py:TEXT_ENCODERS
     workdir: str = ""  # folder with tokenizer.model (tools/curate.py makes it), or "synthetic"
     size: str = "S"
 

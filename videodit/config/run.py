@@ -16,13 +16,13 @@ class OptimConfig:
     learning_rate: float = 1e-3
     warmup_steps: int = 100
     final_fraction: float = 0.1  # of the learning rate, reached at the last step
-    weight_decay: float = 0.01  # on matrices only
+    weight_decay: float = 0.01  # dense kernels only
     b1: float = 0.9
     b2: float = 0.95
     clip_norm: float = 1.0
     ema_decay: float = 0.999
     accumulate: int = 1  # micro-batches whose gradients are added before an update
-    memory: str = "device"  # where the optimizer's state waits between updates: or "host"
+    memory: str = "device"  # of the optimizer's state between updates: "device" or "host"
 
     def __post_init__(self) -> None:
         check_positive(self, "optim", ("accumulate",))
@@ -63,9 +63,10 @@ class MeshConfig:
     data: int = -1
     fsdp: int = 1
     ring: int = 1  # parts of a row, beyond what heads allow: ring attention (nn/ring.py)
-    context: int = 1  # parts of a row; times tensor at most as many as heads
+    context: int = 1  # parts of a row; tensor x context must divide the number of heads
     tensor: int = 1
-    slices: int = 0  # that a slow network joins, along data; 0: the slices of TPUs, else 1
+    # TPU slices along `data`, joined by a slower network; 0: as the devices say, else 1.
+    slices: int = 0
     cpu_devices: int = 0  # fake CPU devices to make; 0: the machine's own devices
 
 
@@ -97,7 +98,7 @@ class Config(TaskSections):
     eval_batches: int = 0  # at most this many batches of held-out clips; 0: all
     save_every: int = 500
     keep: int = 2  # checkpoints
-    init_from: str = ""  # workdir of an earlier stage, whose averaged weights a new run starts from
+    init_from: str = ""  # workdir of an earlier stage, whose EMA weights a new run starts from
     data: DataConfig = field(default_factory=DataConfig)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     text: TextConfig = field(default_factory=TextConfig)

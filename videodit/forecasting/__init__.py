@@ -1,1 +1,1 @@
-"""What a run costs before it is paid for."""
+"""How to predict a run's memory, time and cost."""

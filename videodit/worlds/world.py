@@ -83,7 +83,7 @@ def open_world(name: str) -> World:
             raise
         raise ConfigError(
             f"world={name!r}: its simulator cannot be imported ({error}); "
-            "install it with: pip install -e .[worlds]"
+            "install it with: pip install -e '.[worlds]'"
         ) from error
     return module.WORLD
 

@@ -56,7 +56,7 @@ class Description(NamedTuple):
             raise ConfigError(f"{path}: damaged: {error}") from error
 
 
-class _Source(Protocol):  # sources/source.py:Source, without a circle of imports
+class _Source(Protocol):  # data/sources/source.py:Source, without a circle of imports
     key: str
 
     @property
