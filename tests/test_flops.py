@@ -89,7 +89,7 @@ def test_dropped_tokens_take_their_pairs_with_them():
 
 
 def test_what_is_computed_again_is_not_useful():
-    forward = Forward(products=10.0, attention=1.0)
+    forward = Forward(matmuls=10.0, attention=1.0)
     assert forward.only() == Flops(11, 11)
     assert forward.trained("none") == Flops(33, 33)
     assert forward.trained("block") == Flops(33, 44)

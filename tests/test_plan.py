@@ -34,7 +34,7 @@ def test_bytes_of_a_chip_are_those_that_a_device_holds(figures):
         pca = {
             "mean": np.zeros(768, np.float32),
             "components": np.zeros((768, 16), np.float32),
-            "deviations": np.ones(16, np.float32),
+            "stds": np.ones(16, np.float32),
         }
         frozen = {"pca": pca, "features": {}}
         state = jax.jit(make_init(task, optimizer))(jax.random.key(0), frozen)

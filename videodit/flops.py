@@ -56,7 +56,7 @@ class Flops:
 class Forward(NamedTuple):
     """FLOPs of a forward pass through a stack."""
 
-    products: float  # matmuls with kernels
+    matmuls: float  # matmuls with kernels
     attention: float  # matmuls of queries with keys, and of weights with values
 
     def only(self) -> Flops:
@@ -110,13 +110,13 @@ def stack_flops(
     """
     tokens, pairs = np.asarray(tokens, np.float64), np.asarray(pairs, np.float64)
     inner = shape.heads * shape.head_size
-    products = shape.width * (4 * inner + 2 * shape.mlp) * tokens.sum()
+    matmuls = shape.width * (4 * inner + 2 * shape.mlp) * tokens.sum()
     attended = 2 * inner * pairs.sum()
     if text is not None:
         text = np.asarray(text, np.float64)
-        products += 2 * shape.width * inner * tokens.sum() + 2 * text_width * inner * text.sum()
+        matmuls += 2 * shape.width * inner * tokens.sum() + 2 * text_width * inner * text.sum()
         attended += 2 * inner * (tokens * text).sum()
-    return Forward(*(2.0 * shape.depth * x for x in (products, attended)))
+    return Forward(*(2.0 * shape.depth * x for x in (matmuls, attended)))
 
 
 def coder_flops(shape: StackShape, cfg: AutoencoderConfig, clips: Clips) -> Forward:

@@ -12,7 +12,7 @@ def test_components_are_those_of_the_singular_value_decomposition():
     kept = values[mask].astype(np.float64)
     _, singular, vectors = np.linalg.svd(kept - kept.mean(0), full_matrices=False)
     np.testing.assert_allclose(got["mean"], kept.mean(0), rtol=1e-5)
-    np.testing.assert_allclose(got["deviations"], singular[:2] / np.sqrt(len(kept)), rtol=1e-4)
+    np.testing.assert_allclose(got["stds"], singular[:2] / np.sqrt(len(kept)), rtol=1e-4)
     np.testing.assert_allclose(np.abs(got["components"].T @ vectors[:2].T), np.eye(2), atol=1e-3)
     projected = kept.mean(0) + (kept - kept.mean(0)) @ vectors[:2].T @ vectors[:2]
     np.testing.assert_allclose(pca.reconstruct(values, got)[mask], projected, atol=1e-3)

@@ -31,7 +31,7 @@ def base(temporaries=20 * GIB, host=0.0):
         memory=Memory(2 * GIB, 4 * GIB, 2 * GIB, 0, 0, temporaries),
         chip=CHIPS["h100"],
         times=Times(
-            products=1.0, attention=0.2, memory=0.8, hbm=0.9, beside=0.5, waited=0.0, host=host
+            matmuls=1.0, attention=0.2, memory=0.8, hbm=0.9, beside=0.5, waited=0.0, host=host
         ),
     )
 

@@ -36,11 +36,11 @@ def mean_and_covariance(batches: Iterable[tuple[Any, Any]]) -> tuple[np.ndarray,
 def principal_components(
     mean: np.ndarray, covariance: np.ndarray, channels: int
 ) -> dict[str, np.ndarray]:
-    """The `channels` leading components: mean P, components P C, deviations (stds) C; float32."""
+    """The `channels` leading components: mean P, components P C, stds C; float32."""
     variances, vectors = np.linalg.eigh(covariance)
     order = np.argsort(variances)[::-1][:channels]
-    deviations = np.sqrt(np.maximum(variances[order], 1e-8))
-    arrays = {"mean": mean, "components": vectors[:, order], "deviations": deviations}
+    stds = np.sqrt(np.maximum(variances[order], 1e-8))
+    arrays = {"mean": mean, "components": vectors[:, order], "stds": stds}
     return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 

@@ -30,7 +30,7 @@ class Memory(NamedTuple):
 
     parameters: int
     optimizer: int
-    average: int
+    ema: int
     frozen: int
     batch: int
     temporaries: int  # activations, gradients and work space of the step
@@ -76,7 +76,7 @@ def compile_step(
     memory = Memory(
         parameters=shard_bytes(state["params"]),
         optimizer=0 if waits else shard_bytes(state["opt"]),
-        average=shard_bytes(state["ema"]),
+        ema=shard_bytes(state["ema"]),
         frozen=shard_bytes(frozen),
         batch=shard_bytes(batch),
         temporaries=0,

@@ -23,7 +23,7 @@ class Chip(NamedTuple):
     platform: str
     memory: float  # that a program may use
     peak: float = 0.0  # bfloat16 matmuls; 0: unknown
-    products: float = 0.0  # share of the peak that matmuls reach
+    matmuls: float = 0.0  # share of the peak that matmuls reach
     exact: float = 0.0  # share of the peak that matmuls in full float32 precision reach
     attention: tuple[float, float] = (0.0, 0.0)  # share that attention reaches: forward, backward
     bandwidth: float = 0.0  # of HBM
@@ -38,7 +38,7 @@ class Chip(NamedTuple):
 
 TPU: dict[str, Any] = {
     "platform": "tpu",
-    "products": 0.8,
+    "matmuls": 0.8,
     "exact": 0.8 / 6,  # six passes
     "attention": (0.5, 0.4),
     "streaming": 0.8,
@@ -80,7 +80,7 @@ CHIPS = {
         platform="cuda",
         memory=GPU_MEMORY * 79 * GIB,
         peak=PEAK_FLOPS["NVIDIA H100 80GB HBM3"],
-        products=802 / 989,
+        matmuls=802 / 989,
         exact=67 / 989,
         attention=(515 / 989, 342 / 989),
         bandwidth=3350e9,

@@ -29,8 +29,7 @@ COMPILERS = {  # packages that compile a program, beside jaxlib, by platform
     "tpu": ("libtpu",),
     "cuda": ("jax-cuda12-pjrt", "nvidia-cuda-nvcc-cu12", "nvidia-cudnn-cu12"),
 }
-
-
+STORED = {"ema": "average", "matmuls": "products"}  # other names in files of figures, which stay
 Exchange = tuple[str, tuple[str, ...], int]  # kind, axes and ways of a Collective
 
 
@@ -87,7 +86,7 @@ class Forecast(NamedTuple):
             "accumulate": self.cfg.optim.accumulate,
             "parameters": self.parameters,
             "flops_per_token": self.flops_per_token.useful,
-            "bytes": self.memory._asdict(),
+            "bytes": _stored(self.memory._asdict()),
             "bytes_total": self.memory.total,
             "bytes_of_chip": self.chip.memory,
             "fits": self.fits,
@@ -103,7 +102,7 @@ class Forecast(NamedTuple):
             return {}
         peak = self.chip.peak * self.mesh.size
         return {
-            "seconds": {**times._asdict(), "step": times.step},
+            "seconds": {**_stored(times._asdict()), "step": times.step},
             "tokens_per_second": self.tokens / times.step,
             "mfu": self.flops_per_token.useful * self.tokens / times.step / peak,
             "hfu": self.flops_per_token.computed * self.tokens / times.step / peak,
@@ -114,6 +113,11 @@ class Forecast(NamedTuple):
             "run_tokens": self.cfg.steps * self.tokens,
             "chip_hours": self.cfg.steps * times.step * self.mesh.size / 3600,
         }
+
+
+def _stored(values: dict[str, float]) -> dict[str, float]:
+    """The values of a `Memory` or of `Times` by their names in files of figures."""
+    return {STORED.get(name, name): value for name, value in values.items()}
 
 
 def forecast(

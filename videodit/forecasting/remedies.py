@@ -60,7 +60,7 @@ def estimate(found: Forecast, cfg: Config) -> float:
     """
     memory, old, new = found.memory, _shares(found.cfg, found), _shares(cfg, found)
     optimizer = 0 if cfg.optim.memory == "host" else memory.optimizer
-    state = (memory.parameters + memory.average + optimizer) * old[0] / new[0]
+    state = (memory.parameters + memory.ema + optimizer) * old[0] / new[0]
     if cfg.compute.remat != found.cfg.compute.remat:
         return state
     return state + memory.temporaries * new[1] / old[1]

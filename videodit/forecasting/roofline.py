@@ -22,7 +22,7 @@ PASSES = {"all-reduce": 2.0}  # times that the bytes of a collective travel; oth
 class Times(NamedTuple):
     """Seconds of a step on one device."""
 
-    products: float  # kernels with matmuls
+    matmuls: float  # kernels that hold matmuls
     attention: float
     memory: float  # all other kernels
     hbm: float  # all reads and writes of HBM, also by copies beside the kernels
@@ -33,7 +33,7 @@ class Times(NamedTuple):
     @property
     def kernels(self) -> float:
         """Seconds of all kernels, which run one after the other."""
-        return self.products + self.attention + self.memory
+        return self.matmuls + self.attention + self.memory
 
     @property
     def step(self) -> float:
@@ -43,11 +43,11 @@ class Times(NamedTuple):
 
 def predict(work: Work, chip: Chip, mesh: Mesh) -> Times:
     """The seconds that a device of `mesh` needs for `work`; `chip` says how fast it is."""
-    totals = dict.fromkeys(("products", "attention", "memory"), 0.0)
+    totals = dict.fromkeys(("matmuls", "attention", "memory"), 0.0)
     for kernel in work.kernels:
         if kernel.beside:
             continue
-        kind = "attention" if kernel.attention else "products" if kernel.flops else "memory"
+        kind = "attention" if kernel.attention else "matmuls" if kernel.flops else "memory"
         totals[kind] += kernel.times * kernel_seconds(kernel, chip)
     waits = {True: 0.0, False: 0.0}
     for exchange in work.collectives:
@@ -62,7 +62,7 @@ def kernel_seconds(kernel: Kernel, chip: Chip) -> float:
     if kernel.attention:
         share = chip.attention[kernel.attention == "backward"]
     else:
-        share = chip.exact if kernel.exact else chip.products
+        share = chip.exact if kernel.exact else chip.matmuls
     arithmetic = kernel.flops / (chip.peak * share)
     counted = kernel.cycles / chip.clock if chip.clock else 0.0
     return max(arithmetic, kernel.bytes / (chip.bandwidth * chip.streaming), counted) + chip.launch

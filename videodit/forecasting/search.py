@@ -121,7 +121,7 @@ def estimate(base: Forecast, changes: Changes, kept: dict[str, float]) -> Estima
     new_rows = rows(new, changes["data.batch_rows"]) / parts(new)
 
     memory, shared = base.memory, new["fsdp"] / old_shape["fsdp"]
-    state = (memory.parameters + memory.optimizer + memory.average) / shared
+    state = (memory.parameters + memory.optimizer + memory.ema) / shared
     gradients = memory.parameters
     work = memory.temporaries - gradients - old_rows * kept[base.cfg.compute.remat]
     work = max(work, 0.0) * new_rows / old_rows

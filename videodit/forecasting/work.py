@@ -130,12 +130,12 @@ def kernel(x: Instruction, computation: Computation, fused: Computation, pairs: 
     """One launch of an instruction; `fused` is what it runs if it is a fusion."""
     moved = traffic(x, computation, fused), host_traffic(x, computation)
     if is_attention(x):
-        products = next((n for word, n in BACKWARD.items() if word in label(x)), 2)
-        kind = "forward" if products == 2 else "backward"
-        flops = attention_flops(x, computation, products, pairs)
+        matmuls = next((n for word, n in BACKWARD.items() if word in label(x)), 2)
+        kind = "forward" if matmuls == 2 else "backward"
+        flops = attention_flops(x, computation, matmuls, pairs)
         return Kernel(flops, *moved, False, kind, False, 0.0, 0.0)
     places = [(x, computation), *((y, fused) for y in fused.values())]
-    counted = [(product_flops(y, place), y, place) for y, place in places]
+    counted = [(matmul_flops(y, place), y, place) for y, place in places]
     flops, largest, place = max(counted, key=lambda found: found[0])
     exact = flops > 0 and _is_exact(largest, place)
     total = sum(flops for flops, *_ in counted)
@@ -144,7 +144,7 @@ def kernel(x: Instruction, computation: Computation, fused: Computation, pairs: 
     return Kernel(total, *moved, exact, "", x.opcode in COPIES, cycles, 0.0)
 
 
-def product_flops(x: Instruction, computation: Computation) -> float:
+def matmul_flops(x: Instruction, computation: Computation) -> float:
     """FLOPs of a matmul or convolution, two for each multiply-add; 0 for anything else."""
     if x.opcode == "convolution":
         return _convolution_flops(x, *(_operand(x, computation, i) for i in (0, 1)))
@@ -161,15 +161,15 @@ def _is_exact(x: Instruction, computation: Computation) -> bool:
     return "highest" in x.attributes and _operand(x, computation, 0).dtype == "f32"
 
 
-def attention_flops(x: Instruction, computation: Computation, products: int, pairs: float) -> float:
-    """FLOPs of an attention kernel: `products` matmuls over the share `pairs` that it sees."""
+def attention_flops(x: Instruction, computation: Computation, matmuls: int, pairs: float) -> float:
+    """FLOPs of an attention kernel: `matmuls` matmuls over the share `pairs` that it sees."""
     arrays = [_output(computation, name) for name in x.operands]
     queries, keys = [a.dims for a in arrays if len(a.dims) > 2 and "f" in a.dtype][:2]
     places = math.prod(queries[:-1]) * max(keys)  # of a query and a key
     if blocks := dict(reversed(BLOCKS.findall(x.attributes))):  # splash: of rows that are joined
         listed = next(a.dims for a in arrays if len(a.dims) > 2 and a.dtype == "s32")
         places = queries[0] * math.prod(listed) * int(blocks["q"]) * int(blocks["kv"])
-    return 2 * products * places * queries[-1] * pairs
+    return 2 * matmuls * places * queries[-1] * pairs
 
 
 def _convolution_flops(x: Instruction, inputs: Array, kernel: Array) -> float:

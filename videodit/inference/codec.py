@@ -62,7 +62,7 @@ class Codec:
 
     @classmethod
     def read(cls, workdir: str | Path, field: str = "workdir", **options: Any) -> "Codec":
-        """A codec with the averaged weights of an autoencoder run; `options`: tile and overlap.
+        """A codec with the EMA weights of an autoencoder run; `options`: tile and overlap.
 
         Raises ConfigError, in which `field` names the workdir, if there are no such weights.
         """

@@ -32,7 +32,7 @@ class GroupShape(NamedTuple):
     max_segments: int
 
 
-class Group(NamedTuple):
+class RequestGroup(NamedTuple):
     """The requests that are sampled together: for each row, their indices."""
 
     shape: GroupShape
@@ -72,7 +72,7 @@ class Packer:
         self._channels = 0 if packed else cfg.autoencoder.channels
         self.shapes = group_shapes(cfg.data, group_tokens)
 
-    def groups(self, requests: Sequence[Request]) -> list[Group]:
+    def groups(self, requests: Sequence[Request]) -> list[RequestGroup]:
         """Groups that hold every request once; ConfigError for one that the model cannot make."""
         sizes = [self._size(request) for request in requests]
         if not sizes:
@@ -82,9 +82,9 @@ class Packer:
             return [single]
         largest = self.shapes[-1]
         rows = fit_decreasing(lengths, texts, **_capacities(largest))
-        return [Group(largest, chunk) for chunk in _chunks(rows, largest.rows)]
+        return [RequestGroup(largest, chunk) for chunk in _chunks(rows, largest.rows)]
 
-    def batch(self, group: Group, requests: Sequence[Request]) -> PackedBatch:
+    def batch(self, group: RequestGroup, requests: Sequence[Request]) -> PackedBatch:
         """The group's clips in rows, black where they are to be generated; numpy arrays.
 
         Clips for a codec that is not packed are latents of zeros.
@@ -167,13 +167,13 @@ def given_cells(given: Given, patch: patches.Size) -> np.ndarray:
 
 def _smallest(
     shapes: Sequence[GroupShape], lengths: Sequence[int], texts: Sequence[int]
-) -> Group | None:
+) -> RequestGroup | None:
     """All requests in a group of the first shape that takes them; None if none does."""
     for shape in shapes:
         if _may_fit(shape, lengths, texts):
             rows = fit_decreasing(lengths, texts, rows=shape.rows, **_capacities(shape))
             if sum(map(len, rows)) == len(lengths):
-                return Group(shape, rows)
+                return RequestGroup(shape, rows)
     return None
 
 

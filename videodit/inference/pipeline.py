@@ -23,7 +23,7 @@ from videodit.data.loader import place
 from videodit.data.packing import PackedBatch, unpack
 from videodit.data.tokenizer import Tokenizer
 from videodit.inference.codec import Codec
-from videodit.inference.packing import Group, Packer
+from videodit.inference.packing import Packer, RequestGroup
 from videodit.inference.request import Request, configured_requests
 from videodit.inference.sampling import sample_latents
 from videodit.models.autoencoder import to_bytes
@@ -73,7 +73,7 @@ class Pipeline:
         group_tokens: int | None = None,
         **sample: Any,
     ) -> "Pipeline":
-        """A pipeline with the averaged weights of a diffusion run, sharded over all devices.
+        """A pipeline with the EMA weights of a diffusion run, sharded over all devices.
 
         `sample` replaces fields of the run's SampleConfig (steps, guidance, solver). Raises
         ConfigError before any weights are read, if `workdir` is not such a run (the error calls it
@@ -124,12 +124,12 @@ class Pipeline:
         ]
 
     def _clips(
-        self, requests: list[Request], groups: list[Group]
+        self, requests: list[Request], groups: list[RequestGroup]
     ) -> Iterator[tuple[int, np.ndarray]]:
         for group in groups:
             yield from zip(group.order(), self._sample_group(requests, group))
 
-    def _sample_group(self, requests: list[Request], group: Group) -> list[np.ndarray]:
+    def _sample_group(self, requests: list[Request], group: RequestGroup) -> list[np.ndarray]:
         batch = self._packer.batch(group, requests)
         with self._on_mesh():
             values = self._run(self._params, self._frozen, place(batch))

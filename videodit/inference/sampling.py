@@ -1,4 +1,4 @@
-"""Drawing the latents of a pack: the solver and the guidance, applied to a task's velocity."""
+"""Samples the latents of a batch: the solver and the guidance, applied to a task's velocity."""
 
 from typing import Any
 

@@ -224,15 +224,15 @@ def pixel_mask(positions: jax.Array, patch: Size) -> jax.Array:
 
 
 def with_linear_path(
-    params: Params, mean: jax.Array, components: jax.Array, deviations: jax.Array
+    params: Params, mean: jax.Array, components: jax.Array, stds: jax.Array
 ) -> Params:
     """Parameters whose linear path is the PCA with this mean (P), components (P C) and stds (C).
 
-    Latents are whitened: (x - mean) components / deviations; decoding is the inverse.
+    Latents are whitened: (x - mean) components / stds; decoding is the inverse.
     """
 
-    encode = components / deviations
-    decode = (components * deviations).T
+    encode = components / stds
+    decode = (components * stds).T
     linear = {
         "encoder": {"kernel": encode, "bias": -mean @ encode},
         "decoder": {"kernel": decode, "bias": mean},

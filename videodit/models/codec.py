@@ -57,7 +57,7 @@ class AutoencoderCodec(LatentCodec):
         return self._init(key)
 
     def read(self) -> Params:
-        """The averaged weights of the run in cfg.workdir. Raises ConfigError."""
+        """The EMA weights of the run in cfg.workdir. Raises ConfigError."""
         return restore_ema(self.cfg.workdir, abstract(self.init, jax.random.key(0)), FIELD)
 
     def statistics(self) -> Statistics:
@@ -78,7 +78,7 @@ class AutoencoderCodec(LatentCodec):
     def stream(
         self, params: Params, method: Method, grid: tuple[int, int], fps: float
     ) -> CodecStream:
-        return Stream(self, params, method, grid, fps)
+        return CodecHalf(self, params, method, grid, fps)
 
     def stacks(self, clips: Clips, remat: str) -> list[StackRun]:
         shape = self.shapes(self.cfg)[0]
@@ -102,7 +102,7 @@ class AutoencoderCodec(LatentCodec):
         return jax.jit(step)
 
 
-class Stream:
+class CodecHalf:
     """One half of the autoencoder over one clip. It compiles two programs for each
     `padded_length`: for the first latent frame, and for chunks.
     """

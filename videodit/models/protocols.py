@@ -124,7 +124,7 @@ class TextEncoder(Protocol):
 
     @staticmethod
     def resolve(cfg: TextConfig) -> TextConfig:
-        """`cfg` with what the files in cfg.workdir decide. Raises ConfigError."""
+        """`cfg` with the fields that the files in cfg.workdir decide. Raises ConfigError."""
         return cfg
 
     @staticmethod
@@ -150,8 +150,9 @@ class TextEncoder(Protocol):
         ...
 
     def digest(self, params: Params) -> str:
-        """A digest of what the trained weights are of no use without: the tokenizer, and frozen
-        parameters (`params`; {} if it is trained).
+        """A digest of what the trained weights depend on: the tokenizer and frozen parameters.
+
+        params: the frozen parameters; {} if it is trained.
         """
         return f"{self.tokenizer.digest}-{digest(params)}" if params else self.tokenizer.digest
 

@@ -42,7 +42,7 @@ class TextTransformer(nnx.Module):
     def __call__(self, tokens: jax.Array, positions: jax.Array, segments: Segments) -> jax.Array:
         """tokens, positions, and the ids of segments: B S int32 -> B S E in the compute dtype.
 
-        The embedding is a one-hot product: the transpose of a lookup would be a scatter.
+        The embedding is a one-hot matmul: the transpose of a lookup would be a scatter.
         """
         one_hot = jax.nn.one_hot(tokens, self.vocabulary, dtype=self.embed.kernel[...].dtype)
         x = self.embed(one_hot, "batch", "length", "act_embed")

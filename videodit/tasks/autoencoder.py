@@ -97,7 +97,7 @@ class AutoencoderTask(Task):
         components = {
             "mean": abstract_whole(values),
             "components": abstract_whole(values, self.channels),
-            "deviations": abstract_whole(self.channels),
+            "stds": abstract_whole(self.channels),
         }
         features = {name: abstract_whole(*x.shape) for name, x in self.losses.features.items()}
         return {"pca": components, "features": features}

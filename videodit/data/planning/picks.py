@@ -78,6 +78,7 @@ class Picker:
             sample_id=numbers % 2**32,
             caption=captions.place(caption, clips),
             text_length=captions.tokens[caption].astype(np.int64),
+            # The name "task" decides the draws: it stays.
             mode_id=np.searchsorted(self._mode_bounds, chance("task"), side="right"),
             **view,
         )

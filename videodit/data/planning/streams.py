@@ -19,7 +19,7 @@ STRATA = 64
 LEAST_STRATUM = 16  # clips
 
 
-class Order:
+class ShuffledOrder:
     """An endless shuffled order of clips: every epoch holds each of them once.
 
     Clips of about the same size form a stratum, and the strata are taken in turn, small and large
@@ -53,7 +53,7 @@ class Stream(NamedTuple):
 
     start: int  # first row of the source in the catalog
     stop: int  # the row after its last
-    order: Order
+    order: ShuffledOrder
     weight: float  # share of the source; the weights of all sources add up to 1
     kind: str  # "images", "videos", or "" for both
 
@@ -87,5 +87,5 @@ def make_streams(
         if images_apart and images.any() and not images.all():
             kinds = {"images": images, "videos": ~images}
         for kind, mask in kinds.items():
-            order = Order(clips[mask], sizes[mask], seed, f"{number} {kind}")
+            order = ShuffledOrder(clips[mask], sizes[mask], seed, f"{number} {kind}")
             yield Stream(part.start, part.stop, order, part.weight / total, kind)
