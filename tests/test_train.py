@@ -63,7 +63,9 @@ def test_a_run_that_is_asked_to_leave_saves_and_goes_on_as_if_it_had_not(tmp_pat
 
 def test_a_run_that_is_asked_to_leave_before_its_first_step_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(Preemption, "reached", lambda self, step: True)
-    with pytest.raises(Preempted, match="asked to leave; before the first step of"):
+    with pytest.raises(
+        Preempted, match="preempted by SIGTERM; nothing to save before the first step in"
+    ):
         train(short("autoencoder"), tmp_path)
     assert not list((tmp_path / "checkpoints").glob("[0-9]*"))
 

@@ -1,7 +1,7 @@
 """Checkpoints of a run (orbax): step, params, ema, opt and the loader's state, an item each.
 
 A restore always has a target (`sharding.abstract`), so a checkpoint written on one mesh is read
-onto any other. The averaged weights can be read alone: `restore_item(..., "ema", ...)`.
+onto any other. The EMA weights can be read alone: `restore_item(..., "ema", ...)`.
 """
 
 import logging
@@ -58,7 +58,7 @@ class Checkpointer:
 
 
 def restore_ema(workdir: str | os.PathLike, target: Any, field: str) -> Any:
-    """The averaged weights of the newest checkpoint of a run.
+    """The EMA weights of the newest checkpoint of a run.
 
     Raises ConfigError naming the config field `field` if there is none.
     """

@@ -40,7 +40,7 @@ flags.DEFINE_string("solver", None, "euler or heun (default: the run's sample.so
 
 
 def generate(workdir: str, requests: dict[Path, Request], **sample: Any) -> None:
-    """Samples every request with the run's averaged weights and writes it to its path.
+    """Samples every request with the run's EMA weights and writes it to its path.
 
     `sample` replaces fields of the run's SampleConfig. Raises ConfigError, before any weights are
     read, for a path that cannot be written and for a clip that cannot be made.

@@ -1,5 +1,5 @@
-"""Groups of a model's parameters: what is clipped together, decayed, averaged, and by which
-optimizer it is updated.
+"""Groups of a model's parameters: how each is clipped, decayed and updated, and whether it has an
+EMA.
 
 A parameter is known by its path, the names that lead to it: ("dit", "stack", "blocks", "kernel").
 """
@@ -53,7 +53,7 @@ def by_group(
 
 
 def averaged(params: Params, groups: Groups) -> Params:
-    """The parameters of the groups that are averaged, without dicts that this empties."""
+    """The parameters of the groups that have an EMA, without empty dicts."""
     kept = by_group(lambda path, group: group.averaged, params, groups)
     return _pruned(params, kept)
 

@@ -1,4 +1,4 @@
-"""Leaving in order on SIGTERM, which a scheduler sends some time before it takes a machine away."""
+"""Saves and exits on SIGTERM, which a scheduler sends some time before it takes a machine away."""
 
 import signal
 import threading
@@ -7,11 +7,11 @@ from types import FrameType
 import jax
 from jax.experimental import multihost_utils
 
-STATUS = 128 + signal.SIGTERM  # exit status of a run that was asked to leave
+STATUS = 128 + signal.SIGTERM  # exit status of a run that was preempted
 
 
 class Preempted(Exception):
-    """The run was asked to leave and has saved its state."""
+    """SIGTERM ended the run, which has saved its state."""
 
 
 class Preemption:

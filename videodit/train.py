@@ -225,8 +225,8 @@ def _train(
     goodput.write(workdir, step, life)
     writer.close()
     if leaves:
-        done = f"saved after step {step}" if step else "before the first step"
-        raise Preempted(f"asked to leave; {done} of {workdir}")
+        done = f"saved after step {step}" if step else "nothing to save before the first step"
+        raise Preempted(f"preempted by SIGTERM; {done} in {workdir}; the same command resumes")
     write_summary(workdir, cfg, plan, parameters)
     return state
 
@@ -325,7 +325,7 @@ def step_clips(plan: Plan, step: int) -> Clips:
 
 
 def read_stage(cfg: Config, tokenizer: Tokenizer, target: Params) -> Params:
-    """The averaged weights of the earlier stage cfg.init_from.
+    """The EMA weights of the earlier stage cfg.init_from.
 
     `target`: their shapes, dtypes and shardings. Raises ConfigError if that run trained
     another model or used another tokenizer.

@@ -73,7 +73,7 @@ def test_a_killed_process_brings_the_job_back_at_the_right_step(tmp_path):
 def test_when_one_process_is_asked_to_leave_all_save_the_same_step_and_the_job_goes_on(tmp_path):
     errors = train_and_interrupt(tmp_path, 3, signal.SIGTERM)
     assert "exit status 143; starting again" in errors
-    saved = re.findall(r"asked to leave; saved after step (\d+)", errors)
+    saved = re.findall(r"preempted by SIGTERM; saved after step (\d+)", errors)
     first, second = lives(tmp_path)
     assert saved == [str(first["step"])] * 3
     assert second["first"] == first["step"] and second["step"] == STEPS
@@ -82,7 +82,7 @@ def test_when_one_process_is_asked_to_leave_all_save_the_same_step_and_the_job_g
 
 @pytest.mark.slow
 def test_four_processes_train_as_one_does(tmp_path):
-    """Rows and parameters are parted among the processes, and the keys travel between them."""
+    """Processes share out rows and parameters, and pass keys and values around a ring."""
 
     def losses(processes):
         workdir = tmp_path / str(processes)

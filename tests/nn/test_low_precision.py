@@ -5,7 +5,7 @@ import pytest
 
 from videodit.nn.functional import functional
 from videodit.nn.layers import Dense
-from videodit.nn.low_precision import FORMATS, low_precision_product, quantised
+from videodit.nn.low_precision import FORMATS, low_precision_matmul, quantised
 from videodit.sharding import spec
 
 ERROR = {"int8": 0.01, "fp8": 0.04}  # of normal values: steps of 1/127 of the largest, of 1/16
@@ -30,9 +30,9 @@ def test_quantised_values_are_multiples_of_their_scale():
 
 
 @pytest.mark.parametrize("matmul", list(FORMATS))
-def test_product_and_gradients_are_near_those_in_full(matmul):
+def test_matmul_and_gradients_are_near_those_in_full(matmul):
     x, kernel, gradient = values(2, 5, 64), values(64, 48, seed=1), values(2, 5, 48, seed=2)
-    y, pull = jax.vjp(lambda x, w: low_precision_product(x, w, matmul, NAMES), x, kernel)
+    y, pull = jax.vjp(lambda x, w: low_precision_matmul(x, w, matmul, NAMES), x, kernel)
     dx, dkernel = pull(gradient)
     assert 1e-4 < distance(y, x @ kernel) < ERROR[matmul]
     # Gradients of "fp8" have two bits of mantissa.

@@ -2,7 +2,7 @@
 
     python -m tools.bench.attention_memory --topology=v5p:2x2x1 --causal     # needs libtpu
     python -m tools.bench.attention_memory --topology=h100:1x1 --causal      # needs the CUDA plugin
-    python -m tools.bench.attention_memory --topology=v5p:2x2x1 --ring=4     # keys travel
+    python -m tools.bench.attention_memory --topology=v5p:2x2x1 --ring=4     # ring attention
 
 Compiles the forward pass alone, and forward and backward together, with each implementation of
 nn/attention.py that such a device has. Temporaries are what a device needs beside q, k, v, their

@@ -34,9 +34,9 @@ def attention(
     "blocked" does.
 
     On a mesh, rows are gathered along `context` and the heads are shared out instead (Ulysses,
-    arXiv:2309.14509), so N must divide by tensor x context. Along `ring` the keys travel from
-    device to device, and the implementation attends to them if it is in RING, else "blocked" does.
-    If the keys are fewer than the queries, they are gathered along the ring instead.
+    arXiv:2309.14509), so tensor x context must divide N. Along `ring`, keys and values are passed
+    from device to device (nn/ring.py), and the implementation attends to them if it is in RING,
+    else "blocked" does. Keys that are fewer than the queries are gathered along the ring instead.
 
     Raises ConfigError for an implementation that is unknown, of another platform, or that does not
     take so long a row; ValueError for segments that do not fit q and k.

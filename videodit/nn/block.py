@@ -1,4 +1,8 @@
-"""The transformer block that every model is a stack of, and the stack."""
+"""The transformer block that every model is a stack of, and the stack.
+
+`Stack.prefill` and `Stack.decode` are for autoregressive models such as a captioner; no command
+uses them yet.
+"""
 
 import functools
 from collections.abc import Callable
@@ -18,7 +22,7 @@ from videodit.sharding import axis_size
 
 
 def _saves(*names: str) -> Callable[..., Any]:
-    """A policy that keeps what is called by these names; "attention" is also cuDNN's results."""
+    """A policy that keeps arrays with these names; "attention" includes the results of cuDNN."""
     by_name = jax.checkpoint_policies.save_only_these_names(*names)
 
     def policy(primitive: Any, *arguments: Any, **parameters: Any) -> Any:
@@ -29,17 +33,17 @@ def _saves(*names: str) -> Callable[..., Any]:
     return policy
 
 
-REMAT = {  # what the backward pass finds kept, from the fastest to the smallest
-    "none": None,  # what XLA likes
-    # What matrix products and attention give.
+REMAT = {  # what is kept for the backward pass, from the fastest to the smallest
+    "none": None,  # XLA decides
+    # The results of matmuls and attention.
     "products": _saves("attention", "projection"),
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # attention runs twice
     "attention": _saves("attention"),
-    "block": jax.checkpoint_policies.nothing_saveable,  # only what goes into a block
+    "block": jax.checkpoint_policies.nothing_saveable,  # only the inputs of blocks
 }
 
-# Of blocks that nothing modulates, at the start (LayerScale, arXiv:2103.17239). With 1 those of a
-# text encoder hide which word a token is, and those of an autoencoder learn more slowly.
+# Initial gates of unmodulated blocks (LayerScale, arXiv:2103.17239). With 1, a text encoder hides
+# which word a token is, and an autoencoder learns more slowly.
 GATE = 0.1
 
 
@@ -168,7 +172,7 @@ class Modulation(nnx.Module):
         else:
             table = self.table(jax.nn.silu(slots), "batch", None, None)
             table = table.reshape(*table.shape[:2], 6, -1)
-        # One lookup each: the gradient of a joint one would be joined of six arrays first.
+        # Six lookups: the gradient of a joint one would first concatenate six arrays.
         return tuple(to_tokens(one_hot, table[:, :, i]) for i in range(6))
 
 
@@ -220,11 +224,11 @@ class Block(nnx.Module):
 
 
 class Stack(nnx.Module):
-    """`shape.depth` blocks, their parameters born stacked, run by one scan with recomputation.
+    """`shape.depth` blocks with stacked parameters, run by one scan with recomputation.
 
-    Parameters come in the dtype of the products, cast once a step (nn/functional.py). A turn of
-    the scan runs `compute.unroll` blocks, all of them without a copy of what the backward pass
-    keeps, at the price of compile time.
+    Parameters come in the dtype of the matmuls, cast once a step (nn/functional.py). An iteration
+    of the scan runs `compute.unroll` blocks. If it runs all of them, the arrays that are kept for
+    the backward pass are not copied, but compilation takes longer.
     """
 
     def __init__(
@@ -257,7 +261,7 @@ class Stack(nnx.Module):
             return block(x, conditions, _segments(conditions, odd))[0], None
 
         if self.remat != "none":
-            # Within a turn XLA would find that what is computed again has been computed before.
+            # Within an iteration, CSE would undo the recomputation.
             body = jax.checkpoint(body, prevent_cse=self.unroll > 1, policy=REMAT[self.remat])
         layers = (self.blocks, self._odd())
         return jax.lax.scan(body, x.astype(self.residual_dtype), layers, unroll=self.unroll)[0]
@@ -274,7 +278,7 @@ class Stack(nnx.Module):
         past: depth B S N H each, or None; the key ids of the segments are those of the past tokens
         first. text: depth B S N H each, as of `text_keys_values`; None computes them. Returns
         B L D, and the keys and values of x. The streaming autoencoder, which attends to one chunk
-        back, hands these on as the next past; a decoder adds them to its `Cache`.
+        back, uses them as the next past; a decoder adds them to its `Cache`.
         """
 
         def body(x: jax.Array, layer: Any) -> tuple[jax.Array, KeysValues]:

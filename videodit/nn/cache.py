@@ -1,4 +1,8 @@
-"""Keys and values that are kept for later queries, and the cache in which a decoder keeps them."""
+"""Keys and values that are kept for later queries, and the cache in which a decoder keeps them.
+
+The streaming autoencoder uses `KeysValues`. `Cache` is for autoregressive models such as a
+captioner; no command uses it yet.
+"""
 
 from typing import Any, NamedTuple
 

@@ -23,7 +23,7 @@ def functional(
     mesh. `apply(params, *args, method="__call__", **kwargs)` casts the parameters to `dtype`
     once and calls the method. They are gathered over fsdp where a layer uses them (ZeRO-3,
     arXiv:1910.02054), or before, with gather="step": they and their gradients are then whole on
-    every device, but for the float32 parameters, the optimizer's state and the average (ZeRO-1).
+    every device, except the float32 parameters, the optimizer's state and the EMA (ZeRO-1).
     """
     graphdef = nnx.graphdef(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
 

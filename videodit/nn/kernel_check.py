@@ -1,4 +1,4 @@
-"""The implementation of attention that a run uses, tried out before it starts."""
+"""Checks the run's implementation of attention against the reference before the run starts."""
 
 import dataclasses
 import logging
@@ -25,7 +25,8 @@ def resolve_attention(compute: ComputeConfig, causal: bool = False) -> ComputeCo
     """`compute` with the name of an implementation of attention that works here; logs the choice.
 
     A kernel that does not agree with the reference, or does not run, is replaced by "blocked".
-    causal: the model also has causal segments, so that the kernel is tried on these too.
+    causal: also check the kernel on causal segments. That is for autoregressive models such as a
+    captioner; no command uses it yet.
     Raises ConfigError for a compute.attention that is unknown or of another platform.
     """
     name, reason = resolve(compute.attention)
@@ -37,7 +38,7 @@ def resolve_attention(compute: ComputeConfig, causal: bool = False) -> ComputeCo
     else:
         logger.info("attention: %s, because %s", name, reason)
     if along_ring and name not in RING:
-        logger.info("attention of a row to itself: in blocks, as keys travel (mesh.ring > 1)")
+        logger.info("self-attention: in blocks, by ring attention (mesh.ring > 1)")
     return dataclasses.replace(compute, attention=name)
 
 

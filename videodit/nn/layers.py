@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from videodit.nn.low_precision import low_precision_product
+from videodit.nn.low_precision import low_precision_matmul
 from videodit.nn.rope import rotate
 from videodit.sharding import spec, target_device
 
@@ -45,7 +45,7 @@ class Dense(nnx.Module):
         kernel = self.kernel[...]
         x = x.astype(kernel.dtype)
         if self.matmul:
-            y = low_precision_product(x, kernel, self.matmul, names)
+            y = low_precision_matmul(x, kernel, self.matmul, names)
         else:
             y = jnp.einsum("...i,io->...o", x, kernel, out_sharding=spec(*names))
         return y if self.bias is None else y + self.bias[...]
@@ -55,7 +55,8 @@ def layer_norm(x: jax.Array) -> jax.Array:
     """Normalises the last axis to mean 0 and variance 1, in float32; no parameters."""
     wide = x.astype(jnp.float32)
     mean = wide.mean(-1, keepdims=True)
-    if x.dtype.itemsize < 4:  # in one reduction: what cancels is less than 16 bits round
+    if x.dtype.itemsize < 4:
+        # One reduction: the cancellation error is below the rounding of 16-bit inputs.
         variance = jnp.square(wide).mean(-1, keepdims=True) - jnp.square(mean)
     else:
         variance = jnp.square(wide - mean).mean(-1, keepdims=True)
@@ -93,7 +94,7 @@ def _normalise_and_rotate(
 def _gradients_of_normalise_and_rotate(
     arguments: tuple[jax.Array, ...], gradient: jax.Array
 ) -> tuple[jax.Array, jax.Array, None, None]:
-    """In which only x and the gradient, both in their own dtype, have their halves swapped."""
+    """The VJP. It swaps the halves of x and of the gradient only, both in their own dtype."""
     x, scale, cos, sin = arguments
     wide = x.astype(jnp.float32)
     inverse = _inverse_rms(wide)
@@ -117,9 +118,9 @@ def _inverse_rms(wide: jax.Array) -> jax.Array:
 def to_tokens(slot_one_hot: jax.Array, values: jax.Array) -> jax.Array:
     """Values of slots (B K ...) at the tokens (B L ...) whose one-hot (B L K) is given, or 0.
 
-    A lookup, which XLA fuses into what uses the values; on a TPU, where a lookup is slow, a matrix
-    product. The transpose is `to_slots` on all: that of a lookup would be a scatter-add, whose
-    contention costs several times the whole training step on a GPU.
+    A lookup that XLA fuses into its consumer; on TPUs, where lookups are slow, a matmul. The
+    gradient is `to_slots` on all platforms, because the transpose of a lookup is a scatter-add,
+    whose contention costs several times the whole training step on a GPU.
     """
     flat = values.reshape(*values.shape[:2], -1)
     if spec() is not None:
@@ -129,9 +130,9 @@ def to_tokens(slot_one_hot: jax.Array, values: jax.Array) -> jax.Array:
 
 
 def to_slots(slot_one_hot: jax.Array, values: jax.Array) -> jax.Array:
-    """Sums of token values (B L ...) over the tokens of each slot: B K ...; transpose of above."""
+    """Sums of token values (B L ...) over each slot: B K ...; the transpose of `to_tokens`."""
     flat, out = values.reshape(*values.shape[:2], -1), spec("batch", None, None)
-    sums = _one_hot_product("blk,bld->bkd", slot_one_hot, flat, out_sharding=out)
+    sums = _one_hot_matmul("blk,bld->bkd", slot_one_hot, flat, out_sharding=out)
     return sums.reshape(*sums.shape[:2], *values.shape[2:])
 
 
@@ -141,14 +142,14 @@ def to_noise_slots(one_hot: jax.Array, values: jax.Array) -> jax.Array:
     A matmul, as is its transpose. It costs little: slots and segments are few.
     """
     flat, out = values.reshape(*values.shape[:2], -1), spec("batch", None, None)
-    slots = _one_hot_product("bkm,bmd->bkd", one_hot, flat, out_sharding=out)
+    slots = _one_hot_matmul("bkm,bmd->bkd", one_hot, flat, out_sharding=out)
     return slots.reshape(*slots.shape[:2], *values.shape[2:])
 
 
 @jax.custom_vjp
 def _to_tokens(slot_one_hot: jax.Array, flat: jax.Array) -> jax.Array:
     if target_device().platform == "tpu":
-        return _one_hot_product("blk,bkd->bld", slot_one_hot, flat)
+        return _one_hot_matmul("blk,bkd->bld", slot_one_hot, flat)
     index = jnp.where(slot_one_hot.any(-1), slot_one_hot.argmax(-1), slot_one_hot.shape[-1])
     if spec() is None:
         return _look_up(flat, index)
@@ -167,7 +168,7 @@ _to_tokens.defvjp(
 )
 
 
-def _one_hot_product(
+def _one_hot_matmul(
     subscripts: str, one_hot: jax.Array, values: jax.Array, out_sharding: Any = None
 ) -> jax.Array:
     """In full precision, or accelerators would round float32 values to bfloat16."""

@@ -1,9 +1,9 @@
-"""Matrix products of 8 bits, with the gradients of products in full (compute.matmul).
+"""Matmuls in 8 bits, whose kernel gradients are in full precision (compute.matmul).
 
-After SwitchBack (arXiv:2304.13013): the product and the gradient of its input are of 8 bits, with
-a scale for each token and for each column of the kernel; the kernel's gradient, a sum over all
-tokens, is not. "fp8" has E4M3 values and E5M2 gradients (arXiv:2209.05433).
-Of the library qwix the product that trains is private and takes no sharding; hence this file.
+After SwitchBack (arXiv:2304.13013): the matmul and the gradient of its input are computed in 8
+bits, with a scale for each token and for each column of the kernel. The kernel's gradient, a sum
+over all tokens, is not. "fp8" has E4M3 values and E5M2 gradients (arXiv:2209.05433).
+The library qwix is not used, because its trainable matmul is private and takes no sharding.
 """
 
 import functools
@@ -16,7 +16,7 @@ from videodit.sharding import spec
 
 
 class Format(NamedTuple):
-    """The dtypes of a product."""
+    """The dtypes of a matmul."""
 
     values: jnp.dtype
     gradients: jnp.dtype
@@ -30,7 +30,7 @@ FORMATS = {
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def low_precision_product(x: jax.Array, kernel: jax.Array, matmul: str, names: tuple) -> jax.Array:
+def low_precision_matmul(x: jax.Array, kernel: jax.Array, matmul: str, names: tuple) -> jax.Array:
     """x (... i) times kernel (i o) in the dtype of x, computed as FORMATS[matmul] says.
 
     names: the logical axes of the result.
@@ -51,7 +51,7 @@ def low_precision_product(x: jax.Array, kernel: jax.Array, matmul: str, names: t
 def _forward(
     x: jax.Array, kernel: jax.Array, matmul: str, names: tuple
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return low_precision_product(x, kernel, matmul, names), (x, kernel)
+    return low_precision_matmul(x, kernel, matmul, names), (x, kernel)
 
 
 def _backward(
@@ -73,11 +73,11 @@ def _backward(
     return _rescaled(dx, gradient_scale, kernel_scale[:, 0]).astype(x.dtype), dkernel
 
 
-low_precision_product.defvjp(_forward, _backward)
+low_precision_matmul.defvjp(_forward, _backward)
 
 
 def quantised(x: jax.Array, axis: int, dtype: Any) -> tuple[jax.Array, jax.Array]:
-    """x / scale rounded to `dtype`, and the scale, float32, by which none of `axis` overflows."""
+    """x / scale rounded to `dtype`, and the float32 scales along `axis`, which avoid overflow."""
     integer = jnp.issubdtype(dtype, jnp.integer)
     largest = float(jnp.iinfo(dtype).max if integer else jnp.finfo(dtype).max)
     x = x.astype(jnp.float32)

@@ -1,9 +1,10 @@
-"""Segment attention over parts of a row: queries stay, keys travel (arXiv:2310.01889).
+"""Ring attention over packed rows (arXiv:2310.01889).
 
-Inside a `shard_map` whose axis "ring" holds the parts in order. In each of n steps a device attends
-to the keys that it holds while these are on their way to the next device; the last step's keys
-stay. The results of the steps are merged by the log-sum-exp of the logits. In the backward pass the
-keys travel once more, and their gradients travel with them. (The first time the gradients are
+It runs inside a `shard_map` whose axis "ring" holds the parts of a row in order. Keys and values
+are passed around the ring by collective permutes. In each of n steps, a device attends to the keys
+that it holds while it sends them to the next device; the keys of the last step are not sent. The
+results of the steps are merged by the log-sum-exp of the logits. The backward pass passes the keys
+and values around again, together with their gradients. (The first permute of the gradients sends
 zeros: one send more than needed, for a program of half the size.)
 """
 
@@ -38,7 +39,7 @@ class Pieces(NamedTuple):
 
 
 class _Keys(NamedTuple):
-    """What travels: a device's part of the keys."""
+    """What is passed around the ring: the keys and values of one part."""
 
     k: jax.Array
     v: jax.Array

@@ -47,7 +47,7 @@ class Segments:
         return self.query if self.key is None else self.key
 
     def by_call(self) -> "Segments":
-        """The same with ids B L C and B S C, of one call if they are B L and B S."""
+        """The segments with an axis of calls: ids B L C, B S C, with C = 1 for ids B L, B S."""
         wide = lambda ids: ids if ids is None or ids.ndim == 3 else ids[..., None]
         return dataclasses.replace(self, query=wide(self.query), key=wide(self.key))
 

@@ -1,1 +1,1 @@
-"""Models that others trained: their weights' files, and (later) their layers and name maps."""
+"""Readers of weights that others trained; no command uses them yet."""

@@ -1,5 +1,7 @@
 """Weights in safetensors files, read straight into sharded arrays.
 
+This is for codecs and text encoders that others trained; no command uses it yet.
+
 A process reads only the parts of the tensors that its devices hold: the files are mapped into
 memory, and the safetensors library copies slices. A model is one file, or several with an index:
 

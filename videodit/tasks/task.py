@@ -34,7 +34,7 @@ class Drawing(NamedTuple):
 
 
 class Sampler(Protocol):
-    """What draws the configured samples with the weights of the moment: an inference Pipeline."""
+    """Draws the configured samples with the current weights: an inference Pipeline."""
 
     def drawings(self) -> list[Drawing]:
         """A sample of each configured prompt."""
@@ -74,14 +74,14 @@ class Task(Protocol):
     same under gradient accumulation. What a task does not need it inherits from here.
     """
 
-    groups: Groups = ALL  # of the parameters: clipped together, decayed, averaged
+    groups: Groups = ALL  # of the parameters: clipped together, decayed, in the EMA
 
     def __init__(self, cfg: Config, tokenizer: Tokenizer) -> None:
         """`cfg`: as tasks/resolve.py gives it. Raises ConfigError for what cannot be."""
 
     @staticmethod
     def resolve(cfg: Config) -> Config:
-        """`cfg` with what other runs that it names decide. Raises ConfigError for a bad one."""
+        """`cfg` with the fields that its codec and its text encoder decide. Raises ConfigError."""
         return cfg
 
     @staticmethod
@@ -91,7 +91,7 @@ class Task(Protocol):
 
     def check_resume(self, trained: Config, workdir: str | os.PathLike) -> None:
         """Raises ConfigError if the checkpoints in `workdir`, of a run with the config `trained`,
-        have other parameters that are not averaged. config/tasks.py:TaskConfig.model has the rest.
+        have other parameters outside of the EMA. config/tasks.py:TaskConfig.model has the rest.
         """
         return None
 
@@ -104,7 +104,7 @@ class Task(Protocol):
         return {}
 
     def digests(self, frozen: Arrays) -> dict[str, str]:
-        """Digests of the frozen arrays that trained weights are of no use without.
+        """Digests of the frozen arrays that the trained weights depend on.
 
         The names are those of sections of the config that have a field `workdir`.
         """
@@ -119,14 +119,14 @@ class Task(Protocol):
         ...
 
     def stacks(self, clips: Clips, step: int) -> list[StackRun]:
-        """The stacks that the training step over `clips` runs that follows after `step` steps.
+        """The stacks that training step `step` (from 0) runs over `clips`.
 
-        The first is the one that most of the work is in.
+        The first does most of the work.
         """
         ...
 
     def flops(self, clips: Clips, step: int) -> Flops:
-        """FLOPs of the training step over `clips` that follows after `step` steps."""
+        """FLOPs of training step `step` over `clips`."""
         return total_flops(self.stacks(clips, step))
 
     def loss(

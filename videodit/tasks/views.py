@@ -16,7 +16,8 @@ def encoder_segment_ids(batch: PackedBatch, cfg: AutoencoderConfig) -> jax.Array
     """B L int32, 0 is padding: segments of the encoder that keep given tokens from the others.
 
     A clip is one segment if every given token is of an earlier chunk than all others: the encoder
-    is causal. Else its given tokens are a segment of their own, as when there are no others yet.
+    is causal. Otherwise its given tokens form their own segment, so that they are encoded as at
+    inference, where nothing else exists yet.
     """
     chunks = chunk_of(cells(batch, cfg).frames, cfg.chunk)[..., None]
     one_hot = segment_one_hot(batch)

@@ -30,7 +30,7 @@ class ColumnFiles(NamedTuple):
     names: tuple[str, ...]  # without IDS
 
     def stamps(self) -> list[str]:
-        """Names and stamps of the files: others, if a file is another. Raises ConfigError."""
+        """Names and stamps of the files; they change when a file changes. Raises ConfigError."""
         return [f"{path} {storage.stamp(path)}" for path in self.paths]
 
     def read(self, ids: pa.ChunkedArray) -> pa.Table:
