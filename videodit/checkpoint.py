@@ -103,7 +103,7 @@ def check_run(workdir: str | os.PathLike, cfg: Config, tokenizer: Tokenizer) -> 
 
 
 def check_data(workdir: str | os.PathLike, digest: str, *, resumed: bool) -> None:
-    """Writes the digest of a run's plan; warns if the run goes on with other data than it had."""
+    """Writes the digest of a run's plan; warns if a resumed run has other data than before."""
     path = Path(workdir) / DATA_FILE
     if resumed and path.is_file() and path.read_text().strip() != digest:
         logger.warning(

@@ -71,7 +71,7 @@ class Forward(NamedTuple):
 
 
 class StackRun(NamedTuple):
-    """How a training step uses one stack of blocks: what its FLOPs are counted of."""
+    """The use of one stack of blocks in a training step, from which its FLOPs are counted."""
 
     shape: StackShape
     tokens: np.ndarray  # n: tokens of each clip

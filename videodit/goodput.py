@@ -95,7 +95,7 @@ class Goodput:
 
 
 def begin_life(workdir: str | os.PathLike, first: int, began: float) -> dict[str, float]:
-    """What a process that continues after `first` steps has inherited from earlier ones.
+    """Figures of the earlier processes of a run, for one that continues after `first` steps.
 
     Call it before the process writes metrics. `began`: that of its `Goodput`. Returns `began` and
     `first`, and: lost_steps, the steps after `first` that an earlier process had trained; lost, the

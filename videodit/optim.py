@@ -69,7 +69,7 @@ def clip_by_group(clip_norm: float, groups: Groups) -> optax.GradientTransformat
 
 
 def offloaded(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
-    """`optimizer`, under jit only, whose state waits in the memory of hosts between updates."""
+    """`optimizer` with its state in host memory between updates; under jit only."""
     device = jax.local_devices()[0]
     there = any(memory.kind == HOST for memory in device.addressable_memories())
     expected = f"'device': {device.platform} devices have no {HOST} memory"

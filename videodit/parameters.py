@@ -59,7 +59,7 @@ def averaged(params: Params, groups: Groups) -> Params:
 
 
 def replaced(params: Params, new: Params) -> Params:
-    """The parameters with those of `new`, which may be only some of them, in their places."""
+    """The parameters with those in `new` replaced; `new` may hold only some of them."""
     inner = {
         name: replaced(params[name], value) if isinstance(value, dict) else value
         for name, value in new.items()

@@ -5,7 +5,7 @@ RULES maps each name to mesh axes. Parameters are stored sharded over fsdp (`emb
 where they are used. Activations are sharded over batch rows, over row length (`length`) and, inside
 a layer, over `heads` or `mlp`. In attention, tensor and context together divide the heads
 (`attention_heads`; DeepSpeed-Ulysses, arXiv:2309.14509), and ring divides the row
-(`attention_length`): ring attention passes the keys on (nn/ring.py).
+(`attention_length`): see nn/ring.py.
 """
 
 import glob

@@ -28,7 +28,7 @@ Averages = dict[str, tuple[Average, Average]]  # of a measure and of its square,
 def make_init(
     task: Task, optimizer: optax.GradientTransformation
 ) -> Callable[[jax.Array, Arrays], State]:
-    """`init(key, frozen) -> state`; under jit every array is born with its sharding."""
+    """`init(key, frozen) -> state`; under jit every array is created with its sharding."""
 
     def init(key: jax.Array, frozen: Arrays) -> State:
         params = task.init(key, frozen)

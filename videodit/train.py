@@ -247,7 +247,7 @@ def first_says(answer: bool) -> bool:
 
 
 def check_frozen(cfg: Config, workdir: Path, data: Data, digests: dict[str, str]) -> None:
-    """Refuses (ConfigError) stored latents, and weights, of other frozen arrays than these."""
+    """Raises ConfigError for stored latents or weights that belong to other frozen arrays."""
     data.check_encoder(digests.get("autoencoder", ""), cfg)
     check_digests(workdir, digests, cfg)
     if cfg.init_from:
@@ -264,7 +264,7 @@ def open_state(
     key: jax.Array,
     frozen: Arrays,
 ) -> tuple[State, int]:
-    """The state that training goes on from, on the current mesh, and the steps that it has had.
+    """The state to continue from, on the current mesh, and the number of steps it has had.
 
     From the newest checkpoint; else from the weights of cfg.init_from; else `init(key, frozen)`.
     Raises ConfigError if the checkpoint is not of this run.

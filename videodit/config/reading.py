@@ -89,7 +89,7 @@ def _converted(values: dict, hints: dict[str, Any], prefix: str) -> dict[str, An
 
 
 def _convert(hint: Any, value: Any, name: str) -> Any:
-    """A field's value as its type `hint` says; raises ConfigError naming a value of another."""
+    """The field's value in its type `hint`. Raises ConfigError naming a value of another type."""
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         check(isinstance(value, dict), name, value, "a group of fields")
         return hint(**_converted(value, _field_types(hint), name + "."))

@@ -13,7 +13,7 @@ RENAMED = {  # old name: new name
 
 
 def new_name(name: str) -> str:
-    """What the field `name` is called now; "" if it did not move."""
+    """The new name of the field `name`; "" if it was not renamed."""
     for old, new in RENAMED.items():
         if name == old or name.startswith(old + "."):
             return new + name.removeprefix(old)
@@ -21,7 +21,7 @@ def new_name(name: str) -> str:
 
 
 def refuse_old_name(name: str) -> None:
-    """Raises ConfigError if the field `name` is called otherwise now."""
+    """Raises ConfigError if the field `name` was renamed."""
     if new_name(name):
         raise ConfigError(f"{name} is now called {new_name(name)}")
 

@@ -95,11 +95,11 @@ class SampleConfig:
 
 @dataclass(frozen=True)
 class TaskConfig:
-    """What a config knows of a task."""
+    """The part of a task that configs need."""
 
     sections: Mapping[str, type] = field(default_factory=dict)  # its dataclasses, by their names
-    # Parts of the config that decide what parameters there are: runs that differ in one of them
-    # cannot go on from each other's checkpoints.
+    # Parts of the config that determine the parameters: runs that differ in one of them cannot
+    # continue from each other's checkpoints.
     model: tuple[str, ...] = ()
     # Raises ConfigError for a Config whose shared sections ask for what the task cannot do.
     check: Callable[[Any], None] = lambda cfg: None
@@ -122,7 +122,7 @@ def register_task(name: str, task: TaskConfig) -> None:
 
 
 def find_task(name: str) -> TaskConfig:
-    """What configs know of the task of this name. Raises ConfigError for an unknown one."""
+    """The TaskConfig of this name. Raises ConfigError for an unknown one."""
     if name not in TASKS:
         raise ConfigError(
             f"task={name!r}: expected one of {', '.join(TASKS)}, "

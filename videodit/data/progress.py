@@ -1,4 +1,4 @@
-"""A line on the terminal that says how much of a long work is done and how long the rest takes."""
+"""Prints the progress of a long job: the share that is done, and the time left."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""Codes to compare an autoencoder with, of as many values for each patch of a clip.
+"""Codes to compare an autoencoder with; all have as many values for each patch of a clip.
 
 Two are linear and fitted to patches of training clips: the principal components, and the DCT
 coefficients that vary most. The third is H.264 with as many bytes as there are latent values.

@@ -1,4 +1,4 @@
-"""The train step compiled ahead of time for devices that are not there, and what it needs."""
+"""Compiles the train step ahead of time for absent devices, and counts the bytes it needs."""
 
 import math
 import re
@@ -57,7 +57,7 @@ def lower_step(
 def abstract_arguments(
     cfg: Config, task: Task, optimizer: optax.GradientTransformation
 ) -> tuple[Any, Any, PackedBatch, Any]:
-    """State, frozen, batch and key of a train step on the current mesh, none of which is made."""
+    """Abstract state, frozen arrays, batch and key of a train step on the current mesh."""
     key = jax.eval_shape(lambda: jax.random.key(cfg.seed))
     frozen = task.abstract_frozen()
     return abstract(make_init(task, optimizer), key, frozen), frozen, _abstract_batch(cfg), key

@@ -1,4 +1,4 @@
-"""What the forecast assumes a row to hold, as no data is there: clips of one typical size."""
+"""The clips that the forecast assumes in a row, as it reads no data: all of one typical size."""
 
 import math
 
@@ -11,7 +11,7 @@ from videodit.nn.plain_attention import key_block, query_block
 from videodit.nn.splash import block_size
 
 TILE = 128  # tokens of one clip that cuDNN takes at a time
-# What is assumed where data.views does not say:
+# Assumed where data.views is empty:
 SHARE = 8  # a clip fills an eighth of its row
 SIDE = 16  # cells along each side of a frame
 FPS = 24.0
@@ -53,10 +53,11 @@ def _mean_size(cfg: Config) -> tuple[int, float]:
 
 
 def seen_shares(cfg: Config, stack: StackRun, platform: str) -> Seen:
-    """What attention does not skip in rows full of the clips of `stack`, by a platform's kernel.
+    """The work that a platform's kernel does not skip in rows full of the clips of `stack`.
 
-    stack: where most of the work is; attention in other stacks is taken to be like it. Blocks of
-    the row, or of its parts along `ring`, as splash on a "tpu" has them, begin anywhere in a clip.
+    stack: the one with most of the work; attention in other stacks is assumed to be like it. Blocks
+    of the row, or of its parts along `ring`, as splash on a "tpu" has them, begin anywhere in a
+    clip.
     """
     row, tokens = cfg.data.row_tokens, stack.tokens.astype(float)
     full = row / tokens.sum()  # rows of it

@@ -22,7 +22,7 @@ from videodit.forecasting.work import Collective, Work, work
 from videodit.sharding import make_mesh
 from videodit.tasks.registry import make_task
 
-OPTIONS = {  # they make machine code that nobody runs fast to compile; the program stays the same
+OPTIONS = {  # faster compilation of machine code that is not run; the program stays the same
     "cpu": {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True},
 }
 COMPILERS = {  # packages that compile a program, beside jaxlib, by platform
@@ -34,7 +34,7 @@ Exchange = tuple[str, tuple[str, ...], int]  # kind, axes and ways of a Collecti
 
 
 class Forecast(NamedTuple):
-    """A step on all chips; what a chip does where a field says so."""
+    """A train step on all chips; fields that say so are of one chip."""
 
     cfg: Config  # as tasks/resolve.py gives it
     topology: Topology

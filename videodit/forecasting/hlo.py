@@ -71,8 +71,8 @@ class Program(NamedTuple):
     def instructions(self, seen: float = 1.0) -> Iterator[tuple[Instruction, Computation, float]]:
         """Every instruction that runs, the computation that holds it, and how often it runs.
 
-        seen: the share of its turns that a loop makes if its bounds are data, as loops of attention
-        leave out blocks. The largest branch of a conditional always runs. A fusion is one
+        seen: the share of its iterations that a loop runs if its bounds are data, because loops of
+        attention skip blocks. The largest branch of a conditional always runs. A fusion is one
         instruction.
         """
         yield from self._walk(self.entry, 1.0, seen)

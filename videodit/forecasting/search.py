@@ -146,7 +146,7 @@ def estimate(base: Forecast, changes: Changes, kept: dict[str, float]) -> Estima
 
 
 def exchanges(base: Forecast, shape: dict[str, int], rows: float) -> tuple[list, list]:
-    """What a mesh of this shape exchanges beside the kernels, and what the step waits for.
+    """Collectives on a mesh of this shape: those beside the kernels, and those the step waits for.
 
     Each micro-batch gathers 16-bit parameters for both passes and scatters their gradients; over
     the data axis gradients are summed once. The heads of a row move to their devices and back in

@@ -1,4 +1,4 @@
-"""Accelerators that are not there: device topologies that XLA can compile for."""
+"""Topologies of absent accelerators that XLA can compile for."""
 
 import os
 import re

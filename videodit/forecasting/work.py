@@ -73,7 +73,7 @@ class Kernel(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What attention does not skip, as shares of a row's pairs of tokens."""
+    """Shares of a row's pairs of tokens that attention does not skip."""
 
     tiles: float  # kernels compute the tiles in which two tokens are of the same clip
     blocks: float  # loops go over blocks of keys from the first that is seen to the last
@@ -173,8 +173,9 @@ def attention_flops(x: Instruction, computation: Computation, matmuls: int, pair
 
 
 def _convolution_flops(x: Instruction, inputs: Array, kernel: Array) -> float:
-    """Two for each pair of a kernel's and an input's place that meet. TPUs write batched matmuls
-    as convolutions.
+    """FLOPs of a convolution: two for each multiply-add of a kernel value and an input value.
+
+    TPUs write batched matmuls as convolutions.
     """
     labels = match(re.compile(r"dim_labels=(\w+)_(\w+)->(\w+)"), x.attributes)
     of = lambda label, part, array: array.dims[labels[part].index(label)]
@@ -199,7 +200,7 @@ def _meeting(
     rhs_dilate: str | int = 1,
     **_: str,
 ) -> int:
-    """How many pairs of an output's and a kernel's place along a dimension have an input."""
+    """Number of pairs (output place, kernel place) along a dimension that read an input."""
     dilate = int(lhs_dilate)
     places = int(stride) * np.arange(outputs)[:, None] + int(rhs_dilate) * np.arange(kernel)
     places = places - int(pad.split("_")[0])

@@ -1,4 +1,4 @@
-"""Where the tokens of a PackedBatch are: what coders of packed rows know beside their values."""
+"""Places and segments of the tokens of a PackedBatch, which coders need beside the values."""
 
 import jax
 import jax.numpy as jnp

@@ -61,7 +61,7 @@ class AutoencoderCodec(LatentCodec):
         return restore_ema(self.cfg.workdir, abstract(self.init, jax.random.key(0)), FIELD)
 
     def statistics(self) -> Statistics:
-        """What the run wrote after its last step. Raises ConfigError."""
+        """The statistics that the run wrote after its last step. Raises ConfigError."""
         return read_statistics(self.cfg.workdir)
 
     def digest(self, params: Params) -> str:

@@ -55,7 +55,7 @@ class LatentCodec(Protocol):
     channels: int  # C, values of a latent cell
 
     def __init__(self, cfg: AutoencoderConfig, compute: ComputeConfig) -> None:
-        """`cfg`: as `resolve` gives it. Raises ConfigError for what cannot be."""
+        """`cfg`: as `resolve` gives it. Raises ConfigError for an impossible one."""
 
     @staticmethod
     def resolve(cfg: AutoencoderConfig) -> AutoencoderConfig:
@@ -71,7 +71,7 @@ class LatentCodec(Protocol):
         return ()
 
     def init(self, key: jax.Array) -> Params:
-        """Random float32 parameters, sharded from birth."""
+        """Random float32 parameters, created sharded."""
         ...
 
     def read(self) -> Params:
@@ -79,11 +79,11 @@ class LatentCodec(Protocol):
         ...
 
     def statistics(self) -> Statistics:
-        """Those of the trained latents. Raises ConfigError naming autoencoder.workdir."""
+        """The statistics of the trained latents. Raises ConfigError naming autoencoder.workdir."""
         ...
 
     def digest(self, params: Params) -> str:
-        """A digest of what decides the latents; decoders may differ."""
+        """A digest of the parameters that determine the latents; decoders may differ."""
         return digest(params)
 
     def encode(self, params: Params, batch: PackedBatch, segment_ids: jax.Array) -> jax.Array:
@@ -108,7 +108,7 @@ class LatentCodec(Protocol):
         ...
 
     def stacks(self, clips: Clips, remat: str) -> list[StackRun]:
-        """The stacks that encoding `clips` runs: what FLOPs are counted of."""
+        """The stacks that encoding `clips` runs, for their FLOPs."""
         return []
 
 
@@ -120,7 +120,7 @@ class TextEncoder(Protocol):
     width: int  # E, values of a vector: a multiple of models/dit.py:POOL_HEADS
 
     def __init__(self, cfg: TextConfig, tokenizer: Tokenizer, compute: ComputeConfig) -> None:
-        """`cfg`: as `resolve` gives it. Raises ConfigError for what cannot be."""
+        """`cfg`: as `resolve` gives it. Raises ConfigError for an impossible one."""
 
     @staticmethod
     def resolve(cfg: TextConfig) -> TextConfig:
@@ -133,7 +133,7 @@ class TextEncoder(Protocol):
         return ()
 
     def init(self, key: jax.Array) -> Params:
-        """Random float32 parameters, sharded from birth."""
+        """Random float32 parameters, created sharded."""
         ...
 
     def read(self) -> Params:

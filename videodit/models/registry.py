@@ -1,6 +1,6 @@
 """Codecs and text encoders by name: `autoencoder.kind` and `text.kind` of a config.
 
-One of others' is a file with a class and a call, which the file in configs/ imports:
+A further one is a file with a class and a call. A file in configs/ imports it:
 
     register_codec("toy", ToyCodec)
 """

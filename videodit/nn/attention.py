@@ -20,7 +20,7 @@ from videodit.nn.ring import gather_keys, ring_attention
 from videodit.nn.segments import NO_KEY, NOBODY, Order, Segments, permuted
 from videodit.sharding import axis_size, spec
 
-FEW_QUERIES = 64  # whose logits take no more memory than the keys: steps of a decoder
+FEW_QUERIES = 64  # at most so many take logits no larger than the keys: steps of a decoder
 logger = logging.getLogger(__name__)
 
 

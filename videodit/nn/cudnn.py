@@ -33,7 +33,7 @@ class Table(NamedTuple):
 
 
 def likely_segments(length: int) -> int:
-    """For how many a table of a row of `length` keys has room; one with more goes by blocks."""
+    """Segments in the table of a row of `length` keys; rows with more use "blocked"."""
     return min(max(length // TOKENS_OF_A_SEGMENT, LEAST_SEGMENTS), MOST_SEGMENTS)
 
 
@@ -117,8 +117,8 @@ def packed_attention(
 def _masked_gradient(x: jax.Array, covered: jax.Array) -> jax.Array:
     """x: B L N H; its gradient is 0 at tokens that are not covered (B L 1 1 bool).
 
-    There the kernel never writes the gradient. Nor does it read x there, so that x needs no mask,
-    which would be a copy.
+    The kernel does not write the gradient at those tokens. It does not read x there either, so x
+    needs no mask, which would be a copy.
     """
     return x
 
@@ -133,7 +133,8 @@ _masked_gradient.defvjp(
 def _masked_value(y: jax.Array, covered: jax.Array) -> jax.Array:
     """y: B L N H, but 0 at tokens that are not covered (B L 1 1 bool).
 
-    There the kernel never writes it. Nor does it read the gradient there, which passes as it is.
+    The kernel does not write y at those tokens. It does not read the gradient there either, so the
+    gradient needs no mask.
     """
     return jnp.where(covered, y, 0)
 
@@ -179,7 +180,7 @@ def _covered(lengths: jax.Array, offsets: jax.Array, length: int) -> jax.Array:
 
 @functools.cache
 def _private() -> Any:
-    """The module of jax with the call. Where there is no GPU, it is taken for a Hopper's."""
+    """The module of jax with the call. Without a GPU, it compiles as for a Hopper GPU."""
     from jax._src.cudnn import fused_attention_stablehlo as module
 
     if jax.default_backend() != "gpu":  # compiled ahead of time

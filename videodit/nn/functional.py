@@ -19,7 +19,7 @@ def functional(
 ) -> tuple[Callable[[jax.Array], Any], Callable[..., Any]]:
     """`(init, apply)` of the module that `make(rngs)` builds.
 
-    `init(key)` returns float32 parameters as nested dicts, sharded from birth on the current
+    `init(key)` returns float32 parameters as nested dicts, created sharded on the current
     mesh. `apply(params, *args, method="__call__", **kwargs)` casts the parameters to `dtype`
     once and calls the method. They are gathered over fsdp where a layer uses them (ZeRO-3,
     arXiv:1910.02054), or before, with gather="step": they and their gradients are then whole on

@@ -32,7 +32,7 @@ def choose(platform: str, kind: str) -> Choice:
 
 
 def resolve(name: str) -> Choice:
-    """What compute.attention=`name` is on the current mesh, or on the default device without one.
+    """The choice for compute.attention=`name` on the current mesh, else on the default device.
 
     Raises ConfigError for an unknown name, and for one that is of another platform.
     """

@@ -87,7 +87,7 @@ class RMSNorm(nnx.Module):
 def _normalise_and_rotate(
     x: jax.Array, scale: jax.Array, cos: jax.Array, sin: jax.Array
 ) -> jax.Array:
-    """The scale of a vector is its last factor: a copy in float32 would be written otherwise."""
+    """Multiplies by the inverse RMS last; otherwise XLA would write a copy in float32."""
     return (rotate(x, cos, sin, scale) * _inverse_rms(x.astype(jnp.float32))).astype(x.dtype)
 
 
@@ -171,7 +171,7 @@ _to_tokens.defvjp(
 def _one_hot_matmul(
     subscripts: str, one_hot: jax.Array, values: jax.Array, out_sharding: Any = None
 ) -> jax.Array:
-    """In full precision, or accelerators would round float32 values to bfloat16."""
+    """A matmul in full precision; otherwise accelerators round float32 values to bfloat16."""
     precision = "highest" if values.dtype == jnp.float32 else None
     one_hot = one_hot.astype(values.dtype)
     return jnp.einsum(subscripts, one_hot, values, precision=precision, out_sharding=out_sharding)

@@ -48,9 +48,9 @@ class _Keys(NamedTuple):
 
 
 def ring_attention(pieces: Pieces) -> Callable:
-    """Attention `(q, k, v, segments) -> y`, of whose arrays each device holds its part.
+    """Ring attention `(q, k, v, segments) -> y`; each device holds its part of every array.
 
-    y: B L N H in the dtype of v. Sums, and gradients on their way, are float32.
+    y: B L N H in the dtype of v. Sums and the gradients that are passed around are float32.
     """
 
     @jax.custom_vjp
@@ -115,7 +115,7 @@ def _met(segments: Segments, keys: _Keys) -> tuple[Segments, jax.Array | int]:
 
 
 def _around(add: Callable[[Any, _Keys], Any], sums: Any, keys: _Keys) -> Any:
-    """What `add(sums, keys)` makes of the keys of every device of the ring, one after the other."""
+    """Applies `add(sums, keys)` to the keys of every device of the ring, one after the other."""
 
     def step(carry: Any, _: Any) -> tuple[Any, None]:
         sums, keys = carry
@@ -127,7 +127,7 @@ def _around(add: Callable[[Any, _Keys], Any], sums: Any, keys: _Keys) -> Any:
 
 
 def _pass_on(tree: Any) -> Any:
-    """Every device's arrays at the next one."""
+    """Sends the arrays of every device to the next one."""
     n = jax.lax.axis_size(AXIS)
     return jax.lax.ppermute(tree, AXIS, [(i, (i + 1) % n) for i in range(n)])
 
@@ -135,7 +135,7 @@ def _pass_on(tree: Any) -> Any:
 def merge(
     a: tuple[jax.Array, jax.Array], b: tuple[jax.Array, jax.Array]
 ) -> tuple[jax.Array, jax.Array]:
-    """Means B L N H and log-sum-exp B L N over two sets of keys together, of those over each."""
+    """Merges the means B L N H and log-sum-exps B L N over two sets of keys."""
     (y_a, log_a), (y_b, log_b) = a, b
     log = jnp.logaddexp(log_a, log_b)
     share_a, share_b = (jnp.exp(x - log)[..., None] for x in (log_a, log_b))

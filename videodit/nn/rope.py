@@ -11,7 +11,7 @@ TIME_UNITS_PER_SECOND = 8.0  # about one unit of rotation a latent frame at 24 f
 
 
 def frequencies(head_size: int, axes: int) -> np.ndarray:
-    """Which axis turns which of the head's pairs, and how fast: axes x head_size/2, float32.
+    """The frequency of each pair of a head for each axis: axes x head_size/2, float32; 0 for none.
 
     With three axes (t, h, w) height and width take 3/8 of the pairs each and time the rest.
     """
@@ -52,8 +52,8 @@ def rotate(
 def _swapped(x: jax.Array) -> jax.Array:
     """x (... H) with the halves of the last axis swapped.
 
-    Kernels that XLA makes for a TPU would write out each half: its matrix unit swaps them in
-    passing. Those for a GPU would write out the joined halves, but read a flipped axis in passing.
+    On a TPU a matmul swaps them, because XLA's kernels would write each half to memory. On a GPU an
+    axis is flipped, which XLA fuses; it would write concatenated halves to memory.
     """
     size, platform = x.shape[-1], target_device().platform
     if platform == "cpu":

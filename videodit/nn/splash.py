@@ -1,4 +1,4 @@
-"""Segment attention by jax's splash kernel for TPUs, with the blocks that nobody sees skipped.
+"""Segment attention by jax's splash kernel for TPUs, which skips blocks that no query sees.
 
 The kernel is made for masks that are known before compiling: it takes a list of the blocks that it
 has to visit. Here the graph makes that list from the segment ids, so a dead block costs neither
@@ -124,8 +124,8 @@ def _of_calls(
 ) -> list:
     """attend(*arrays, query_ids B L, key_ids B S) of each call; `nobody` where none sees a key.
 
-    There the kernel is not started: even a dead block takes a step of it, and in a long ring most
-    parts of the keys are dead from end to end.
+    The kernel is not started for `nobody`: even a dead block takes a step, and in a long ring most
+    parts of the keys have only dead blocks.
     """
 
     def one_call(*ids: jax.Array) -> Any:
@@ -164,7 +164,7 @@ def _joined(x: jax.Array) -> jax.Array:
 
 
 def _parted(x: jax.Array, like: jax.Array) -> jax.Array:
-    """What `_joined` made of an array of the shape of `like`, as it was."""
+    """The inverse of `_joined`, for an array of the shape of `like`."""
     x = x.reshape(len(x), len(like), -1, *x.shape[2:])
     return jnp.moveaxis(x, 0, 2)[:, : like.shape[1]]
 
@@ -276,8 +276,8 @@ def live_blocks_of_rows(
 def next_live(live: jax.Array) -> jax.Array:
     """The next live entry of B I J, at or behind each in order: its row's B times J, and its J.
 
-    While a dead block is passed over the next live one is fetched; behind the last, the first.
-    (In the pass for keys, which goes through the heads of a block first, that fetch is in vain.)
+    While the kernel passes a dead block, it fetches the next live one; behind the last, the first.
+    (In the pass for keys, which iterates over the heads of a block first, that fetch is unused.)
     """
     place = jnp.arange(live.size, dtype=jnp.int32)
     flat = live.reshape(-1)

@@ -85,7 +85,7 @@ class _Files:
             self._files |= {name: opened for name in opened.keys()}  # noqa: SIM118 (no mapping)
 
     def check(self, wanted: Sequence[Tensors], left: str) -> None:
-        """Raises ConfigError for tensors that are missing, and for those that nobody wants."""
+        """Raises ConfigError for missing tensors and for unexpected ones."""
         used = {name for tensors in wanted for name in tensors.names}
         missing = sorted(used - self._files.keys())
         self._refuse_if(missing, "lacks the tensors")

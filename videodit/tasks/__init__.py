@@ -1,1 +1,1 @@
-"""What the loop trains: a task knows its parameters' init, its loss, and what it evaluates."""
+"""Training objectives: each task defines its parameters, its loss and its evaluation."""

@@ -47,8 +47,8 @@ class AutoencoderTask(Task):
     the weights of the perceptual features, if there are any.
     """
 
-    # The discriminator may rest, so it does not decay; nobody reads it after training, so it has no
-    # EMA. The linear path may be fixed to the PCA, so it does not decay either.
+    # The discriminator may start late and the linear path may be fixed to the PCA: neither decays.
+    # The discriminator is not used after training, so it has no EMA.
     groups = (
         ParameterGroup(
             "discriminator",

@@ -98,11 +98,11 @@ class Losses:
         if not self.cfg.network or step < self.cfg.discriminator_start:
             return []
         shape, pairs = discriminator.SIZES[self.cfg.network], all_pairs(clips.tokens)
-        # It learns from originals and reconstructions, and now and then to be smooth.
+        # It is trained on originals and reconstructions, and at some steps by the roughness.
         learns = StackRun(
             shape, clips.tokens, pairs, self.remat, times=2 + 2 / self.cfg.regularise_every
         )
-        # For the adversarial gradient it passes one on to the pixels, and none to its own kernels.
+        # The adversarial gradient is computed at the pixels only, not at the kernels.
         adversarial = StackRun(shape, clips.tokens, pairs, self.remat, backward=BACKWARD / 2)
         return [learns, adversarial]
 
@@ -115,7 +115,7 @@ class Losses:
         key: jax.Array,
         step: jax.Array,
     ) -> tuple[Params, jax.Array, dict[str, jax.Array]]:
-        """What follows from a reconstruction `output` for the discriminator with `params`.
+        """The adversarial term of a reconstruction `output`, by the discriminator with `params`.
 
         `gradient`: B L P, of the terms above at the reconstruction. Returns the gradients of the
         discriminator's loss at `params`; the adversarial gradient B L P at the reconstruction,
@@ -182,7 +182,7 @@ class Losses:
         key: jax.Array,
         step: jax.Array,
     ) -> tuple[Params, jax.Array]:
-        """Gradients of the hinge loss, and now and then of the roughness; and the hinge loss."""
+        """Gradients of the hinge loss, at some steps also of the roughness; and the hinge loss."""
         cfg = self.cfg
 
         def loss(params: Params) -> jax.Array:

@@ -1,7 +1,7 @@
 """The tasks by name: `config.task` is one of them.
 
-A task elsewhere registers itself, with the part of the config that is its own, when its module is
-imported (by a file in configs/, say):
+A task outside of this package registers itself, with its own section of the config, when its module
+is imported, for example by a file in configs/:
 
     register("toy", ToyTask, TaskConfig({"toy": ToyConfig}, model=("toy",)))
 """

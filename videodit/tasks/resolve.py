@@ -15,7 +15,7 @@ def resolve(
     open_data: Callable[[Config], DataConfig] | None = None,
     attention: Callable[[ComputeConfig], ComputeConfig] = resolve_attention,
 ) -> Config:
-    """The config that a run follows: nothing in it is left open.
+    """The config of a run with all open fields filled in:
 
       by other runs     the shape of the trained autoencoder that a task uses (`Task.resolve`)
       by the data       data.text_tokens, as many as captions need, where it is 0
@@ -36,7 +36,7 @@ def resolve_trained(cfg: Config) -> Config:
 
 
 def resolve_elsewhere(cfg: Config) -> Config:
-    """The config of a run on devices that are not there, of whose kernels none can be tried."""
+    """The config of a run on absent devices, whose kernels cannot be tried."""
     return resolve(cfg, attention=lambda compute: compute)
 
 

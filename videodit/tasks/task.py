@@ -51,7 +51,7 @@ class Generative(Protocol):
     def velocity(
         self, params: Any, frozen: Any, batch: PackedBatch, dropped: jax.Array
     ) -> Velocity:
-        """The velocity of the clips of a batch, of those in `dropped` (B M) without caption."""
+        """The velocity of the clips of a batch; those in `dropped` (B M) lose their captions."""
         ...
 
     def encode(self, frozen: Any, batch: PackedBatch) -> jax.Array:
@@ -77,7 +77,7 @@ class Task(Protocol):
     groups: Groups = ALL  # of the parameters: clipped together, decayed, in the EMA
 
     def __init__(self, cfg: Config, tokenizer: Tokenizer) -> None:
-        """`cfg`: as tasks/resolve.py gives it. Raises ConfigError for what cannot be."""
+        """`cfg`: as tasks/resolve.py gives it. Raises ConfigError for an impossible one."""
 
     @staticmethod
     def resolve(cfg: Config) -> Config:
@@ -100,7 +100,7 @@ class Task(Protocol):
         return {}
 
     def abstract_frozen(self) -> Arrays:
-        """Shapes, dtypes and shardings of the frozen arrays, of which none is made."""
+        """Shapes, dtypes and shardings of the frozen arrays, which are not created."""
         return {}
 
     def digests(self, frozen: Arrays) -> dict[str, str]:
@@ -111,7 +111,7 @@ class Task(Protocol):
         return {}
 
     def init(self, key: jax.Array, frozen: Arrays) -> Params:
-        """float32 parameters as nested dicts, sharded from birth."""
+        """float32 parameters as nested dicts, created sharded."""
         ...
 
     def weights(self, batch: PackedBatch) -> jax.Array:

@@ -12,7 +12,7 @@ FEISTEL_ROUNDS = 6
 
 
 def hash_key(seed: int, *names: str) -> np.uint64:
-    """A key for the purpose that `names` tell."""
+    """A key that depends on the seed and on the names of its purpose."""
     words = itertools.chain.from_iterable(f"{name}\0".encode() for name in names)
     return np.random.SeedSequence([seed, *words]).generate_state(1, np.uint64)[0]
 

@@ -54,14 +54,14 @@ COMPUTED = {"aspect": "width / height", "seconds": "frames / fps"}
 
 
 class Joined(NamedTuple):
-    """What lies beside a catalog and is joined to it when it is read."""
+    """Files beside a catalog that are joined to it when it is read."""
 
     columns: tuple[ColumnFiles, ...] = ()  # that data.where names
     counts: ColumnFiles | None = None  # token counts, in place of those in the catalog's file
     tokenizer: str = ""  # digest of the tokenizer that made these counts
 
     def stamps(self) -> list[str]:
-        """Those of all files, for the keys of what is kept. Raises ConfigError."""
+        """The stamps of all files, for the keys of the cache. Raises ConfigError."""
         files = (*self.columns, self.counts) if self.counts else self.columns
         return [stamp for part in files for stamp in part.stamps()]
 

@@ -61,7 +61,7 @@ def files(folder: str | os.PathLike) -> list[str]:
 
 
 def stamp(path: str | os.PathLike) -> str:
-    """Size and time of change of a file: another stamp means other content. Raises ConfigError."""
+    """Size and modification time of a file, which show that it changed. Raises ConfigError."""
     with _named(path):
         if is_remote(path):
             stat = epath.Path(path).stat()

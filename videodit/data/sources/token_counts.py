@@ -68,7 +68,7 @@ def read_counts(files: ColumnFiles, catalog: Path) -> Ragged:
 def fingerprint(parquet: str | os.PathLike) -> str:
     """16 hexadecimal digits of a Parquet file's footer, wherever the file lies.
 
-    The footer holds sizes and extremes of all columns; it is another for other texts.
+    The footer holds sizes and extremes of all columns, so it changes when the texts change.
     """
     with storage.opened(parquet) as file:
         end = file.seek(0, os.SEEK_END)
@@ -81,7 +81,7 @@ def fingerprint(parquet: str | os.PathLike) -> str:
 def _is_stale(paths: tuple[str, ...], catalog: str) -> bool:
     """Whether one of the files was written for a catalog of another fingerprint.
 
-    Files that others have made say nothing of it.
+    Files that other programs have made do not name a catalog; they are not stale.
     """
     for path in paths:
         with storage.opened(path) as file:
