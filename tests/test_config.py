@@ -7,6 +7,7 @@ from videodit.config import (
     Config,
     ConfigError,
     changed,
+    check_field,
     defaults,
     differences,
     from_config_dict,
@@ -48,6 +49,22 @@ def test_overrides_reach_the_typed_config():
     ({"autoencoder": {"channels": 769}}, "channels=769: expected at most the 768 numbers"),
     ({"losses": {"l1": -1.0}}, "losses.l1=-1.0: expected 0 or more"),
     ({"losses": {"squared": 0.0}}, "losses.squared=0.0: expected squared or l1 above 0"),
+    ({"losses": {"regularisation_noise": 0.0}}, "regularisation_noise=0.0: expected above 0"),
+    ({"flow": {"shift_tokens": 0}}, "flow.shift_tokens=0: expected at least 1"),
+    ({"flow": {"logit_std": -1}}, "flow.logit_std=-1.0: expected 0 or more"),
+    ({"optim": {"learning_rate": -1}}, "optim.learning_rate=-1.0: expected 0 or more"),
+    ({"optim": {"weight_decay": -1}}, "optim.weight_decay=-1.0: expected 0 or more"),
+    ({"optim": {"final_fraction": -1}}, "optim.final_fraction=-1.0: expected 0 or more"),
+    ({"optim": {"warmup_steps": -1}}, "optim.warmup_steps=-1: expected 0 or more"),
+    ({"optim": {"b1": 1}}, "optim.b1=1.0: expected 0 or more, below 1"),
+    ({"optim": {"b2": -0.1}}, "optim.b2=-0.1: expected 0 or more, below 1"),
+    ({"optim": {"clip_norm": 0}}, "optim.clip_norm=0.0: expected above 0"),
+    ({"mesh": {"cpu_devices": -1}}, "mesh.cpu_devices=-1: expected 0 or more"),
+    ({"sample": {"size": "64"}}, "^sample.size='64': expected WIDTHxHEIGHT"),
+    ({"sample": {"fps": 0}}, "^sample.fps=0.0: expected 0.01 to 1000"),
+    ({"sample": {"frames": 0}}, "^sample.frames=0: expected at least 1"),
+    ({"sample": {"guidance": -1}}, "^sample.guidance=-1.0: expected 0 or more"),
+    ({"sample": {"prompts": [" "]}}, "^sample.prompts=.*: expected descriptions"),
     ({"losses": {"crop": 0}}, "losses.crop=0: expected at least 1"),
     ({"losses": {"perceptual_features": "vgg"}}, "expected 'multiscale' or the path of an .npz"),
     ({"losses": {"discriminator_start": 9}}, "discriminator_start=9: expected 0 to .*=0"),
@@ -56,6 +73,24 @@ def test_overrides_reach_the_typed_config():
 def test_a_wrong_field_or_value_is_named(values, message):
     with pytest.raises(ConfigError, match=message):
         from_json(json.dumps(values))
+
+
+def test_a_learning_rate_of_0_is_allowed():
+    assert from_json('{"optim": {"learning_rate": 0}}').optim.learning_rate == 0
+
+
+@pytest.mark.parametrize("name, message", [
+    ("optim.lr", "unknown field optim.lr: known: learning_rate, "),
+    ("optim.learning_rat", "unknown field optim.learning_rat: did you mean 'learning_rate'"),
+    ("data.vie.sides", "unknown field data.vie: did you mean 'views'"),
+    ("steps.most", "unknown field steps.most: steps has no fields"),
+    ("sampl.size", "unknown field sampl: did you mean 'sample'"),
+])  # fmt: skip
+def test_an_unknown_field_is_named_with_its_group(name, message):
+    with pytest.raises(ConfigError, match=message):
+        check_field(name)
+    for known in ("optim.learning_rate", "data.views.sides[0][1]", "sample.size", "steps"):
+        check_field(known)
 
 
 def test_differences_name_the_fields_of_the_parts_asked_for():

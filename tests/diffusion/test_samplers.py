@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from videodit import config
 from videodit.config import ConfigError
 from videodit.diffusion import samplers
 
@@ -65,3 +66,7 @@ def test_guidance_is_linear_in_the_scale():
 def test_an_unknown_solver_is_named():
     with pytest.raises(ConfigError, match="did you mean 'heun'"):
         solve("huen", 2, jnp.zeros((1, 1, 1)))
+
+
+def test_configs_know_every_solver():
+    assert tuple(samplers.SOLVERS) == config.SOLVERS

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from packs import tiny_config
 
-from videodit.config import ConfigError
-from videodit.inference.request import Given, Request, configured_requests, parse_size
+from videodit.config import ConfigError, parse_size
+from videodit.inference.request import Given, Request, configured_requests
 
 CLIP = np.random.default_rng(0).integers(0, 256, (5, 16, 24, 3), np.uint8)
 MASK = np.arange(5) < 3

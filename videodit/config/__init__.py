@@ -20,6 +20,7 @@ from videodit.config.models import RANDOM, AutoencoderConfig, DiTConfig, TextCon
 from videodit.config.reading import (
     Changes,
     changed,
+    check_field,
     defaults,
     differences,
     from_config_dict,
@@ -31,17 +32,21 @@ from videodit.config.renamed import refuse_old_name
 from videodit.config.run import ComputeConfig, Config, MeshConfig, OptimConfig
 from videodit.config.tasks import (
     MULTISCALE,
+    SOLVERS,
     FlowConfig,
     LossConfig,
     SampleConfig,
     TaskConfig,
+    check_fps,
     find_task,
+    parse_size,
     register_task,
 )
 
 __all__ = [
     "MULTISCALE",
     "RANDOM",
+    "SOLVERS",
     "SYNTHETIC",
     "AutoencoderConfig",
     "Changes",
@@ -62,6 +67,8 @@ __all__ = [
     "ViewConfig",
     "changed",
     "check",
+    "check_field",
+    "check_fps",
     "check_positive",
     "defaults",
     "differences",
@@ -69,6 +76,7 @@ __all__ = [
     "from_config_dict",
     "from_json",
     "nearest",
+    "parse_size",
     "refuse",
     "refuse_old_name",
     "register_task",

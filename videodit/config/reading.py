@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import typing
 from typing import Any
 
@@ -42,9 +43,12 @@ def to_json(cfg: Config) -> str:
 def from_json(text: str) -> Config:
     """The config that `to_json` wrote, in this version or in an older one (renamed.py).
 
-    Raises ConfigError as `from_config_dict` does.
+    Raises ConfigError as `from_config_dict` does, and ValueError if the text is no JSON object.
     """
-    return _build_config(with_new_names(json.loads(text)))
+    values = json.loads(text)
+    if not isinstance(values, dict):
+        raise ValueError(f"expected an object of fields, not {type(values).__name__}")
+    return _build_config(with_new_names(values))
 
 
 def changed(cfg: Config, changes: Changes) -> Config:
@@ -77,6 +81,23 @@ def _build_config(values: dict) -> Config:
 def _field_types(cls: type) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def check_field(name: str) -> None:
+    """Raises ConfigError unless there is a field of this dotted name; "data.views.sides[0]" is one.
+
+    Tasks are known once their modules are imported, as a file in configs/ does.
+    """
+    hints, prefix = _field_types(Config) | sections(), ""
+    del hints["sections"]
+    for part in re.sub(r"\[[^]]*\]", "", name).split("."):
+        if part not in hints:
+            refuse_old_name(prefix + part)
+            hint = nearest(part, hints) if hints else f"{prefix[:-1]} has no fields"
+            raise ConfigError(f"unknown field {prefix}{part}: {hint}")
+        hint, prefix = hints[part], f"{prefix}{part}."
+        group = isinstance(hint, type) and dataclasses.is_dataclass(hint)
+        hints = _field_types(hint) if group else {}
 
 
 def _converted(values: dict, hints: dict[str, Any], prefix: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What can be configured of a run: steps, optimizer, number formats, mesh; and the whole config."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,13 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         check_positive(self, "optim", ("accumulate",))
+        for name in ("learning_rate", "warmup_steps", "final_fraction", "weight_decay"):
+            value = getattr(self, name)
+            check(0 <= value < math.inf, f"optim.{name}", value, "0 or more")
+        for name in ("b1", "b2"):
+            value = getattr(self, name)
+            check(0 <= value < 1, f"optim.{name}", value, "0 or more, below 1")
+        check(self.clip_norm > 0, "optim.clip_norm", self.clip_norm, "above 0")
         check(0 <= self.ema_decay < 1, "optim.ema_decay", self.ema_decay, "0 or more, below 1")
         good = self.memory in ("device", "host")
         check(good, "optim.memory", self.memory, "'device' or 'host'")
@@ -68,6 +76,9 @@ class MeshConfig:
     # TPU slices along `data`, joined by a slower network; 0: as the devices say, else 1.
     slices: int = 0
     cpu_devices: int = 0  # fake CPU devices to make; 0: the machine's own devices
+
+    def __post_init__(self) -> None:
+        check(self.cpu_devices >= 0, "mesh.cpu_devices", self.cpu_devices, "0 or more")
 
 
 class TaskSections:

@@ -5,12 +5,16 @@ read and checked without jax. A task that is not in this folder registers its pa
 (tasks/registry.py:register).
 """
 
+import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from typing import Any
 
 from videodit.config.errors import ConfigError, check, check_positive
 
+FPS = (0.01, 1000.0)  # what an mp4 file can say
+SOLVERS = ("euler", "heun")  # values of sample.solver: diffusion/samplers.py
 MULTISCALE = "multiscale"  # value of losses.perceptual_features: no weights file
 
 
@@ -42,7 +46,8 @@ class LossConfig:
                 check(value >= 0, f"losses.{name}", value, "0 or more")
         check(self.squared + self.l1 > 0, "losses.squared", self.squared, "squared or l1 above 0")
         check_positive(self, "losses", ("crop", "crops", "regularise_every"))
-        check(self.regularisation_noise > 0, "losses.regularisation_noise", 0.0, "above 0")
+        noise = self.regularisation_noise
+        check(noise > 0, "losses.regularisation_noise", noise, "above 0")
         known = self.perceptual_features == MULTISCALE or self.perceptual_features.endswith(".npz")
         expected = f"{MULTISCALE!r} or the path of an .npz file"
         check(known, "losses.perceptual_features", self.perceptual_features, expected)
@@ -70,10 +75,27 @@ class FlowConfig:
     loss_per: str = "token"  # mean over the "token"s of the global batch, or over its "clip"s
 
     def __post_init__(self) -> None:
+        check(math.isfinite(self.logit_mean), "flow.logit_mean", self.logit_mean, "a number")
+        check(self.logit_std >= 0, "flow.logit_std", self.logit_std, "0 or more")
+        check_positive(self, "flow", ("shift_tokens",))
         right = 0 <= self.caption_dropout <= 1
         check(right, "flow.caption_dropout", self.caption_dropout, "a probability")
         known = self.loss_per in ("token", "clip")
         check(known, "flow.loss_per", self.loss_per, "'token' or 'clip'")
+
+
+def parse_size(text: str, name: str = "size") -> tuple[int, int]:
+    """Width and height in pixels of a text such as "96x64". Raises ConfigError with `name`."""
+    match = re.fullmatch(r"([1-9][0-9]*)x([1-9][0-9]*)", text)
+    if not match:
+        raise ConfigError(f"{name}={text!r}: expected WIDTHxHEIGHT in pixels, such as 96x64")
+    return int(match[1]), int(match[2])
+
+
+def check_fps(fps: float, name: str = "fps") -> None:
+    """Raises ConfigError with `name` unless an mp4 file can have this rate."""
+    good = FPS[0] <= fps <= FPS[1]  # not for NaN
+    check(good, name, fps, f"{FPS[0]} to {FPS[1]:g} frames per second")
 
 
 @dataclass(frozen=True)
@@ -89,8 +111,15 @@ class SampleConfig:
     fps: float = 12.0
 
     def __post_init__(self) -> None:
-        check(self.solver in ("euler", "heun"), "sample.solver", self.solver, "'euler' or 'heun'")
-        check(self.steps >= 1, "sample.steps", self.steps, "at least 1")
+        expected = " or ".join(map(repr, SOLVERS))
+        check(self.solver in SOLVERS, "sample.solver", self.solver, expected)
+        check_positive(self, "sample", ("steps", "frames"))
+        good = 0 <= self.guidance < math.inf  # not for NaN
+        check(good, "sample.guidance", self.guidance, "0 or more")
+        described = all(prompt.strip() for prompt in self.prompts)
+        check(described, "sample.prompts", self.prompts, "descriptions that are not empty")
+        parse_size(self.size, "sample.size")
+        check_fps(self.fps, "sample.fps")
 
 
 @dataclass(frozen=True)

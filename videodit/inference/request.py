@@ -10,16 +10,14 @@ The modes are those that a run trains (data/planning/given.py). Each has a const
   Request.inpaint("The fox is white.", video, mask)                 fills what the mask leaves out
 """
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from videodit.config import ConfigError, SampleConfig, check
+from videodit.config import SampleConfig, check, check_fps, parse_size
 
 SEEDS = 2**32
-FPS = (0.01, 1000.0)  # what an mp4 file can say
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +64,8 @@ class Request:
             value = getattr(self, name)
             check(_is_whole(value) and value >= 1, name, value, "a whole number, at least 1")
         number = isinstance(self.fps, int | float | np.number) and not isinstance(self.fps, bool)
-        good = number and FPS[0] <= self.fps <= FPS[1]  # not for NaN
-        check(good, "fps", self.fps, f"{FPS[0]} to {FPS[1]:g} frames per second")
+        check(number, "fps", self.fps, "a number")
+        check_fps(self.fps)
         good = _is_whole(self.seed) and 0 <= self.seed < SEEDS
         check(good, "seed", self.seed, "a whole number from 0 to 2**32 - 1")
         check(isinstance(self.given, Given | None), "given", _kind(self.given), "Given or None")
@@ -125,14 +123,6 @@ class Request:
         """A request for a clip as large as what is given."""
         frames, height, width, _ = given.frames.shape
         return cls(prompt, width, height, frames, given=given, **fields)
-
-
-def parse_size(text: str, name: str = "size") -> tuple[int, int]:
-    """Width and height in pixels of a text such as "96x64". Raises ConfigError with `name`."""
-    match = re.fullmatch(r"([1-9][0-9]*)x([1-9][0-9]*)", text)
-    if not match:
-        raise ConfigError(f"{name}={text!r}: expected WIDTHxHEIGHT in pixels, such as 96x64")
-    return int(match[1]), int(match[2])
 
 
 def configured_requests(cfg: SampleConfig) -> list[Request]:
