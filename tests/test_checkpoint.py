@@ -66,6 +66,16 @@ def test_a_folder_without_a_run_is_named(tmp_path):
         read_config(tmp_path, "--workdir")
 
 
+@pytest.mark.parametrize("text", [b"{", b"[]", b"\xff"])
+def test_a_damaged_config_is_named(tmp_path, text):
+    (tmp_path / "config.json").write_bytes(text)
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(ConfigError, match=r"config\.json: damaged: "):
+        read_config(tmp_path, "--workdir")
+    with pytest.raises(ConfigError, match=r"config\.json: damaged: "):
+        check_run(tmp_path, tiny_config(), open_tokenizer("synthetic"))
+
+
 def test_a_run_is_known_by_its_model_and_tokenizer_wherever_its_inputs_lie(tmp_path):
     tokenizer = open_tokenizer("synthetic")
     write_run(tmp_path, tiny_config(), tokenizer)

@@ -42,7 +42,7 @@ def test_one_axis_takes_the_devices_that_remain():
 
 @pytest.mark.parametrize("cfg, message", [
     (MeshConfig(data=16), "needs 16 devices, there are 8"),
-    (MeshConfig(fsdp=3), "8 devices do not divide by 3"),
+    (MeshConfig(fsdp=3), r"8 devices cannot be divided by .* = 3; change mesh.fsdp, or .* :smoke"),
     (MeshConfig(fsdp=-1), "-1 for one axis"),
     (MeshConfig(tensor=0), "at least 1"),
     (MeshConfig(slices=2, fsdp=8), "data=1: expected a multiple of 2 slices"),

@@ -80,7 +80,20 @@ def read_config(workdir: str | os.PathLike, field: str) -> Config:
         raise ConfigError(
             f"{field}={str(workdir)!r}: expected a run's folder; it has no config.json"
         )
-    return from_json(path.read_text())
+    return _config_of(path)
+
+
+def _config_of(path: Path) -> Config:
+    """The config in a config.json. Raises ConfigError naming the file if it is damaged."""
+    try:
+        return from_json(path.read_text())
+    except ValueError as error:  # of JSON or of UTF-8
+        raise ConfigError(f"{path}: damaged: {error}") from None
+
+
+def has_checkpoints(workdir: str | os.PathLike) -> bool:
+    """Whether a run has saved a step; opens no checkpoint."""
+    return any(_folder(workdir).glob("[0-9]*"))
 
 
 def check_run(workdir: str | os.PathLike, cfg: Config, tokenizer: Tokenizer) -> None:
@@ -88,7 +101,7 @@ def check_run(workdir: str | os.PathLike, cfg: Config, tokenizer: Tokenizer) -> 
     path = Path(workdir) / "config.json"
     if path.is_file() and _folder(workdir).is_dir():
         parts = ("task", *find_task(cfg.task).model)
-        found = differences(from_json(path.read_text()), cfg, parts)
+        found = differences(_config_of(path), cfg, parts)
         found = [field for field in found if ".workdir:" not in field]  # folders may move
         if found:
             raise ConfigError(

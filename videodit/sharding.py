@@ -114,14 +114,23 @@ def mesh_shape(cfg: MeshConfig, available: int) -> tuple[int, ...]:
         )
     if -1 in shape:
         if available % fixed:
-            raise ConfigError(f"mesh {asked}: {available} devices do not divide by {fixed}")
+            axes = " x ".join(axis for axis in AXES if getattr(cfg, axis) != -1)
+            raise ConfigError(
+                f"{available} devices cannot be divided by {axes} = {fixed}; change {_causes(cfg)}"
+            )
         shape[shape.index(-1)] = available // fixed
     if math.prod(shape) > available:
         raise ConfigError(
-            f"mesh {asked}: needs {math.prod(shape)} devices, there are {available} "
-            "(mesh.cpu_devices makes fake ones on a CPU)"
+            f"mesh {asked}: needs {math.prod(shape)} devices, there are {available}; "
+            f"change {_causes(cfg)} (mesh.cpu_devices makes fake ones on a CPU)"
         )
     return tuple(shape)
+
+
+def _causes(cfg: MeshConfig) -> str:
+    """What to change in a mesh that is too large: the axes that are longer than 1."""
+    longer = [f"mesh.{axis}" for axis in AXES if getattr(cfg, axis) > 1]
+    return f"{', '.join(longer)}, or try the config's variant :smoke"
 
 
 def join_processes(cfg: MeshConfig) -> None:

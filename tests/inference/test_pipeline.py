@@ -8,6 +8,7 @@ import pytest
 import toy_convolution  # noqa: F401
 from packs import perturb, tiny_config
 
+from videodit.checkpoint import write_run
 from videodit.config import ConfigError, changed
 from videodit.data.loader import place
 from videodit.data.packing import unpack
@@ -18,8 +19,15 @@ from videodit.inference.codec import Codec
 from videodit.inference.pipeline import Pipeline
 from videodit.inference.request import Request
 from videodit.inference.sampling import sample_latents
+from videodit.tasks.autoencoder import AutoencoderTask
 from videodit.tasks.diffusion import DiffusionTask
+from videodit.tasks.registry import TASKS
 from videodit.tasks.resolve import resolve_elsewhere
+
+
+class Further(DiffusionTask):
+    """A task that is registered elsewhere."""
+
 
 CFG = tiny_config(
     data__row_tokens=96, data__text_tokens=64, data__max_segments=6, sample__prompts=()
@@ -166,3 +174,14 @@ def test_a_codec_of_whole_clips_decodes_them_one_by_one(monkeypatch, mesh):
         assert len(pipeline.groups(asked)) == 2
         clips = dict(pipeline(asked))
     assert [clips[i].shape for i in range(9)] == [(5, 24, 40, 3)] * 9 and len(made) == 1
+
+
+def test_a_run_is_read_with_its_own_task(tmp_path, monkeypatch):
+    tokenizer = open_tokenizer("synthetic")
+    write_run(tmp_path, CFG, tokenizer)
+    monkeypatch.setitem(TASKS, "diffusion", Further)
+    monkeypatch.setattr(module, "restore_ema", lambda workdir, target, field: None)
+    assert type(Pipeline.read(tmp_path)._task) is Further
+    monkeypatch.setitem(TASKS, "diffusion", AutoencoderTask)
+    with pytest.raises(ConfigError, match=r"^workdir='.*': expected a run of task"):
+        Pipeline.read(tmp_path)

@@ -11,12 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from videodit.config import ConfigError, check
-from videodit.data.video.files import VideoInfo, fits, probe
+from videodit.data.video.files import SUFFIXES, VideoInfo, fits, probe
 
-SUFFIXES = (
-    *(".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm"),
-    *(".jpeg", ".jpg", ".png", ".webp"),
-)
 SHAPE = re.compile(r"(\d+)x(\d+)x(\d+)(?:@(\d+(?:\.\d+)?))?")
 VAL_SECONDS = 1.2  # a shorter end of a shot is not held out for validation
 IMAGE_SECONDS = 2.0  # a shot gives one image for each such stretch
@@ -70,7 +66,7 @@ def parse_shapes(text: str) -> list[Shape]:
         match = SHAPE.fullmatch(word.strip())
         if not match:
             raise ConfigError(
-                f"shapes: {word!r}: expected WIDTHxHEIGHTxFRAMES[@FPS], such as 96x56x17@12"
+                f"shapes={word!r}: expected WIDTHxHEIGHTxFRAMES[@FPS], such as 96x56x17@12"
             )
         width, height, frames = (int(number) for number in match.groups()[:3])
         shape = Shape(width, height, frames, float(match[4]) if match[4] else None)
@@ -163,7 +159,7 @@ def check_shapes(shapes: list[Shape], films: list[Film]) -> None:
     for shape in shapes:
         refusals = [reason for film in films if (reason := refusal(shape, film.info))]
         if len(refusals) == len(films):
-            raise ConfigError(f"shapes: {shape} is {refusals[0]}")
+            raise ConfigError(f"shapes='{shape}': expected none that is {refusals[0]}")
         if refusals:
             print(f"shape {shape}: not from {len(refusals)} of {len(films)} videos, {refusals[0]}")
 

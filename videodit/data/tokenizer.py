@@ -57,11 +57,17 @@ class Tokenizer:
         return self._processor.decode([int(token) for token in tokens])
 
     @classmethod
-    def read(cls, folder: str | os.PathLike) -> "Tokenizer":
-        """The tokenizer in `folder`, local or remote. Raises ConfigError if there is none."""
+    def read(cls, folder: str | os.PathLike, field: str = "") -> "Tokenizer":
+        """The tokenizer in `folder`, local or remote.
+
+        Raises ConfigError if there is none, naming the config field `field` if it is given.
+        """
         path = os.path.join(folder, FILE)
         if not storage.is_file(path):
-            raise ConfigError(f"{path}: no such file; expected a folder that tools.curate made")
+            named = f"{field}={os.fspath(folder)!r}: " if field else ""
+            raise ConfigError(
+                f"{named}{path}: no such file; expected a folder that tools.curate made"
+            )
         return cls(storage.local(path).read_bytes())
 
     def write(self, folder: str | os.PathLike) -> None:

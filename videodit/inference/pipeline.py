@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from videodit.checkpoint import check_digests, read_config, restore_ema
-from videodit.config import Config, MeshConfig, changed
+from videodit.config import Config, ConfigError, MeshConfig, changed
 from videodit.data.loader import place
 from videodit.data.packing import PackedBatch, unpack
 from videodit.data.tokenizer import Tokenizer
@@ -28,8 +28,7 @@ from videodit.inference.request import Request, configured_requests
 from videodit.inference.sampling import sample_latents
 from videodit.models.autoencoder import to_bytes
 from videodit.sharding import abstract, first_rows, make_mesh, replicate, target_device
-from videodit.tasks.diffusion import DiffusionTask
-from videodit.tasks.registry import expect_task, task_class
+from videodit.tasks.registry import expect_generative, make_task, task_class
 from videodit.tasks.resolve import resolve_trained
 from videodit.tasks.task import Drawing, Generative
 
@@ -80,13 +79,15 @@ class Pipeline:
         `field`) or if its model cannot make one of `requests`.
         """
         cfg = read_config(workdir, field)
-        expect_task(cfg, DiffusionTask, field, workdir)
+        expect_generative(cfg, field, workdir)
         cfg = changed(cfg, {f"sample.{name}": value for name, value in sample.items()})
         with jax.set_mesh(make_mesh(sampling_mesh(cfg, len(jax.devices())))):
             tokenizer = Tokenizer.read(workdir)
             make_packer(cfg, tokenizer, group_tokens).groups(requests)
             cfg = changed(resolve_trained(cfg), {"compute.gather": "layer"})
-            task = DiffusionTask(cfg, tokenizer)
+            task = make_task(cfg, tokenizer)
+            if not isinstance(task, Generative):  # it has the methods, but no codec or channels
+                raise ConfigError(f"task={cfg.task!r}: expected a task that makes clips")
             frozen = task.make_frozen(())
             check_digests(workdir, task.digests(frozen), cfg)
             target = abstract(task.init, jax.random.key(0), frozen)

@@ -10,7 +10,13 @@ def lookup(field: str, size: str, sizes: dict[str, StackShape]) -> StackShape:
     `field`: the config field that holds the size. Raises ConfigError for an unknown size, naming
     the most similar one, and for a size that the current mesh cannot shard.
     """
+    shape = named_size(field, size, sizes)
+    check_shape(shape)
+    return shape
+
+
+def named_size(field: str, size: str, sizes: dict[str, StackShape]) -> StackShape:
+    """As `lookup`, on whatever mesh: the shape need not divide."""
     if size not in sizes:
         raise ConfigError(f"unknown {field}={size!r}: {nearest(size, sizes)}")
-    check_shape(sizes[size])
     return sizes[size]

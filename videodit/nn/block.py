@@ -240,9 +240,7 @@ class Stack(nnx.Module):
         modulation: str | None = None,
         text_width: int | None = None,
     ) -> None:
-        if compute.remat not in REMAT:
-            hint = nearest(compute.remat, REMAT)
-            raise ConfigError(f"unknown compute.remat={compute.remat!r}: {hint}")
+        check_remat(compute)
         self.residual_dtype, self.remat = compute.residual_dtype, compute.remat
         self.depth, self.unroll = shape.depth, min(compute.unroll, shape.depth)
 
@@ -328,6 +326,13 @@ def _segments(conditions: Conditions, odd: jax.Array) -> Segments:
         return conditions.segments
     pick = lambda even, other: jnp.where(odd, other, even)
     return jax.tree.map(pick, conditions.segments, conditions.odd_segments)
+
+
+def check_remat(compute: ComputeConfig) -> None:
+    """Raises ConfigError for an unknown compute.remat."""
+    if compute.remat not in REMAT:
+        hint = nearest(compute.remat, REMAT)
+        raise ConfigError(f"unknown compute.remat={compute.remat!r}: {hint}")
 
 
 def check_shape(shape: StackShape) -> None:

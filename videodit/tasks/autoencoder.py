@@ -32,6 +32,7 @@ from videodit.models.autoencoder import (
 from videodit.models.cells import cells, segment_one_hot
 from videodit.models.codec import STATISTICS_FILE
 from videodit.models.discriminator import NAME, without_discriminator
+from videodit.models.sizes import named_size
 from videodit.nn.block import StackShape
 from videodit.parameters import ParameterGroup, Params, is_dense_kernel
 from videodit.sharding import abstract_whole, first_rows, replicate
@@ -72,8 +73,9 @@ class AutoencoderTask(Task):
     @staticmethod
     def shapes(cfg: Config) -> tuple[StackShape, ...]:
         size = cfg.losses.network
-        adversary = (discriminator.SIZES[size],) if size else ()
-        return (SIZES[cfg.autoencoder.size], *adversary)
+        field, known = "losses.discriminator", discriminator.SIZES
+        adversary = (named_size(field, size, known),) if size else ()
+        return (named_size("autoencoder.size", cfg.autoencoder.size, SIZES), *adversary)
 
     def check_resume(self, trained: Config, workdir: str | os.PathLike) -> None:
         there, here = trained.losses.network, self.losses.cfg.network

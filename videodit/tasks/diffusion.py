@@ -28,6 +28,7 @@ from videodit.models.registry import (
     make_text_encoder,
     text_encoder_class,
 )
+from videodit.models.sizes import named_size
 from videodit.nn.block import StackShape
 from videodit.nn.layers import to_tokens
 from videodit.nn.segments import Segments
@@ -86,7 +87,7 @@ class DiffusionTask(Task):
     def shapes(cfg: Config) -> tuple[StackShape, ...]:
         text = text_encoder_class(cfg.text).shapes(cfg.text)
         codec = codec_class(cfg.autoencoder).shapes(cfg.autoencoder)
-        return (dit.SIZES[cfg.dit.size], *text, *codec)
+        return (named_size("dit.size", cfg.dit.size, dit.SIZES), *text, *codec)
 
     def make_frozen(self, batches: Iterable[PackedBatch]) -> Arrays:
         """The trained codec, the mean, std and correlation of its latents, and a frozen text

@@ -6,11 +6,13 @@ is imported, for example by a file in configs/:
     register("toy", ToyTask, TaskConfig({"toy": ToyConfig}, model=("toy",)))
 """
 
+from collections.abc import Callable
+
 from videodit.config import Config, ConfigError, TaskConfig, find_task, register_task
 from videodit.data.tokenizer import Tokenizer
 from videodit.tasks.autoencoder import AutoencoderTask
 from videodit.tasks.diffusion import DiffusionTask
-from videodit.tasks.task import Task
+from videodit.tasks.task import Task, is_generative
 
 TASKS: dict[str, type[Task]] = {}
 
@@ -48,8 +50,17 @@ def is_task(cfg: Config, kind: type[Task]) -> bool:
 
 def expect_task(cfg: Config, kind: type[Task], field: str, value: object) -> None:
     """Raises ConfigError naming the flag or field and its value unless `cfg` is of this task."""
-    if not is_task(cfg, kind):
-        expected = " or ".join(name for name, task in TASKS.items() if issubclass(task, kind))
+    _expect(cfg, lambda task: issubclass(task, kind), field, value)
+
+
+def expect_generative(cfg: Config, field: str, value: object) -> None:
+    """Raises ConfigError naming the flag or field and its value unless `cfg`'s task makes clips."""
+    _expect(cfg, is_generative, field, value)
+
+
+def _expect(cfg: Config, good: Callable[[type[Task]], bool], field: str, value: object) -> None:
+    if not good(task_class(cfg)):
+        expected = " or ".join(name for name, task in TASKS.items() if good(task))
         raise ConfigError(
             f"{field}={str(value)!r}: expected a run of task {expected}, not {cfg.task}"
         )

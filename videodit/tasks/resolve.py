@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from videodit.config import SYNTHETIC, ComputeConfig, Config, DataConfig
+from videodit.nn import kernels
+from videodit.nn.block import check_remat, check_shape
 from videodit.nn.kernel_check import resolve_attention, resolve_attention_anew
 from videodit.tasks.registry import task_class
 
@@ -28,6 +30,17 @@ def resolve(
     cfg = task_class(cfg).resolve(cfg)
     cfg = replace(cfg, data=open_data(cfg)) if open_data else _without_data(cfg)
     return replace(cfg, compute=attention(cfg.compute))
+
+
+def check_model(cfg: Config) -> None:
+    """Raises ConfigError for a size, remat policy or attention kernel that cannot be; it is cheap.
+
+    cfg: as `Task.resolve` gives it, on the mesh of the run.
+    """
+    for shape in task_class(cfg).shapes(cfg):
+        check_shape(shape)
+    check_remat(cfg.compute)
+    kernels.resolve(cfg.compute.attention)
 
 
 def resolve_trained(cfg: Config) -> Config:

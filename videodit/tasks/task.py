@@ -67,6 +67,11 @@ class Generative(Protocol):
         ...
 
 
+def is_generative(task: type) -> bool:
+    """Whether the tasks of a class are `Generative`, as far as its methods tell."""
+    return all(hasattr(task, name) for name in ("velocity", "encode", "decode", "denormalise"))
+
+
 class Task(Protocol):
     """One objective. Arrays live on the current mesh; `frozen` is what is used but not trained.
 

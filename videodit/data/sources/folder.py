@@ -21,15 +21,10 @@ from videodit.data.sources import storage
 from videodit.data.sources.indexing import Index, IndexedClip, index_folder, run_all, split_of
 from videodit.data.sources.kept import KeptFile
 from videodit.data.tokenizer import Tokenizer
-from videodit.data.video.files import View, probe, read_clip
+from videodit.data.video.files import SUFFIXES, View, probe, read_clip
 from videodit.data.video.measure import measure, stretches
 
 logger = logging.getLogger(__name__)
-
-SUFFIXES = (
-    *(".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm"),
-    *(".jpeg", ".jpg", ".png", ".webp"),
-)
 
 
 class FolderSource(KeptFile):

@@ -97,7 +97,9 @@ def open_tokenizer(workdir: str) -> Tokenizer:
         raise ConfigError(
             f"text.workdir='': expected a folder with tokenizer.model, or '{SYNTHETIC}'"
         )
-    return synthetic_tokenizer() if workdir == SYNTHETIC else Tokenizer.read(workdir)
+    return (
+        synthetic_tokenizer() if workdir == SYNTHETIC else Tokenizer.read(workdir, "text.workdir")
+    )
 
 
 def check_tokenizer(catalog: Catalog, tokenizer: Tokenizer) -> None:

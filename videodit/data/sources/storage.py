@@ -213,6 +213,6 @@ def _named(path: str | os.PathLike) -> Iterator[None]:
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file or folder") from error
     except ImportError as error:
-        raise ConfigError(f"{path}: gs:// needs `pip install videodit[gcs]` ({error})") from error
+        raise ConfigError(f"{path}: gs:// needs pip install -e '.[gcs]' ({error})") from error
     except Exception as error:  # every storage library has errors of its own
         raise ConfigError(f"{path}: cannot be read: {type(error).__name__}: {error}") from error

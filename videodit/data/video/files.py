@@ -23,6 +23,10 @@ from videodit.config import ConfigError, check
 from videodit.data.patches import Size
 from videodit.data.video.cropping import cropper, displayed_size
 
+SUFFIXES = (  # of videos and images, in folders
+    *(".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm"),
+    *(".jpeg", ".jpg", ".png", ".webp"),
+)
 KEYFRAME_EVERY = 12  # frames; so many are decoded at most to reach any frame of a clip
 
 # Near lossless (CRF 4) and cheap to decode; each frame is predicted from earlier ones only. Without
