@@ -2,21 +2,13 @@
 
 from collections.abc import Callable
 
-from absl import app, flags
-
-from videodit.config import ConfigError, refuse
+from videodit import entry
+from videodit.config import ConfigError
 
 
 def run(main: Callable[[list[str]], None]) -> None:
-    """Does app.run; for mistyped flags and ConfigErrors it prints one line, with exit status 2."""
-
-    def checked(argv: list[str]) -> None:
-        try:
-            main(argv)
-        except ConfigError as error:
-            refuse(error)
-
-    app.run(checked, flags_parser=_parse)
+    """As videodit.entry.run_command, for a command that takes the words behind `--`."""
+    entry.run_command(main, words=True)
 
 
 def behind_dashes(argv: list[str], what: str) -> list[str]:
@@ -24,10 +16,3 @@ def behind_dashes(argv: list[str], what: str) -> list[str]:
     if len(argv) < 2:
         raise ConfigError(f"expected -- and {what}")
     return argv[1:]
-
-
-def _parse(argv: list[str]) -> list[str]:
-    try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:
-        refuse(" ".join(str(error).split()))

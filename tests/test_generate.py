@@ -71,8 +71,8 @@ def test_requests_are_refused_before_weights_are_read(workdir, tmp_path, monkeyp
     (tmp_path / "folder.mp4").mkdir()
     good = Request("a red square", 16, 16, 1)
     for out, request, message in (
-        ("a.avi", good, r"a.avi': expected a file that ends in .mp4"),
-        ("folder.mp4", good, "folder.mp4': a folder has this name"),
+        ("a.avi", good, r"--out='.*a.avi': expected a file that ends in .mp4"),
+        ("folder.mp4", good, "--out='.*folder.mp4': .*a folder has this name"),
         ("file/a.mp4", good, "file/a.mp4': "),
         ("a.mp4", Request("a", 64, 64, 33), "this model's rows have data.row_tokens=504"),
         ("a.mp4", Request("word " * 400), "this model takes at most data.text_tokens=128"),
@@ -87,7 +87,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("videodit.generate.tempfile.TemporaryFile", refuse)
-    with pytest.raises(ConfigError, match=r"a.mp4': .*: Permission denied"):
+    with pytest.raises(ConfigError, match=r"--out='.*a.mp4': .*Permission denied"):
         check_output(tmp_path / "a.mp4")
 
 
@@ -152,7 +152,7 @@ def test_a_bad_line_of_requests_is_named(tmp_path):
         ({**good, "out": "a.avi"}, "ends in .mp4"),
         ({**good, "fps": float("nan")}, "fps=nan"),
         ({**good, "prompt": 3}, "prompt=3"),
-        (good, "asked for twice"),
+        (good, "out='a.mp4': expected another file"),
         ([3], "an object of fields"),
     ):
         file.write_text(json.dumps(good) + "\n" + json.dumps(bad))

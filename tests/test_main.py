@@ -26,13 +26,20 @@ def run(module, *args):
 @pytest.mark.parametrize("args, message", [
     (["--config=configs/dit_xl.py:smok"], "unknown variant 'smok'"),
     (["--config=configs/dit_xl.py:smoke", "--config.optim.learning_rat=1"], "learning_rate"),
-    (["--config=configs/dit_xl.py:smoke", "--config.losses.l=1"], "unknown field l\n"),
+    (["--config=configs/dit_xl.py:smoke", "--config.losses.l=1"],
+     "unknown field losses.l: did you mean 'l1'"),
     (["--config=configs/dit_xl.py:smoke", "--config.steps=many"], "steps"),
     (["--config=configs/dit_xl.py:smoke", "--config.mesh.fsdp=3"], "needs 3 devices"),
-    (["--config=configs/nothing.py"], "configs/nothing.py"),
+    (["--config=configs/nothing.py"], "error: --config='configs/nothing.py': no such file; exp"),
+    (["--config", "configs/nothing.py"], "error: --config='configs/nothing.py': no such file"),
+    (["--config=configs/dit_xl.py:smök"], "unknown variant 'smök'"),
+    (["--config=configs/dit_xl.py:smoke", "--workdir=/sys/kernel"],
+     "error: --workdir='/sys/kernel': expected a folder that can be written ("),
+    ([], "error: --config: expected a value"),
     (["--config=configs/dit_xl.py:smoke", "--config.data.sampling.sides=()"],
      "error: --config: data.sampling.sides is now called data.views.sides\n"),
-    (["--config=configs/dit_xl.py:smoke", "--config.data.vie.sides=()"], "unknown field vie"),
+    (["--config=configs/dit_xl.py:smoke", "--config.data.vie.sides=()"],
+     "unknown field data.vie: did you mean 'views'"),
     (["--config=configs/dit_s.py"], "text.workdir"),
     (["--config=configs/dit_s.py", "--config.text.workdir=synthetic"], "data.catalog"),
     (["--config=configs/dit_xl.py:smoke", "extra"], "unexpected argument 'extra'"),
@@ -42,6 +49,7 @@ def test_wrong_input_is_one_message(tmp_path, args, message):
     result = run("main", f"--workdir={tmp_path}", *args)
     assert result.returncode == 2
     assert message in result.stderr and "Traceback" not in result.stderr
+    assert result.stderr.count("error: ") == 1
     assert list(tmp_path.iterdir()) == []
 
 

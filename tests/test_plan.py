@@ -88,11 +88,24 @@ print(len(open_topology("cpu:3").devices))
     assert done.stdout.strip() == "3"
 
 
+@pytest.mark.parametrize("name, library", [("v5p:2x2x1", "libtpu"), ("h100:1x8", "jax_cuda12")])
+def test_a_missing_library_is_named(monkeypatch, name, library):
+    def fail(*_, **__):
+        raise RuntimeError("many\nlines")
+
+    monkeypatch.setattr("videodit.forecasting.topology._devices", fail)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    extra = "tpu" if library == "libtpu" else "cuda"
+    with pytest.raises(ConfigError, match=rf"needs {library}.*: pip install -e '.\[{extra}\]'$"):
+        plan.plan(tiny_config("autoencoder"), name)
+
+
 @pytest.mark.parametrize(
     "name, message",
     [
         ("v5q:2x2", "did you mean 'v5"),
-        ("cpu:9999", "expected 1 to"),
+        ("cpu:9999", "expected cpu:N with N from 1 to 512"),
+        ("cpu:0", "expected cpu:N with N from 1 to 512"),
         ("v5e:16", r"expected v5e:AxB or AxBxC chips"),
         ("h100:8", "expected h100:NODESxGPUS"),
         ("h100:0x8", "expected h100:NODESxGPUS"),

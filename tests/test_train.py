@@ -256,6 +256,27 @@ def test_bad_input_is_named_before_anything_is_written(tmp_path, change, message
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("change, message", [
+    ({"dit__size": "XS"}, "unknown dit.size='XS'"),
+    ({"text__size": "XS"}, "unknown text.size='XS'"),
+    ({"compute__remat": "blok"}, "unknown compute.remat='blok': did you mean 'block'"),
+    ({"compute__attention": "blokked"}, "compute.attention='blokked': did you mean 'blocked'"),
+    ({"init_from": "/absent"}, "^init_from='/absent': expected a run's folder"),
+])  # fmt: skip
+def test_names_are_checked_before_data_are_opened(tmp_path, monkeypatch, change, message):
+    monkeypatch.setattr("videodit.train.Data.open", lambda *_: pytest.fail("data were opened"))
+    with pytest.raises(ConfigError, match=message):
+        train(short(**change), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_refused_first(tmp_path, monkeypatch):
+    monkeypatch.setattr("videodit.train.make_mesh", lambda *_: pytest.fail("it is too late"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"^--workdir='.*/file/run': expected a folder that can"):
+        train(short(), tmp_path / "file" / "run")
+
+
 def test_compiled_programs_are_kept_in_the_workdir_of_accelerators(monkeypatch, tmp_path):
     before = jax.config.jax_compilation_cache_dir
     try:

@@ -14,29 +14,25 @@ The end of each long shot is held out for validation; all shapes hold out the sa
 run cuts only the films that are not done yet.
 """
 
-from absl import app, flags
+from absl import flags
 
-from videodit.config import ConfigError, refuse
 from videodit.curation.cuts import parse_shapes
 from videodit.curation.dataset import curate
+from videodit.entry import run_command
 
 
-def main(argv: list[str]) -> None:
-    """Runs the command line. A ConfigError is printed as one line, with exit status 2."""
-    del argv
+def main(_: list[str]) -> None:
+    """Runs the command line. Raises ConfigError."""
     args = flags.FLAGS
-    try:
-        curate(
-            args.input,
-            args.out,
-            parse_shapes(args.shapes),
-            val_fraction=args.val_fraction,
-            vocab_size=args.vocab_size,
-            tokenizer=args.tokenizer,
-            max_clips=args.max_clips,
-        )
-    except ConfigError as error:
-        refuse(error)
+    curate(
+        args.input,
+        args.out,
+        parse_shapes(args.shapes),
+        val_fraction=args.val_fraction,
+        vocab_size=args.vocab_size,
+        tokenizer=args.tokenizer,
+        max_clips=args.max_clips,
+    )
 
 
 if __name__ == "__main__":
@@ -47,4 +43,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("vocab_size", 512, "most tokens of a tokenizer trained on the captions")
     flags.DEFINE_string("tokenizer", "", "folder with the tokenizer.model to use instead")
     flags.DEFINE_integer("max_clips", 0, "stop after this many clips; 0 is no limit")
-    app.run(main)
+    run_command(main)

@@ -14,8 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 
+from videodit.entry import run_command
 from videodit.metrics import format_seconds
 
 SHAPES = "96x56x17@12,48x48x9@6,56x96x17@8,96x56x1,48x48x1,56x96x1"  # width x height x frames @ fps
@@ -157,10 +158,8 @@ def run_stages(out: Path) -> int:
     return 0
 
 
-def main(argv: list[str]) -> int:
+def main(_: list[str]) -> int:
     """Runs the command line; returns exit status 0, or 1 if a stage failed."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     out = Path(flags.FLAGS.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -173,4 +172,4 @@ def main(argv: list[str]) -> int:
 
 if __name__ == "__main__":
     flags.DEFINE_string("out", "runs/demo", "folder for the film, the models and the videos")
-    app.run(main)
+    run_command(main)

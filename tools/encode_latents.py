@@ -16,41 +16,37 @@ one to finish writes the catalog.
 import logging
 
 import jax
-from absl import app, flags
+from absl import flags
 from absl import logging as absl_logging
 from jax.experimental import multihost_utils
 
-from videodit.config import ConfigError, MeshConfig, refuse
+from videodit.config import MeshConfig
 from videodit.curation.latent_shards import encode_latents
 from videodit.curation.latents import Rows
 from videodit.data.sources.latents import DTYPES
+from videodit.entry import run_command
 from videodit.sharding import join_processes
 
 
-def main(argv: list[str]) -> None:
-    """Runs the command line. A ConfigError is printed as one line, with exit status 2."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+def main(_: list[str]) -> None:
+    """Runs the command line. Raises ConfigError."""
     absl_logging.set_verbosity(absl_logging.WARNING)  # libraries
     logging.getLogger("videodit").setLevel(logging.INFO)
     args = flags.FLAGS
-    try:
-        join_processes(MeshConfig())
-        encode_latents(
-            args.autoencoder,
-            args.data,
-            args.out,
-            kind=args.kind,
-            tokenizer=args.tokenizer,
-            dtype=args.dtype,
-            rows=Rows(args.row_tokens, args.batch_rows, args.workers),
-            host=jax.process_index() if args.host is None else args.host,
-            hosts=jax.process_count() if args.hosts is None else args.hosts,
-        )
-        if jax.process_count() > 1:  # or the first to end would take the others down
-            multihost_utils.sync_global_devices("encode_latents")
-    except ConfigError as error:
-        refuse(error)
+    join_processes(MeshConfig())
+    encode_latents(
+        args.autoencoder,
+        args.data,
+        args.out,
+        kind=args.kind,
+        tokenizer=args.tokenizer,
+        dtype=args.dtype,
+        rows=Rows(args.row_tokens, args.batch_rows, args.workers),
+        host=jax.process_index() if args.host is None else args.host,
+        hosts=jax.process_count() if args.hosts is None else args.hosts,
+    )
+    if jax.process_count() > 1:  # or the first to end would take the others down
+        multihost_utils.sync_global_devices("encode_latents")
 
 
 if __name__ == "__main__":
@@ -65,4 +61,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("workers", -1, "decoding processes; -1: as trained")
     flags.DEFINE_integer("host", None, "number of this machine, from 0")
     flags.DEFINE_integer("hosts", None, "machines that encode this dataset together")
-    app.run(main)
+    run_command(main)

@@ -8,22 +8,22 @@ Writes OUT/report.html (all in one file), OUT/report.json, and pictures and vide
 
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 from absl import logging as absl_logging
 
-from videodit.config import MULTISCALE, ConfigError, check, refuse
+from videodit.config import MULTISCALE, check, parse_size
 from videodit.curation.cuts import parse_shapes
+from videodit.entry import run_command
 from videodit.eval.autoencoder_report import (
     choose_sample,
     evaluate,
-    make_folder,
     open_data,
     read_about,
     write,
 )
 from videodit.eval.streaming import measure_streaming, memory_of_streaming
+from videodit.folders import make_folder
 from videodit.inference.codec import Codec
-from videodit.inference.request import parse_size
 from videodit.models.perceptual import read_features
 
 
@@ -35,7 +35,7 @@ def run(args: Any) -> None:
     shapes = parse_shapes(args.shapes) if args.shapes else []
     width, height = parse_size(args.stream_size, "--stream_size")
     features = read_features(args.lpips or MULTISCALE, "--lpips")
-    cfg, out = read_about(args.workdir), make_folder(args.out)
+    cfg, out = read_about(args.workdir), make_folder(args.out, "--out")
     source = open_data(args.data, args.workdir)
     sample = choose_sample(
         source,
@@ -62,15 +62,10 @@ def run(args: Any) -> None:
     print(f"Wrote {out / 'report.html'}")
 
 
-def main(argv: list[str]) -> None:
-    """Runs the command line. A ConfigError is printed as one line, with exit status 2."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+def main(_: list[str]) -> None:
+    """Runs the command line. Raises ConfigError."""
     absl_logging.set_verbosity(absl_logging.WARNING)
-    try:
-        run(flags.FLAGS)
-    except ConfigError as error:
-        refuse(error)
+    run(flags.FLAGS)
 
 
 if __name__ == "__main__":
@@ -90,4 +85,4 @@ if __name__ == "__main__":
     flags.DEFINE_string("lpips", "", "weights of LPIPS (videodit/models/perceptual.py:read_lpips)")
     flags.DEFINE_bool("streaming", True, "measure memory and time of streaming")
     flags.DEFINE_string("stream_size", "256x256", "WIDTHxHEIGHT of streamed frames")
-    app.run(main)
+    run_command(main)

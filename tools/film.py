@@ -6,22 +6,18 @@ Big Buck Bunny (c) 2008 Blender Foundation, www.bigbuckbunny.org, CC BY 3.0: 128
 second, ten minutes. The captions (one a shot, credits left out) are this project's own.
 """
 
-from absl import app, flags
+from absl import flags
 
-from videodit.config import ConfigError, refuse
 from videodit.curation.film import ATTRIBUTION, fetch
+from videodit.entry import run_command
 
 
-def main(argv: list[str]) -> None:
-    """Runs the command line. A ConfigError is printed as one line, with exit status 2."""
-    del argv
-    try:
-        film = fetch(flags.FLAGS.out)
-    except ConfigError as error:
-        refuse(error)
+def main(_: list[str]) -> None:
+    """Runs the command line. Raises ConfigError."""
+    film = fetch(flags.FLAGS.out)
     print(f"{film}\n{ATTRIBUTION}")
 
 
 if __name__ == "__main__":
     flags.DEFINE_string("out", None, "folder for the film and its captions", required=True)
-    app.run(main)
+    run_command(main)

@@ -10,7 +10,9 @@ from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
-from absl import app, flags
+from absl import flags
+
+from videodit.entry import run_command
 
 PAGE = Path(__file__).parents[1] / "docs" / "architecture.md"
 
@@ -109,13 +111,11 @@ def _ground(width: int, height: int) -> str:
     return f'<rect x="0" y="{height - GROUND}" width="{width}" height="6" fill="#6f8f5a"/>'
 
 
-def main(argv: list[str]) -> None:
+def main(_: list[str]) -> None:
     """Runs the command line."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
     Path(flags.FLAGS.out).write_text(draw(read_floors(PAGE.read_text())))
 
 
 if __name__ == "__main__":
     flags.DEFINE_string("out", "docs/house.svg", "file to write")
-    app.run(main)
+    run_command(main)

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 import videodit.worlds
-from videodit.config import ConfigError, check, refuse
+from videodit.config import ConfigError, check
 from videodit.curation.processes import in_processes
 from videodit.data.progress import Progress
 from videodit.data.sources.catalog import SPLITS, Catalog
@@ -37,11 +37,13 @@ from videodit.data.sources.shards import (
 )
 from videodit.data.sources.storage import replacing
 from videodit.data.video.files import CLIP_OPTIONS
+from videodit.entry import run_command
 from videodit.worlds.clip_shapes import Shapes, clip_seed, define_flags, shapes_from_flags
 from videodit.worlds.truth import Truth, truth_file, write_truth
 from videodit.worlds.world import WORLDS, Clip, Shape, open_world
 
 SHARD_CLIPS = 250
+MOST_TRIED = 1000  # numbers of clips above the one asked for
 TOKENIZER_CLIPS = 20_000  # a new tokenizer is trained on the captions of so many clips
 WORLDS_FOLDER = Path(videodit.worlds.__file__).parent
 NO_CLIPS = ("detector", "matching", "truth")  # files on which no clip depends
@@ -110,16 +112,25 @@ def plan(world: str, seed: int, shapes: Shapes, clips: int, held_out: float) -> 
     """
     check(0 <= held_out < 1, "held_out", held_out, "at least 0 and below 1")
     shapes.draw(0)  # raises an error if the bounds are wrong
-    least = 1 if held_out else 0
-    counts = dict.fromkeys(SPLITS, max(least, round(held_out * clips)))
-    counts["train"] = clips - sum(counts[split] for split in SPLITS[1:])
-    check(counts["train"] >= 1, "clips", clips, f"more, to hold out {held_out:.0%} three times")
+    counts = split_clips(clips, held_out)
+    if counts["train"] < 1:
+        tried = range(clips, clips + MOST_TRIED)
+        needed = next((n for n in tried if split_clips(n, held_out)["train"] >= 1), None)
+        check(needed is not None, "held_out", held_out, "below 1/3, as 3 splits are held out")
+        check(False, "clips", clips, f"at least {needed}, to hold out {held_out:.0%} three times")
     code = digest_code(world)
     return [
         Shard(world, seed, shapes, split, start, min(start + SHARD_CLIPS, count), code)
         for split, count in counts.items()
         for start in range(0, count, SHARD_CLIPS)
     ]
+
+
+def split_clips(clips: int, held_out: float) -> dict[str, int]:
+    """The number of clips of each split; that of train is below 1 if there are too few."""
+    counts = dict.fromkeys(SPLITS, max(1 if held_out else 0, round(held_out * clips)))
+    counts["train"] = clips - sum(counts[split] for split in SPLITS[1:])
+    return counts
 
 
 def make_all(shards: list[Shard], out: Path, workers: int) -> None:
@@ -194,13 +205,11 @@ def digest_code(world: str, folder: Path = WORLDS_FOLDER) -> str:
     return digest.hexdigest()
 
 
-def main(argv: list[str]) -> None:
-    """Runs the command. Prints a ConfigError or OSError in one line and exits with status 2.
+def main(_: list[str]) -> None:
+    """Runs the command line. Raises ConfigError, also for an OSError.
 
     After an OSError such as a full disk, the same command continues where it stopped.
     """
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
     args = flags.FLAGS
     try:
         make_worlds(
@@ -216,10 +225,8 @@ def main(argv: list[str]) -> None:
             host=args.host,
             hosts=args.hosts,
         )
-    except ConfigError as error:
-        refuse(error)
     except OSError as error:
-        refuse(f"out={args.out!r}: {error}")
+        raise ConfigError(f"--out={args.out!r}: {error}") from None
 
 
 if __name__ == "__main__":
@@ -236,4 +243,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("workers", 0, "number of processes; 0: one for each core")
     flags.DEFINE_integer("host", 0, "number of this machine, from 0")
     flags.DEFINE_integer("hosts", 1, "number of machines that make this dataset together")
-    app.run(main)
+    run_command(main)

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from videodit.command_line import config_from_flags, parse_flags
-from videodit.config import Config, ConfigError, refuse
+from videodit.config import Config
+from videodit.entry import run_command
 
 PARTS = 8  # parts of a curve whose means are printed
 
@@ -54,16 +55,12 @@ def _row(values: Iterable[Any], form: str) -> str:
     return "".join(f"{value:{form}}" for value in values)
 
 
-def main(argv: list[str]) -> None:
-    """Runs the command line. A ConfigError is printed as one line, with exit status 2."""
-    del argv
-    try:
-        print(table(curves(config_from_flags(), Path(flags.FLAGS.out))))
-    except ConfigError as error:
-        refuse(error)
+def main(_: list[str]) -> None:
+    """Runs the command line. Raises ConfigError."""
+    print(table(curves(config_from_flags(), Path(flags.FLAGS.out))))
 
 
 if __name__ == "__main__":
     flags.DEFINE_string("out", None, "Folder of the runs, one for each format.", required=True)
     flags.mark_flag_as_required("config")
-    app.run(main, flags_parser=parse_flags)
+    run_command(main, parse_flags)

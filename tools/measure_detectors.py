@@ -22,12 +22,14 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from absl import app, flags
+from absl import flags
 
-from videodit.config import ConfigError, check, refuse
+from videodit.config import check
 from videodit.curation.processes import in_processes
 from videodit.data.progress import Progress
 from videodit.data.video.files import encode, read_frames
+from videodit.entry import run_command
+from videodit.folders import check_file
 from videodit.worlds.clip_shapes import Shapes, clip_seed, define_flags, shapes_from_flags
 from videodit.worlds.matching import match
 from videodit.worlds.world import WORLDS, Detection, Shape, Slots, open_world
@@ -158,19 +160,14 @@ def format_report(measured: dict) -> str:
     return "\n".join(lines + [f"never said: {', '.join(measured['raw']['unseen']) or 'nothing'}"])
 
 
-def main(argv: list[str]) -> None:
-    """Runs the command. Prints a ConfigError in one line and exits with status 2."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+def main(_: list[str]) -> None:
+    """Runs the command line. Raises ConfigError."""
     args = flags.FLAGS
-    try:
-        folder = Path(args.out).parent
-        check(folder.is_dir(), "out", args.out, f"a file in a folder; there is no {folder}")
-        measured = measure_detectors(
-            args.world, args.clips, shapes_from_flags(), seed=args.seed, workers=args.workers
-        )
-    except ConfigError as error:
-        refuse(error)
+    if args.out:
+        check_file(args.out, "--out")
+    measured = measure_detectors(
+        args.world, args.clips, shapes_from_flags(), seed=args.seed, workers=args.workers
+    )
     print(format_report(measured))
     if args.out:
         Path(args.out).write_text(json.dumps(measured, indent=2) + "\n")
@@ -183,4 +180,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("seed", 0, "another seed makes other clips")
     flags.DEFINE_integer("workers", 0, "number of processes; 0: one for each core")
     flags.DEFINE_string("out", "", "JSON file for the report")
-    app.run(main)
+    run_command(main)

@@ -5,21 +5,16 @@ python -m tools.report --run=runs/demo
 
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
-from videodit.config import ConfigError, refuse
+from videodit.entry import run_command
 from videodit.eval.demo_page import page
 
 
-def main(argv: list[str]) -> None:
-    """Runs the command line. A ConfigError is printed as one line, with exit status 2."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+def main(_: list[str]) -> None:
+    """Runs the command line. Raises ConfigError."""
     run = Path(flags.FLAGS.run)
-    try:
-        text = page(run)
-    except ConfigError as error:
-        refuse(error)
+    text = page(run)
     file = run / "report.html"
     file.write_text(text, encoding="utf-8")
     print(f"Wrote {file}, {len(text) / 1e6:.1f} MB")
@@ -27,4 +22,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_string("run", "runs/demo", "folder of the demo")
-    app.run(main)
+    run_command(main)

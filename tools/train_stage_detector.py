@@ -9,11 +9,12 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from videodit.config import ConfigError, check, refuse
+from videodit.config import check
 from videodit.curation.processes import in_processes
 from videodit.data.progress import Progress
+from videodit.entry import run_command
 from videodit.worlds.stage import detector
 from videodit.worlds.stage.facts import LETTERS
 from videodit.worlds.world import COMBINATIONS, Shape, Slots, open_world
@@ -172,19 +173,14 @@ def _joined(slots: Slots, name: str, direction: str) -> str:
     return " ".join(slots[key] for key in (name, direction) if key in slots)
 
 
-def main(argv: list[str]) -> None:
-    """Runs the command. Prints a ConfigError in one line and exits with status 2."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+def main(_: list[str]) -> None:
+    """Runs the command line. Raises ConfigError."""
     args = flags.FLAGS
-    try:
-        arrays = train_detector(args.clips, args.workers)
-        np.savez_compressed(FILE, **arrays)  # type: ignore[arg-type]
-    except ConfigError as error:
-        refuse(error)
+    arrays = train_detector(args.clips, args.workers)
+    np.savez_compressed(FILE, **arrays)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
     flags.DEFINE_integer("clips", 4000, "number of clips")
     flags.DEFINE_integer("workers", 0, "number of processes; 0: one for each core")
-    app.run(main)
+    run_command(main)

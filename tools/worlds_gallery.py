@@ -10,16 +10,15 @@ detectors see. The clips are the same in every run.
 import importlib
 import inspect
 import os
-import sys
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from PIL import Image
 
 from tools.measure_detectors import BINS, measure_detectors
-from videodit.config import ConfigError
+from videodit.entry import run_command
 from videodit.worlds.clip_shapes import Shapes
 from videodit.worlds.world import WORLDS, Clip, Shape, World, open_world
 
@@ -164,18 +163,11 @@ def make(out: Path, names: tuple[str, ...], measured_clips: int) -> None:
     (out / "worlds.md").write_text(page(clips, speeds, measured))
 
 
-def main(argv: list[str]) -> int:
-    """Exit status 0, or 2 if a world does not exist or its simulator is not installed."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+def main(_: list[str]) -> None:
+    """Runs the command line. Raises ConfigError, also if a simulator is not installed."""
     out = Path(flags.FLAGS.out)
-    try:
-        make(out, tuple(flags.FLAGS.worlds), flags.FLAGS.measured)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    make(out, tuple(flags.FLAGS.worlds), flags.FLAGS.measured)
     print(f"Wrote {out / 'worlds.md'}")
-    return 0
 
 
 if __name__ == "__main__":
@@ -184,4 +176,4 @@ if __name__ == "__main__":
         "measured", 200, "number of clips of each world that its detector is shown"
     )
     flags.DEFINE_list("worlds", list(WORLDS), "the worlds that the page shows")
-    app.run(main)
+    run_command(main)

@@ -11,17 +11,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from absl import app, flags
+from absl import flags
 from absl import logging as absl_logging
 
-from videodit.config import ConfigError, MeshConfig, nearest, refuse
+from videodit.config import (
+    SOLVERS,
+    ConfigError,
+    MeshConfig,
+    SampleConfig,
+    check,
+    nearest,
+    parse_size,
+)
 from videodit.data.video.files import write_video
-from videodit.inference.pipeline import Pipeline
-from videodit.inference.request import Request, parse_size
-from videodit.metrics import format_seconds
-from videodit.sharding import join_processes
+from videodit.entry import run_command
+from videodit.inference.request import Request
 
 LINE_FIELDS = ("prompt", "size", "frames", "fps", "seed", "out")  # of a line of --requests
 
@@ -36,7 +41,7 @@ flags.DEFINE_string("requests", None, "A .jsonl file of many requests, instead o
 flags.DEFINE_string("out", None, "The .mp4 to write, or with --requests a folder.")
 flags.DEFINE_integer("steps", None, "Solver steps (default: the run's sample.steps).")
 flags.DEFINE_float("guidance", None, "Guidance scale (default: the run's sample.guidance).")
-flags.DEFINE_string("solver", None, "euler or heun (default: the run's sample.solver).")
+flags.DEFINE_string("solver", None, f"{' or '.join(SOLVERS)} (default: the run's sample.solver).")
 
 
 def generate(workdir: str, requests: dict[Path, Request], **sample: Any) -> None:
@@ -47,6 +52,10 @@ def generate(workdir: str, requests: dict[Path, Request], **sample: Any) -> None
     """
     for path in requests:
         check_output(path)
+    import jax  # takes seconds, as what imports it does
+
+    from videodit.inference.pipeline import Pipeline
+
     paths, asked = list(requests), list(requests.values())
     pipeline = Pipeline.read(workdir, "--workdir", requests=asked, **sample)
     progress = GroupProgress([len(group) for group in pipeline.groups(asked)])
@@ -69,6 +78,8 @@ class GroupProgress:
 
     def next(self) -> str:
         """Counts a clip: "[3/128, 1:40 left]"."""
+        from videodit.metrics import format_seconds  # imports jax
+
         self._done += 1
         group = int(np.searchsorted(self._ends, self._done)) + 1  # 1 is the first
         if group == len(self._finished):
@@ -87,14 +98,17 @@ def check_output(path: Path) -> None:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise ConfigError(f"out {str(path)!r}: {path.parent}: {error.strerror}") from None
+        raise _refusal(path, error.strerror) from None
     if path.is_dir():
-        raise ConfigError(f"out {str(path)!r}: a folder has this name")
+        raise _refusal(path, "a folder has this name")
 
 
-def _check_name(path: str | Path) -> None:
-    if Path(path).suffix != ".mp4":
-        raise ConfigError(f"out {str(path)!r}: expected a file that ends in .mp4")
+def _check_name(path: str | Path, name: str = "--out") -> None:
+    check(Path(path).suffix == ".mp4", name, str(path), "a file that ends in .mp4")
+
+
+def _refusal(path: Path, reason: str | None) -> ConfigError:
+    return ConfigError(f"--out={str(path)!r}: expected a file that can be written ({reason})")
 
 
 def write_whole(path: Path, clip: np.ndarray, fps: float) -> None:
@@ -107,24 +121,22 @@ def write_whole(path: Path, clip: np.ndarray, fps: float) -> None:
         write_video(temporary, clip, fps)
         temporary.replace(path)
     except OSError as error:
-        raise ConfigError(f"out {str(path)!r}: {error.strerror}") from None
+        raise _refusal(path, error.strerror) from None
 
 
 def read_requests(file: str, folder: str) -> dict[Path, Request]:
     """The requests of a .jsonl file by the path to write. Raises ConfigError naming a bad line."""
-    if not Path(file).is_file():
-        raise ConfigError(f"--requests={file!r}: no such file")
+    check(Path(file).is_file(), "--requests", file, "a .jsonl file; there is none")
     requests = {}
     for number, line in enumerate(Path(file).read_text().splitlines(), 1):
         try:
             path, request = _parse_request(json.loads(line))
             if Path(folder) / path in requests:
-                raise ConfigError(f"out {path!r} is asked for twice")
+                raise ConfigError(f"out={path!r}: expected another file than of an earlier line")
             requests[Path(folder) / path] = request
         except (ConfigError, ValueError) as error:
             raise ConfigError(f"{file}, line {number}: {error}") from None
-    if not requests:
-        raise ConfigError(f"--requests={file!r}: the file is empty")
+    check(bool(requests), "--requests", file, "a request a line; the file is empty")
     return requests
 
 
@@ -138,37 +150,47 @@ def _parse_request(values: Any) -> tuple[str, Request]:
         if name not in LINE_FIELDS:
             raise ConfigError(f"unknown field {name}: {nearest(name, LINE_FIELDS)}")
     out, (width, height) = str(values.pop("out")), parse_size(str(values.pop("size")))
-    _check_name(out)
+    _check_name(out, "out")
     return out, Request(width=width, height=height, **values)
 
 
 def _requests_of_flags() -> dict[Path, Request]:
     for name in ("workdir", "out"):
         if not FLAGS[name].value:
-            raise ConfigError(f"--{name} is missing")
+            raise ConfigError(f"--{name}: expected a value")
     if (FLAGS.prompt is None) == (FLAGS.requests is None):
         raise ConfigError("expected either --prompt or --requests")
     if FLAGS.requests is not None:
         return read_requests(FLAGS.requests, FLAGS.out)
-    width, height = parse_size(FLAGS.size)
+    width, height = parse_size(FLAGS.size, "--size")
     request = Request(FLAGS.prompt, width, height, FLAGS.frames, FLAGS.fps, FLAGS.seed)
     return {Path(FLAGS.out): request}
 
 
-def main(argv: list[str]) -> None:
-    """Runs the command line. A ConfigError is printed as one line, with exit status 2."""
-    absl_logging.set_verbosity(absl_logging.WARNING)
+def _sample_of_flags() -> dict[str, Any]:
+    """The fields of SampleConfig that flags change. Raises ConfigError naming the flag."""
+    names = ("steps", "guidance", "solver")
+    given = [name for name in names if FLAGS[name].value is not None]
+    changes: dict[str, Any] = {name: FLAGS[name].value for name in given}
     try:
-        if len(argv) > 1:
-            raise ConfigError(f"unexpected argument {argv[1]!r}: {nearest(argv[1], FLAGS)}")
-        requests = _requests_of_flags()
-        join_processes(MeshConfig())
-        names = ("steps", "guidance", "solver")
-        changes = {name: FLAGS[name].value for name in names if FLAGS[name].value is not None}
-        generate(FLAGS.workdir, requests, **changes)
+        SampleConfig(**changes)
     except ConfigError as error:
-        refuse(error)
+        raise ConfigError(str(error).replace("sample.", "--", 1)) from None
+    return changes
+
+
+def main(_: list[str]) -> None:
+    """Runs the command line. Raises ConfigError."""
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    requests = _requests_of_flags()
+    changes = _sample_of_flags()
+    for path in requests:
+        check_output(path)
+    from videodit.sharding import join_processes  # imports jax, which takes a second
+
+    join_processes(MeshConfig())
+    generate(FLAGS.workdir, requests, **changes)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run_command(main)

@@ -3,22 +3,20 @@
 import logging
 import sys
 
-from absl import app, flags
+from absl import flags
 from absl import logging as absl_logging
 
 from videodit.command_line import config_from_flags, parse_flags
-from videodit.config import ConfigError, refuse
+from videodit.entry import run_command
 
 flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, samples.")
 
 
-def main(argv: list[str]) -> None:
+def main(_: list[str]) -> None:
     """Trains the configured run. Exit status: 2 for a user's error, 143 after SIGTERM."""
     absl_logging.set_verbosity(absl_logging.WARNING)  # libraries
     logging.getLogger("videodit").setLevel(logging.INFO)
     try:
-        if len(argv) > 1:
-            raise ConfigError(f"unexpected argument {argv[1]!r}: fields are --config.NAME=VALUE")
         cfg = config_from_flags()
         from videodit.sharding import join_processes  # imports jax, which takes a second
 
@@ -31,12 +29,10 @@ def main(argv: list[str]) -> None:
         except Preempted as stop:
             print(stop, file=sys.stderr)
             sys.exit(STATUS)
-    except ConfigError as error:
-        refuse(error)
     except KeyboardInterrupt:
         sys.exit("stopped; the same command resumes from the newest checkpoint")
 
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main, flags_parser=parse_flags)
+    run_command(main, parse_flags)

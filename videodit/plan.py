@@ -13,18 +13,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from absl import app, flags
+from absl import flags
 from absl import logging as absl_logging
 
 from videodit.command_line import config_from_flags, parse_flags
-from videodit.config import Changes, Config, ConfigError, refuse
+from videodit.config import Changes, Config
+from videodit.entry import run_command
+from videodit.folders import check_file
 
 if TYPE_CHECKING:
     from videodit.forecasting.forecast import Forecast
     from videodit.forecasting.topology import Topology
 
 GIB = 2**30
-MOST_CPU_DEVICES = 512  # a process gets as many threads and more
 
 
 def plan(cfg: Config, topology: str, clip_tokens: int = 0) -> "Forecast":
@@ -81,33 +82,32 @@ def _describe_collectives(collectives: list[dict]) -> list[str]:
     return lines
 
 
-def main(argv: list[str]) -> None:
+def main(_: list[str]) -> None:
     from videodit.forecasting.topology import use_no_accelerator
 
     absl_logging.set_verbosity(absl_logging.WARNING)
     logging.getLogger("videodit").setLevel(logging.INFO)
-    try:
-        if len(argv) > 1:
-            raise ConfigError(f"unexpected argument {argv[1]!r}: fields are --config.NAME=VALUE")
-        values = flags.FLAGS
-        use_no_accelerator()
-        _make_cpu_devices(values.topology)
-        found = plan(config_from_flags(), values.topology, values.clip_tokens)
-        figures = found.figures()
-        print(describe(figures), flush=True)
-        if not found.fits:
-            figures["remedy"], found = remedy(found, values.clip_tokens)
-        if values.search:
-            figures["search"] = ranking(found, values.clip_tokens)
-        if values.out:
-            Path(values.out).write_text(json.dumps(figures, indent=2) + "\n")
-    except ConfigError as error:
-        refuse(error)
+    values = flags.FLAGS
+    if values.out:
+        check_file(values.out, "--out")
+    use_no_accelerator()
+    _make_cpu_devices(values.topology)
+    found = plan(config_from_flags(), values.topology, values.clip_tokens)
+    figures = found.figures()
+    print(describe(figures), flush=True)
+    if not found.fits:
+        figures["remedy"], found = remedy(found, values.clip_tokens)
+    if values.search:
+        figures["search"] = ranking(found, values.clip_tokens)
+    if values.out:
+        Path(values.out).write_text(json.dumps(figures, indent=2) + "\n")
 
 
 def _make_cpu_devices(topology: str) -> None:
     """Makes the fake CPU devices that a topology such as "cpu:8" asks for; others need none."""
     import jax
+
+    from videodit.forecasting.topology import MOST_CPU_DEVICES
 
     kind, _, count = topology.partition(":")
     if kind == "cpu" and count.isdigit() and 1 <= int(count) <= MOST_CPU_DEVICES:
@@ -162,4 +162,4 @@ if __name__ == "__main__":
     flags.DEFINE_bool("search", False, "rank meshes, remat policies and batch sizes")
     flags.DEFINE_string("out", "", "a .json file for the figures")
     flags.mark_flag_as_required("config")
-    app.run(main, flags_parser=parse_flags)
+    run_command(main, parse_flags)

@@ -21,6 +21,7 @@ from videodit.checkpoint import (
     check_data,
     check_digests,
     check_run,
+    has_checkpoints,
     read_config,
     restore_ema,
     write_digests,
@@ -35,6 +36,7 @@ from videodit.data.sources.source import open_source, open_tokenizer
 from videodit.data.tokenizer import Tokenizer
 from videodit.data.workers import Pool
 from videodit.flops import Clips, Flops
+from videodit.folders import check_folder, make_folder
 from videodit.goodput import Goodput, begin_life, device_metrics, total_goodput
 from videodit.inference.pipeline import Pipeline
 from videodit.metrics import MetricWriter, StepTimer, format_count, has_line
@@ -54,7 +56,7 @@ from videodit.step import (
 )
 from videodit.tasks.drawing import write_drawings
 from videodit.tasks.registry import make_task
-from videodit.tasks.resolve import resolve
+from videodit.tasks.resolve import check_model, resolve
 from videodit.tasks.task import Arrays, Drawing, Generative, Task
 
 PADDING_STEPS = 256  # summary.json has the mean padding of so many steps
@@ -69,6 +71,7 @@ def train(cfg: Config, workdir: str | os.PathLike) -> State:
     it has saved what it trained.
     """
     check("://" not in str(workdir), "--workdir", workdir, "a folder (mount a bucket)")
+    check_folder(workdir, "--workdir")
     goodput = Goodput()
     keep_compiled(workdir)
     mesh = make_mesh(cfg.mesh)
@@ -79,6 +82,10 @@ def train(cfg: Config, workdir: str | os.PathLike) -> State:
         def open_data(cfg: Config) -> DataConfig:
             check_run(workdir, cfg, tokenizer)  # before data, which may take long to index
             check_rows(cfg)
+            check_model(cfg)
+            if cfg.init_from and not has_checkpoints(workdir):
+                read_config(cfg.init_from, "init_from")
+                check_run(cfg.init_from, cfg, tokenizer)
             return data.open(cfg)
 
         with closing(Data(tokenizer)) as data:
@@ -143,7 +150,7 @@ def _train(
     frozen = task.make_frozen(data.from_the_start())
     digests, key = task.digests(frozen), jax.random.key(cfg.seed)
     check_frozen(cfg, workdir, data, digests)
-    make_folder(workdir)
+    make_folder(workdir, "--workdir")
     checkpoints = Checkpointer(workdir, keep=cfg.keep)
     init = make_init(task, optimizer)
     state, first = open_state(cfg, workdir, checkpoints, task, tokenizer, init, key, frozen)
@@ -332,14 +339,6 @@ def read_stage(cfg: Config, tokenizer: Tokenizer, target: Params) -> Params:
     """
     check_run(cfg.init_from, cfg, tokenizer)
     return restore_ema(cfg.init_from, target, "init_from")
-
-
-def make_folder(workdir: Path) -> None:
-    """Makes the folder of the run; raises ConfigError if it cannot be made."""
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--workdir={str(workdir)!r}: {error.strerror}") from None
 
 
 def check_rows(cfg: Config) -> None:

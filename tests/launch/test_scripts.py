@@ -185,15 +185,15 @@ def test_gke_counts_the_machines_of_a_slice(topology, chips, pods):
 @pytest.mark.parametrize(
     "words, line",
     [
-        (["--topology=banana"], "topology='banana': expected chips along 2 or 3 axes, as 16x16"),
-        (["--topology=0x8"], "topology='0x8': expected chips along 2 or 3 axes, as 16x16"),
-        (["--topology=1x1"], "topology='1x1': expected a multiple of chips_per_host=4 chips"),
-        (["--topology=4x4", "--chips_per_host=8"], "topology='4x4': expected 8 chips: "),
-        (["--topology=4x4", "--chips_per_host=3"], "chips_per_host=3: expected 1, 4 or 8"),
-        (["--topology=2x2", "--slices=2"], "slices=2: expected 1, or slices of several machines"),
-        (["--topology=4x4", "--slices=0"], "flag --slices=0: "),
+        (["--topology=banana"], "--topology='banana': expected chips along 2 or 3 axes, as 16x16"),
+        (["--topology=0x8"], "--topology='0x8': expected chips along 2 or 3 axes, as 16x16"),
+        (["--topology=1x1"], "--topology='1x1': expected a multiple of chips_per_host=4 chips"),
+        (["--topology=4x4", "--chips_per_host=8"], "--topology='4x4': expected 8 chips: "),
+        (["--topology=4x4", "--chips_per_host=3"], "--chips_per_host=3: expected 1, 4 or 8"),
+        (["--topology=2x2", "--slices=2"], "--slices=2: expected 1, or slices of several machines"),
+        (["--topology=4x4", "--slices=0"], "--slices=0: "),
         (["--topology=8x8x8", "--hosts=7"], "Unknown command line flag 'hosts'"),
-        ([], "flag --topology=None: "),
+        ([], "--topology: expected a value"),
     ],
 )
 def test_gke_refuses_what_is_no_slice(words, line):

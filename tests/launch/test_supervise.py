@@ -101,7 +101,7 @@ def test_a_dry_run_prints_the_command():
     "arguments, line",
     [
         (["--", "nosuchcommand"], "command='nosuchcommand': expected a program"),
-        (["--final=143,abc", "--", "true"], "flag --final=['143', 'abc']: expected numbers"),
+        (["--final=143,abc", "--", "true"], "--final=['143', 'abc']: expected numbers"),
         (["--nosuchflag", "--", "true"], "Unknown command line flag 'nosuchflag'"),
         ([], "expected -- and the command to run"),
     ],

@@ -33,8 +33,8 @@ def untrained(tmp_path_factory):
     ({"lpips": "/absent.npz"}, "--lpips='/absent.npz': .*No such file"),
     ({"stream_size": "64"}, "^--stream_size='64': expected WIDTHxHEIGHT"),
     ({"workdir": "/absent"}, "^--workdir='/absent': expected a run's folder"),
-    ({"out": __file__}, f"^--out='{__file__}': expected a folder: File exists"),
-    ({"out": f"{__file__}/out"}, f"^--out='{__file__}/out': expected a folder: Not a directory"),
+    ({"out": __file__}, f"^--out='{__file__}': expected a folder .* .File exists"),
+    ({"out": f"{__file__}/out"}, f"^--out='{__file__}/out': expected a .* .Not a directory"),
     ({"tile": 512}, "^--tile=512: expected fewer patches than a side .* 32x32 pixels"),
     ({"tile": 512, "shapes": "16x32x5"}, "^--tile=512: expected fewer .* 16x32 pixels"),
 ])  # fmt: skip

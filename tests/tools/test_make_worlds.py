@@ -142,7 +142,8 @@ def test_a_clip_that_cannot_be_made_is_named(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"clips": 2}, "clips=2: expected more"),
+        ({"clips": 2}, "clips=2: expected at least 4"),
+        ({"clips": 9, "held_out": 0.4}, "held_out=0.4: expected below 1/3"),
         ({"out": ""}, "out='': expected a folder"),
         ({"held_out": 1.0}, "held_out=1.0"),
         ({"host": 2, "hosts": 2}, "host=2: expected from 0 to hosts - 1, which is 1"),
@@ -176,8 +177,8 @@ def test_the_command_line(tmp_path):
     assert len(catalog) == 12 and set(catalog.frames) <= {5, 9} and set(catalog.fps) == {8}
     assert "12 clips" in done.stdout
     for wrong, message in (
-        ("--sides=32", "sides='32': expected MIN,MAX"),
-        (f"--out={out / 'catalog.parquet'}", f"out='{out / 'catalog.parquet'}': "),
+        ("--sides=32", "--sides='32': expected MIN,MAX"),
+        (f"--out={out / 'catalog.parquet'}", f"--out='{out / 'catalog.parquet'}': "),
     ):
         refused = run(*flags, wrong)
         assert refused.returncode == 2 and "Traceback" not in refused.stderr

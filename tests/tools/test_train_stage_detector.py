@@ -69,7 +69,7 @@ def test_wrong_flags_are_one_line():
     command = [sys.executable, "-m", "tools.train_stage_detector", "--clips=5"]
     root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and done.stderr == "error: clips=5: expected at least 50\n"
+    assert done.returncode == 2 and done.stderr == "error: --clips=5: expected at least 50\n"
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from videodit.config import MeshConfig
+from videodit.entry import run_command
 from videodit.nn.attention import attention
 from videodit.nn.kernels import resolve
 from videodit.nn.segments import Segments, with_orders
@@ -240,9 +241,8 @@ def make_problems(tokens: int) -> tuple[list[Problem], list[list[int]]]:
     return [Problem("", Segments(ids, most=most, causal=flags.FLAGS.causal))], lengths
 
 
-def main(argv: list[str]) -> None:
+def main(_: list[str]) -> None:
     """Runs the command line."""
-    del argv
     join_processes(MeshConfig())
     on_cpu = jax.default_backend() == "cpu"
     problems, lengths = make_problems(flags.FLAGS.tokens or (2048 if on_cpu else 16_384))
@@ -277,4 +277,4 @@ if __name__ == "__main__":
     flags.DEFINE_bool("causal", False, "tokens see the earlier tokens of their clip only")
     flags.DEFINE_integer("side", 0, "cells of a frame's side: a clip in windows instead")
     flags.DEFINE_integer("repeats", 5, "of which the median is shown")
-    app.run(main)
+    run_command(main)

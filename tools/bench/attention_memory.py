@@ -13,9 +13,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from absl import app, flags
+from absl import flags
 
 from videodit.config import MeshConfig
+from videodit.entry import run_command
 from videodit.forecasting.topology import open_topology, use_no_accelerator
 from videodit.nn.attention import attention
 from videodit.nn.kernels import resolve
@@ -63,9 +64,8 @@ def table(shape: tuple[int, int, int, int], dtype: Any, most: int, causal: bool)
     return lines
 
 
-def main(argv: list[str]) -> None:
+def main(_: list[str]) -> None:
     """Runs the command line."""
-    del argv
     use_no_accelerator()
     asked, name = flags.FLAGS, flags.FLAGS.topology
     devices = open_topology(name).devices[: asked.ring]
@@ -88,4 +88,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("segments", 64, "clips of a row, at most")
     flags.DEFINE_integer("ring", 1, "devices that a row is cut over")
     flags.DEFINE_bool("causal", False, "tokens see the earlier tokens of their clip only")
-    app.run(main)
+    run_command(main)

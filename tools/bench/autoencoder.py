@@ -18,16 +18,18 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import flags
 from absl import logging as absl_logging
 
 from tools.bench.train import timed
 from videodit.command_line import config_from_flags, parse_flags
-from videodit.config import Config, ConfigError, MeshConfig, check, refuse
+from videodit.config import Config, ConfigError, MeshConfig, check
 from videodit.data.loader import place
 from videodit.data.packing import PackedBatch, empty_batch, pack_row, row_of, segment
 from videodit.data.patches import full_size
+from videodit.entry import run_command
 from videodit.flops import Clips, Flops, coder_flops
+from videodit.folders import check_file
 from videodit.forecasting import hlo
 from videodit.forecasting.ahead import abstract_arguments
 from videodit.forecasting.clips import FPS, seen_shares, typical_clips
@@ -208,26 +210,24 @@ def run(cfg: Config, topology: str) -> list[Speed]:
     return found
 
 
-def main(argv: list[str]) -> None:
-    """Runs the command line. A ConfigError is printed as one line, with exit status 2."""
+def main(_: list[str]) -> None:
+    """Runs the command line. Raises ConfigError."""
     absl_logging.set_verbosity(absl_logging.WARNING)
     logging.getLogger("videodit").setLevel(logging.INFO)
-    try:
-        check(len(argv) == 1, "argument", argv[-1], "none: fields are --config.NAME=VALUE")
-        if flags.FLAGS.topology:
-            use_no_accelerator()
-        else:
-            join_processes(MeshConfig())
-        found = run(config_from_flags(), flags.FLAGS.topology)
-        if flags.FLAGS.out:
-            text = json.dumps([speed._asdict() for speed in found], indent=2)
-            Path(flags.FLAGS.out).write_text(text + "\n")
-    except ConfigError as error:
-        refuse(error)
+    if flags.FLAGS.out:
+        check_file(flags.FLAGS.out, "--out")
+    if flags.FLAGS.topology:
+        use_no_accelerator()
+    else:
+        join_processes(MeshConfig())
+    found = run(config_from_flags(), flags.FLAGS.topology)
+    if flags.FLAGS.out:
+        text = json.dumps([speed._asdict() for speed in found], indent=2)
+        Path(flags.FLAGS.out).write_text(text + "\n")
 
 
 if __name__ == "__main__":
     flags.DEFINE_string("topology", "", "such as h100:1x8: compile for it and predict")
     flags.DEFINE_string("out", "", "a .json file for the figures")
     flags.mark_flag_as_required("config")
-    app.run(main, flags_parser=parse_flags)
+    run_command(main, parse_flags)

@@ -15,11 +15,12 @@ from multiprocessing import get_context
 from typing import NamedTuple
 
 import jax
-from absl import app, flags
+from absl import flags
 
 from tools.check_planner import peak, reset_peak
-from videodit.config import RANDOM, SYNTHETIC, ConfigError, from_config_dict, refuse
+from videodit.config import RANDOM, SYNTHETIC, check, from_config_dict
 from videodit.data.sources.source import open_tokenizer
+from videodit.entry import run_command
 from videodit.inference.pipeline import Pipeline
 from videodit.inference.request import Request
 from videodit.tasks.diffusion import DiffusionTask
@@ -113,17 +114,16 @@ def _line(m: Measured) -> str:
 
 
 def main(_: list[str]) -> None:
-    """Runs the command line; a ConfigError ends it with one line and exit status 2."""
+    """Runs the command line. Raises ConfigError."""
     args = flags.FLAGS
-    try:
-        counts = [int(count) for count in args.counts]
-        print(table([measure_apart(count, args.workdir, args.steps) for count in counts]))
-    except (ConfigError, ValueError) as error:
-        refuse(error)
+    good = all(count.isdigit() and int(count) for count in args.counts)
+    check(good, "--counts", ",".join(args.counts), "whole numbers with commas between")
+    counts = map(int, args.counts)
+    print(table([measure_apart(count, args.workdir, args.steps) for count in counts]))
 
 
 if __name__ == "__main__":
     flags.DEFINE_string("workdir", "", "a trained diffusion run; by default random weights")
     flags.DEFINE_list("counts", ["16", "128"], "numbers of requests")
     flags.DEFINE_integer("steps", 2, "solver steps")
-    app.run(main)
+    run_command(main)

@@ -21,12 +21,12 @@ from typing import Any
 
 import av
 import numpy as np
-from absl import app, flags
+from absl import flags
 from absl import logging as absl_logging
 from array_record.python.array_record_module import ArrayRecordReader
 
 from videodit.command_line import CONFIG, config_from_flags, parse_flags
-from videodit.config import Config, ConfigError, DataConfig, TextConfig, refuse
+from videodit.config import Config, ConfigError, DataConfig, TextConfig
 from videodit.data.loader import host_batches, make_reader, train_batches
 from videodit.data.packing import HostBatch, PackedBatch, row_of
 from videodit.data.planning.plan import Plan, Row
@@ -34,6 +34,7 @@ from videodit.data.reading import Reader
 from videodit.data.sources.source import open_source, open_tokenizer
 from videodit.data.video.files import View
 from videodit.data.workers import Pool
+from videodit.entry import run_command
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("catalog", "", "Folder made by tools.curate, instead of --config.")
@@ -307,16 +308,11 @@ def run(cfg: Config) -> None:
         print(versus_decode(bench, seconds), flush=True)
 
 
-def main(argv: list[str]) -> None:
-    """Runs the command line. A ConfigError is printed as one line, with exit status 2."""
+def main(_: list[str]) -> None:
+    """Runs the command line. Raises ConfigError."""
     absl_logging.set_verbosity(absl_logging.WARNING)
-    try:
-        if len(argv) > 1:
-            raise ConfigError(f"unexpected argument {argv[1]!r}")
-        run(config_of_flags())
-    except ConfigError as error:
-        refuse(error)
+    run(config_of_flags())
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse_flags)
+    run_command(main, parse_flags)

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from absl import app, flags
+from absl import flags
 
-from videodit.config import ConfigError, check, refuse
+from videodit.config import check
 from videodit.data.sources.catalog import FILE, SCHEMA, TOKENIZER_KEY
+from videodit.entry import run_command
 
 CHUNK = 1 << 18  # clips written at a time
 IMAGES = 0.3  # share of the clips
@@ -87,16 +88,12 @@ def _chunk(
     return pa.table(arrays, schema=schema)
 
 
-def main(argv: list[str]) -> None:
-    """Runs the command line. A ConfigError is printed as one line, with exit status 2."""
-    del argv
-    try:
-        write(flags.FLAGS.out, flags.FLAGS.clips)
-    except ConfigError as error:
-        refuse(error)
+def main(_: list[str]) -> None:
+    """Runs the command line. Raises ConfigError."""
+    write(flags.FLAGS.out, flags.FLAGS.clips)
 
 
 if __name__ == "__main__":
     flags.DEFINE_string("out", None, "folder of the catalog", required=True)
     flags.DEFINE_integer("clips", 10_000_000, "how many")
-    app.run(main)
+    run_command(main)

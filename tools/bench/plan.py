@@ -21,7 +21,7 @@ START = time.perf_counter()  # of the process, so that its imports are timed
 
 import numpy as np  # noqa: E402
 import pyarrow as pa  # noqa: E402
-from absl import app, flags  # noqa: E402
+from absl import flags  # noqa: E402
 
 from videodit.config import DataConfig, ViewConfig  # noqa: E402
 from videodit.data import patches  # noqa: E402
@@ -30,6 +30,7 @@ from videodit.data.planning.plan import Plan  # noqa: E402
 from videodit.data.sources.catalog import FILE, Catalog  # noqa: E402
 from videodit.data.sources.columns import Ragged, Texts  # noqa: E402
 from videodit.data.sources.source import ArrayRecordSource  # noqa: E402
+from videodit.entry import run_command  # noqa: E402
 
 ROW_TOKENS, MAX_SEGMENTS = 16384, 128
 IMAGE_TOKENS = (64, 144, 256, 576, 1024)
@@ -329,10 +330,8 @@ def report(clips: int) -> None:
         print(f"{s.name:28s}{s.useful:16.2%}{s.kept:12.2%}{s.used:9.2%}{s.shapes:8d}")
 
 
-def main(argv: list[str]) -> None:
+def main(_: list[str]) -> None:
     """Runs the command line."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
     if not flags.FLAGS.rows:
         return report(flags.FLAGS.clips)
     folder = flags.FLAGS.folder or Path(tempfile.gettempdir()) / f"made_up_{flags.FLAGS.rows}"
@@ -343,4 +342,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("clips", 200_000, "Clips of the mixture.")
     flags.DEFINE_integer("rows", 0, "Clips of a large catalog, to measure that instead.")
     flags.DEFINE_string("folder", "", "Folder of the large catalog, made if it is missing.")
-    app.run(main)
+    run_command(main)

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from videodit.config import (
     ComputeConfig,
@@ -31,11 +31,12 @@ from videodit.config import (
     DiTConfig,
     MeshConfig,
     OptimConfig,
-    refuse,
 )
 from videodit.data.packing import HostBatch, PackedBatch, empty_batch
 from videodit.diffusion import flow
+from videodit.entry import run_command
 from videodit.flops import Flops, all_pairs, stack_flops
+from videodit.folders import check_file
 from videodit.goodput import device_metrics
 from videodit.models.dit import SIZES, DiT
 from videodit.nn.block import StackShape
@@ -315,14 +316,12 @@ def padded_batches(rows: Rows) -> Iterator[HostBatch]:
         yield packed_batch(one_each)
 
 
-def main(argv: list[str]) -> None:
-    """Runs the command line. A ConfigError is printed as one line, with exit status 2."""
-    del argv
-    try:
-        join_processes(MeshConfig())
-        run_all()
-    except ConfigError as error:
-        refuse(error)
+def main(_: list[str]) -> None:
+    """Runs the command line. Raises ConfigError."""
+    if flags.FLAGS.out:
+        check_file(flags.FLAGS.out, "--out")
+    join_processes(MeshConfig())
+    run_all()
 
 
 def run_all() -> None:
@@ -387,4 +386,4 @@ if __name__ == "__main__":
     flags.DEFINE_bool("profile", False, "Print the time of each kind of kernel.")
     flags.DEFINE_bool("peer", True, "Run PyTorch's too, if it is installed.")
     flags.DEFINE_string("out", "", "A .json file for the figures.")
-    app.run(main)
+    run_command(main)

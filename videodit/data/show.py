@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from absl import logging as absl_logging
 from PIL import Image
 
 from videodit.command_line import config_from_flags, parse_flags
-from videodit.config import Config, ConfigError, refuse
+from videodit.config import Config, ConfigError
 from videodit.data import packing, patches, pictures
 from videodit.data.packing import HostBatch
 from videodit.data.patches import Size
@@ -40,6 +40,7 @@ from videodit.data.planning.given import MODES
 from videodit.data.planning.plan import Plan
 from videodit.data.sources.catalog import Catalog
 from videodit.data.tokenizer import Tokenizer
+from videodit.entry import run_command
 
 FLAGS = flags.FLAGS
 GREY = 160  # level of pixels whose token was dropped
@@ -281,19 +282,14 @@ def write(
         raise ConfigError(f"--out={str(folder)!r}: {error.strerror}") from None
 
 
-def main(argv: list[str]) -> None:
-    """Runs the command line. A ConfigError is printed as one line, with exit status 2."""
+def main(_: list[str]) -> None:
+    """Runs the command line. Raises ConfigError."""
     absl_logging.set_verbosity(absl_logging.WARNING)
-    try:
-        if len(argv) > 1:
-            raise ConfigError(f"unexpected argument {argv[1]!r}: fields are --config.NAME=VALUE")
-        cfg, out = config_from_flags(), Path(FLAGS.out)
-        for n, step in enumerate(steps(cfg, FLAGS.step, FLAGS.steps, FLAGS.rows)):
-            folder = out / f"{FLAGS.step + n:06d}" if FLAGS.steps > 1 else out
-            write(step, cfg.autoencoder.patch, folder, FLAGS.width, details=FLAGS.details)
-            print(f"Wrote {folder}/index.html, {folder}/pack.png and {len(step.rows)} rows")
-    except ConfigError as error:
-        refuse(error)
+    cfg, out = config_from_flags(), Path(FLAGS.out)
+    for n, step in enumerate(steps(cfg, FLAGS.step, FLAGS.steps, FLAGS.rows)):
+        folder = out / f"{FLAGS.step + n:06d}" if FLAGS.steps > 1 else out
+        write(step, cfg.autoencoder.patch, folder, FLAGS.width, details=FLAGS.details)
+        print(f"Wrote {folder}/index.html, {folder}/pack.png and {len(step.rows)} rows")
 
 
 if __name__ == "__main__":
@@ -304,4 +300,4 @@ if __name__ == "__main__":
     flags.DEFINE_bool("details", True, "Tell samples and names of clips in pictures of rows.")
     flags.DEFINE_string("out", None, "Folder for the pictures and the page.")
     flags.mark_flags_as_required(["config", "out"])
-    app.run(main, flags_parser=parse_flags)
+    run_command(main, parse_flags)

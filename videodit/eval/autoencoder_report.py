@@ -5,13 +5,12 @@
 
 import json
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from videodit.checkpoint import read_config
-from videodit.config import MULTISCALE, AutoencoderConfig, ConfigError, DataConfig, check
+from videodit.config import MULTISCALE, AutoencoderConfig, ConfigError, DataConfig
 from videodit.curation.cuts import Shape
 from videodit.curation.latents import tokenizer_of
 from videodit.data import patches
@@ -190,16 +189,6 @@ def open_data(data: str, workdir: str) -> Source:
         return open_source(DataConfig(catalog=data), tokenizer)
     except ConfigError as error:  # which names the config's field
         raise ConfigError(str(error).replace("data.catalog=", "--data=")) from error
-
-
-def make_folder(out: str) -> Path:
-    """Makes the report's folder. Raises ConfigError if that fails or it cannot be written to."""
-    try:
-        Path(out).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--out={out!r}: expected a folder: {error.strerror}") from error
-    check(os.access(out, os.W_OK), "--out", out, "a folder that may be written to")
-    return Path(out)
 
 
 def write(out: Path, report: dict[str, Any]) -> None:

@@ -15,12 +15,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import flags
 from absl import logging as absl_logging
 
-from videodit.config import ConfigError, refuse
+from videodit.config import ConfigError, parse_size
+from videodit.entry import run_command
 from videodit.inference.codec import Codec
-from videodit.inference.request import parse_size
 
 FPS = 24.0
 MEMORY_FRAMES = (200, 2000)
@@ -103,16 +103,12 @@ def own_peak() -> dict[str, int]:
     return peak | ({"device": stats["peak_bytes_in_use"]} if "peak_bytes_in_use" in stats else {})
 
 
-def main(argv: list[str]) -> None:
-    """Runs the command line. A ConfigError is printed as one line, with exit status 2."""
-    del argv
+def main(_: list[str]) -> None:
+    """Runs the command line. Raises ConfigError."""
     absl_logging.set_verbosity(absl_logging.WARNING)
     args = flags.FLAGS
-    try:
-        width, height = parse_size(args.size, "--size")
-        stream(Codec.read(args.workdir, "--workdir"), args.frames, (height, width))
-    except ConfigError as error:
-        refuse(error)
+    width, height = parse_size(args.size, "--size")
+    stream(Codec.read(args.workdir, "--workdir"), args.frames, (height, width))
     print(json.dumps(own_peak()))
 
 
@@ -120,4 +116,4 @@ if __name__ == "__main__":
     flags.DEFINE_string("workdir", "runs/autoencoder", "folder of an autoencoder's run")
     flags.DEFINE_integer("frames", 200, "how many are streamed")
     flags.DEFINE_string("size", "256x256", "width and height of a frame in pixels")
-    app.run(main)
+    run_command(main)

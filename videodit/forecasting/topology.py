@@ -1,5 +1,6 @@
 """Topologies of absent accelerators that XLA can compile for."""
 
+import importlib.util
 import os
 import re
 from typing import NamedTuple
@@ -31,6 +32,9 @@ SHAPES = {
     "tpu": (r"[1-9]\d*(x[1-9]\d*)+(\*[1-9]\d*)?", "AxB or AxBxC chips, and *N for N slices"),
     "cuda": (r"[1-9]\d*x[1-9]\d*", "NODESxGPUS"),
 }
+
+LIBRARIES = {"tpu": ("libtpu", "tpu"), "cuda": ("jax_cuda12_plugin|jax_cuda13_plugin", "cuda")}
+MOST_CPU_DEVICES = 512  # a process gets as many threads and more
 
 
 class Topology(NamedTuple):
@@ -68,6 +72,10 @@ def open_topology(name: str) -> Topology:
     try:
         return Topology(name, CHIPS[kind], _devices(kind, shape))
     except Exception as error:  # the libraries raise many kinds
+        library, extra = LIBRARIES[CHIPS[kind].platform]
+        if not any(map(importlib.util.find_spec, library.split("|"))):
+            needed = f"needs {library.partition('|')[0]}: pip install -e '.[{extra}]'"
+            raise ConfigError(f"--topology={name!r}: {needed}") from None
         raise ConfigError(f"--topology={name!r}: {str(error).splitlines()[0]}") from None
 
 
@@ -91,7 +99,10 @@ def _devices(kind: str, shape: str) -> list:
 
 def _cpu(name: str, count: str) -> Topology:
     available = jax.device_count()
-    if not (count.isdigit() and 1 <= int(count) <= available):
-        raise ConfigError(f"--topology={name!r}: expected 1 to {available} devices")
+    if not (count.isdigit() and 1 <= int(count) <= MOST_CPU_DEVICES):
+        expected = f"cpu:N with N from 1 to {MOST_CPU_DEVICES}"
+        raise ConfigError(f"--topology={name!r}: expected {expected}")
+    if int(count) > available:  # not for the command, which makes as many as it needs
+        raise ConfigError(f"--topology={name!r}: this process has {available} devices")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / int(count)
     return Topology(name, Chip("cpu", memory), jax.devices()[: int(count)])

@@ -90,7 +90,10 @@ def test_it_compares_with_pyav_alone(curated, workers):
     [
         ([], "error: expected either --config or --catalog"),
         (["--catalog=synthetic", "--vs-decode"], "error: --vs-decode: .* is no curated folder"),
-        (["--catalog=/absent"], "error: /absent/tokenizer.model: no such file"),
+        (
+            ["--catalog=/absent"],
+            "error: text.workdir='/absent': /absent/tokenizer.model: no such",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(arguments, error):

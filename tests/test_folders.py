@@ -1,0 +1,30 @@
+import pytest
+
+from videodit.config import ConfigError
+from videodit.folders import check_file, check_folder, make_folder
+
+
+def test_a_folder_is_checked_without_being_made(tmp_path):
+    check_folder(tmp_path / "a" / "b", "--out")
+    assert list(tmp_path.iterdir()) == []
+    assert make_folder(tmp_path / "a" / "b", "--out").is_dir()
+    make_folder(tmp_path / "a" / "b", "--out")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+@pytest.mark.parametrize("check", [check_folder, make_folder])
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, check):
+    (tmp_path / "file").write_text("")
+    for path in ("/sys/kernel", "/sys/kernel/run", f"{tmp_path}/file", f"{tmp_path}/file/run"):
+        message = f"^--out='{path}': expected a folder that can be written \\(.+\\)$"
+        with pytest.raises(ConfigError, match=message):
+            check(path, "--out")
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+    check_file(tmp_path / "new.json", "--out")
+    assert list(tmp_path.iterdir()) == []
+    for path in ("/sys/kernel/a.json", f"{tmp_path}", f"{tmp_path}/absent/a.json"):
+        message = f"^--out='{path}': expected a file in a folder that can be written \\(.+\\)$"
+        with pytest.raises(ConfigError, match=message):
+            check_file(path, "--out")

@@ -1,0 +1,53 @@
+"""Checks, before any work is done, that what a command makes can be written."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from videodit.config import ConfigError
+
+
+def check_folder(path: str | os.PathLike, flag: str) -> None:
+    """Raises ConfigError naming the flag if files cannot be written to a folder; leaves no trace.
+
+    A folder that is not there could be made if its nearest existing parent can be written to.
+    """
+    try:
+        existing = Path(path)
+        while not existing.exists() and existing != existing.parent:
+            existing = existing.parent
+        _try_folder(existing)
+    except OSError as error:
+        raise _refusal(path, flag, "a folder that can be written", error) from None
+
+
+def make_folder(path: str | os.PathLike, flag: str) -> Path:
+    """Makes a folder. Raises ConfigError naming the flag unless files can be written to it."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        _try_folder(Path(path))
+    except OSError as error:
+        raise _refusal(path, flag, "a folder that can be written", error) from None
+    return Path(path)
+
+
+def check_file(path: str | os.PathLike, flag: str) -> None:
+    """Raises ConfigError naming the flag if a file cannot be written; leaves no trace."""
+    try:
+        if Path(path).is_dir():
+            raise IsADirectoryError(0, "it is a folder")
+        if Path(path).exists() and not os.access(path, os.W_OK):
+            raise PermissionError(0, "the file cannot be changed")
+        _try_folder(Path(path).parent)
+    except OSError as error:
+        raise _refusal(path, flag, "a file in a folder that can be written", error) from None
+
+
+def _try_folder(folder: Path) -> None:
+    """Raises OSError unless a file can be made; permissions alone do not tell."""
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def _refusal(path: str | os.PathLike, flag: str, expected: str, error: OSError) -> ConfigError:
+    return ConfigError(f"{flag}={os.fspath(path)!r}: expected {expected} ({error.strerror})")
