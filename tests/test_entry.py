@@ -43,6 +43,8 @@ def test_a_mistyped_flag_is_one_line(capsys):
      "error: --solver='rk': expected 'euler' or 'heun'"),
     ("tools.film", ["--out=a", "word"], "error: unexpected argument 'word'"),
     ("tools.film", [], "error: --out: expected a value"),
+    ("tools.film", ["--out=/sys/kernel"], "error: --out='/sys/kernel': expected a folder that"),
+    ("tools.house", ["--out=/nope/a"], "error: --out='/nope/a': expected a file in a folder that"),
     ("tools.bench_plan", [], "error: this benchmark has moved"),
 ])  # fmt: skip
 def test_commands_refuse_a_wrong_command_line(module, args, message):

@@ -19,11 +19,13 @@ from absl import flags
 from videodit.curation.cuts import parse_shapes
 from videodit.curation.dataset import curate
 from videodit.entry import run_command
+from videodit.folders import check_folder
 
 
 def main(_: list[str]) -> None:
     """Runs the command line. Raises ConfigError."""
     args = flags.FLAGS
+    check_folder(args.out, "--out")
     curate(
         args.input,
         args.out,

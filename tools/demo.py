@@ -17,6 +17,7 @@ from typing import Any
 from absl import flags
 
 from videodit.entry import run_command
+from videodit.folders import make_folder
 from videodit.metrics import format_seconds
 
 SHAPES = "96x56x17@12,48x48x9@6,56x96x17@8,96x56x1,48x48x1,56x96x1"  # width x height x frames @ fps
@@ -161,8 +162,7 @@ def run_stages(out: Path) -> int:
 def main(_: list[str]) -> int:
     """Runs the command line; returns exit status 0, or 1 if a stage failed."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    out = Path(flags.FLAGS.out)
-    out.mkdir(parents=True, exist_ok=True)
+    out = make_folder(flags.FLAGS.out, "--out")
     try:
         return run_stages(out)
     except KeyboardInterrupt:

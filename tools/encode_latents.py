@@ -25,6 +25,7 @@ from videodit.curation.latent_shards import encode_latents
 from videodit.curation.latents import Rows
 from videodit.data.sources.latents import DTYPES
 from videodit.entry import run_command
+from videodit.folders import check_folder
 from videodit.sharding import join_processes
 
 
@@ -33,6 +34,8 @@ def main(_: list[str]) -> None:
     absl_logging.set_verbosity(absl_logging.WARNING)  # libraries
     logging.getLogger("videodit").setLevel(logging.INFO)
     args = flags.FLAGS
+    if "://" not in args.out:
+        check_folder(args.out, "--out")
     join_processes(MeshConfig())
     encode_latents(
         args.autoencoder,

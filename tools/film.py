@@ -10,10 +10,12 @@ from absl import flags
 
 from videodit.curation.film import ATTRIBUTION, fetch
 from videodit.entry import run_command
+from videodit.folders import check_folder
 
 
 def main(_: list[str]) -> None:
     """Runs the command line. Raises ConfigError."""
+    check_folder(flags.FLAGS.out, "--out")
     film = fetch(flags.FLAGS.out)
     print(f"{film}\n{ATTRIBUTION}")
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from absl import flags
 
 from videodit.entry import run_command
+from videodit.folders import check_file
 
 PAGE = Path(__file__).parents[1] / "docs" / "architecture.md"
 
@@ -112,7 +113,8 @@ def _ground(width: int, height: int) -> str:
 
 
 def main(_: list[str]) -> None:
-    """Runs the command line."""
+    """Runs the command line. Raises ConfigError."""
+    check_file(flags.FLAGS.out, "--out")
     Path(flags.FLAGS.out).write_text(draw(read_floors(PAGE.read_text())))
 
 

@@ -38,6 +38,7 @@ from videodit.data.sources.shards import (
 from videodit.data.sources.storage import replacing
 from videodit.data.video.files import CLIP_OPTIONS
 from videodit.entry import run_command
+from videodit.folders import check_folder
 from videodit.worlds.clip_shapes import Shapes, clip_seed, define_flags, shapes_from_flags
 from videodit.worlds.truth import Truth, truth_file, write_truth
 from videodit.worlds.world import WORLDS, Clip, Shape, open_world
@@ -90,6 +91,7 @@ def make_worlds(
     """
     check(bool(str(out)), "out", out, "a folder")
     check(0 <= host < hosts, "host", host, f"from 0 to hosts - 1, which is {hosts - 1}")
+    check_folder(out, "out")
     open_world(world)  # fails before any process starts
     out = Path(out)
     shards = plan(world, seed, shapes, clips, held_out)

@@ -17,6 +17,7 @@ from absl import flags
 from videodit.command_line import config_from_flags, parse_flags
 from videodit.config import Config
 from videodit.entry import run_command
+from videodit.folders import check_folder
 
 PARTS = 8  # parts of a curve whose means are printed
 
@@ -57,6 +58,7 @@ def _row(values: Iterable[Any], form: str) -> str:
 
 def main(_: list[str]) -> None:
     """Runs the command line. Raises ConfigError."""
+    check_folder(flags.FLAGS.out, "--out")
     print(table(curves(config_from_flags(), Path(flags.FLAGS.out))))
 
 

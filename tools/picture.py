@@ -9,12 +9,14 @@ from absl import flags
 
 from videodit.entry import run_command
 from videodit.eval.demo_picture import draw, rows
+from videodit.folders import check_folder
 
 
 def main(_: list[str]) -> None:
     """Runs the command line. Raises ConfigError."""
-    picture = draw(rows(Path(flags.FLAGS.run)))
     out = Path(flags.FLAGS.out)
+    check_folder(out.parent, "--out")
+    picture = draw(rows(Path(flags.FLAGS.run)))
     out.parent.mkdir(parents=True, exist_ok=True)
     picture.save(out)
     print(f"Wrote {out}, {picture.width} x {picture.height}")

@@ -9,13 +9,15 @@ from absl import flags
 
 from videodit.entry import run_command
 from videodit.eval.demo_page import page
+from videodit.folders import check_file
 
 
 def main(_: list[str]) -> None:
     """Runs the command line. Raises ConfigError."""
     run = Path(flags.FLAGS.run)
-    text = page(run)
     file = run / "report.html"
+    text = page(run)
+    check_file(file, "--run")
     file.write_text(text, encoding="utf-8")
     print(f"Wrote {file}, {len(text) / 1e6:.1f} MB")
 

@@ -19,6 +19,7 @@ from PIL import Image
 
 from tools.measure_detectors import BINS, measure_detectors
 from videodit.entry import run_command
+from videodit.folders import check_folder
 from videodit.worlds.clip_shapes import Shapes
 from videodit.worlds.world import WORLDS, Clip, Shape, World, open_world
 
@@ -166,6 +167,7 @@ def make(out: Path, names: tuple[str, ...], measured_clips: int) -> None:
 def main(_: list[str]) -> None:
     """Runs the command line. Raises ConfigError, also if a simulator is not installed."""
     out = Path(flags.FLAGS.out)
+    check_folder(out, "--out")
     make(out, tuple(flags.FLAGS.worlds), flags.FLAGS.measured)
     print(f"Wrote {out / 'worlds.md'}")
 

@@ -136,9 +136,9 @@ def test_nothing_usable_is_an_error(tmp_path, videos):
 
 
 def test_a_shape_larger_than_every_film_is_refused_by_name(videos, tmp_path):
-    with pytest.raises(ConfigError, match="128x64x9@12 is larger than the film, 64x36"):
+    with pytest.raises(ConfigError, match=r"^shapes='128x64x9@12': larger than the film, 64x36"):
         curate(videos, tmp_path / "out", parse_shapes("16x16x4@6,128x64x9@12"))
-    with pytest.raises(ConfigError, match="16x16x4@60 is more frames per second"):
+    with pytest.raises(ConfigError, match="16x16x4@60': more frames per second"):
         curate(videos, tmp_path / "out", parse_shapes("16x16x4@60"))
 
 
@@ -169,4 +169,4 @@ def test_the_command_line(videos, tmp_path):
     assert len(Catalog.read(tmp_path / "out")) > 5 and "16x16x4@6" in done.stdout
     refused = run(*flags, "--shapes=16x16")
     assert refused.returncode == 2 and "Traceback" not in refused.stderr
-    assert "error: shapes: '16x16'" in refused.stderr
+    assert "error: --shapes='16x16'" in refused.stderr

@@ -159,7 +159,7 @@ def check_shapes(shapes: list[Shape], films: list[Film]) -> None:
     for shape in shapes:
         refusals = [reason for film in films if (reason := refusal(shape, film.info))]
         if len(refusals) == len(films):
-            raise ConfigError(f"shapes='{shape}': expected none that is {refusals[0]}")
+            raise ConfigError(f"shapes='{shape}': {refusals[0]}; expected what a film has")
         if refusals:
             print(f"shape {shape}: not from {len(refusals)} of {len(films)} videos, {refusals[0]}")
 

@@ -88,7 +88,7 @@ def open_reader(cfg: Config, data: str, tokenizer: str, rows: Rows) -> Reader:
 
     Raises ConfigError.
     """
-    names, words = data.split(","), open_tokenizer(tokenizer)
+    names, words = data.split(","), open_tokenizer(tokenizer, "tokenizer")
     one = len(names) == 1
     source_cfg = replace(
         cfg.data,

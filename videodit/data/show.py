@@ -41,6 +41,7 @@ from videodit.data.planning.plan import Plan
 from videodit.data.sources.catalog import Catalog
 from videodit.data.tokenizer import Tokenizer
 from videodit.entry import run_command
+from videodit.folders import check_folder
 
 FLAGS = flags.FLAGS
 GREY = 160  # level of pixels whose token was dropped
@@ -286,6 +287,7 @@ def main(_: list[str]) -> None:
     """Runs the command line. Raises ConfigError."""
     absl_logging.set_verbosity(absl_logging.WARNING)
     cfg, out = config_from_flags(), Path(FLAGS.out)
+    check_folder(out, "--out")
     for n, step in enumerate(steps(cfg, FLAGS.step, FLAGS.steps, FLAGS.rows)):
         folder = out / f"{FLAGS.step + n:06d}" if FLAGS.steps > 1 else out
         write(step, cfg.autoencoder.patch, folder, FLAGS.width, details=FLAGS.details)

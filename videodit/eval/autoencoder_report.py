@@ -184,7 +184,7 @@ def open_data(data: str, workdir: str) -> Source:
 
     Raises ConfigError naming --data.
     """
-    tokenizer = open_tokenizer(tokenizer_of(data, workdir))
+    tokenizer = open_tokenizer(tokenizer_of(data, workdir), "--workdir")
     try:
         return open_source(DataConfig(catalog=data), tokenizer)
     except ConfigError as error:  # which names the config's field

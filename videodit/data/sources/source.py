@@ -88,18 +88,14 @@ def _open_one(name: str, tokenizer: Tokenizer, where: str) -> Source:
     return source
 
 
-def open_tokenizer(workdir: str) -> Tokenizer:
+def open_tokenizer(workdir: str, field: str = "text.workdir") -> Tokenizer:
     """The tokenizer that text.workdir names: "synthetic", or a folder with a tokenizer.model.
 
     Raises ConfigError if there is none.
     """
     if not workdir:
-        raise ConfigError(
-            f"text.workdir='': expected a folder with tokenizer.model, or '{SYNTHETIC}'"
-        )
-    return (
-        synthetic_tokenizer() if workdir == SYNTHETIC else Tokenizer.read(workdir, "text.workdir")
-    )
+        raise ConfigError(f"{field}='': expected a folder with tokenizer.model, or '{SYNTHETIC}'")
+    return synthetic_tokenizer() if workdir == SYNTHETIC else Tokenizer.read(workdir, field)
 
 
 def check_tokenizer(catalog: Catalog, tokenizer: Tokenizer) -> None:
