@@ -1,8 +1,9 @@
 """Closed forms of how much arithmetic a model needs: two FLOPs for each multiply-add of a matmul.
 
-Only the matmuls inside of stacks count, and in attention only pairs of tokens of which one sees the
-other: what is useful, not what an implementation spends on padding or masked pairs. Embeddings,
-heads, modulation (which is per clip) and the features of pictures are left out: a few per cent.
+Only the matmuls inside of stacks count, and in attention only the pairs of a query and a key that
+it sees: the useful work, without what an implementation spends on padding or masked pairs.
+Embeddings, heads, modulation (which is per clip) and the features of pictures are left out: a few
+per cent.
 """
 
 from collections.abc import Iterable
@@ -44,7 +45,7 @@ class Flops:
     """FLOPs of a part of a training step, on all devices together."""
 
     useful: float = 0.0  # what MFU counts
-    computed: float = 0.0  # and what is computed again for the backward pass: what HFU counts
+    computed: float = 0.0  # with recomputation for the backward pass: what HFU counts
 
     def __add__(self, other: "Flops") -> "Flops":
         return Flops(self.useful + other.useful, self.computed + other.computed)
@@ -75,7 +76,7 @@ class StackRun(NamedTuple):
 
     shape: StackShape
     tokens: np.ndarray  # n: tokens of each clip
-    pairs: np.ndarray  # n: pairs of them of which one sees the other, in a layer, on average
+    pairs: np.ndarray  # n: pairs of a query and a key that it sees, in a layer, on average
     remat: str  # compute.remat
     text: np.ndarray | None = None  # n: text tokens that each token of a clip attends to
     text_width: int = 0
@@ -160,7 +161,7 @@ def _window_pairs(cells: np.ndarray, side: int, offset: int) -> np.ndarray:
 
 
 def _frame_pairs(frames: np.ndarray, chunk: int) -> np.ndarray:
-    """Pairs of latent frames of which one sees the other: own chunk and the one before.
+    """Pairs of a latent frame and one that it sees: those of its own chunk and the one before.
 
     Chunks are of 1, `chunk`, ..., `chunk` and the rest of the frames.
     """

@@ -5,7 +5,7 @@ import time
 
 
 class Progress:
-    """Counts finished items and prints, now and then, their share and the seconds that are left."""
+    """Counts finished items and prints their share and the seconds left, at intervals."""
 
     def __init__(self, total: int, what: str) -> None:
         """`total` items are to be done; `what` is their plural, such as "clips"."""

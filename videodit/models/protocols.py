@@ -95,7 +95,7 @@ class LatentCodec(Protocol):
         raise TypeError(f"{type(self).__name__} encodes only whole clips")
 
     def decode(self, params: Params, latents: jax.Array, batch: PackedBatch) -> jax.Array:
-        """Pixels B L P float32 in about [-1, 1] of latents B L C, which lie as the batch's tokens.
+        """Pixels B L P float32 in about [-1, 1] of latents B L C at the batch's tokens.
 
         Only packed codecs have it.
         """

@@ -41,7 +41,7 @@ def rotate(
 ) -> jax.Array:
     """Turns the pairs (x_i, x_{i + H/2}) of x times scale (H) by the angles of `rotary`.
 
-    x: B L N H, of which the halves are swapped before anything is rounded. Returns B L N H float32.
+    x: B L N H; its halves are swapped in its own dtype. Returns B L N H float32.
     """
     cos, sin = (jnp.concatenate(halves, -1)[:, :, None] for halves in ((cos, cos), (-sin, sin)))
     scale = jnp.broadcast_to(jnp.float32(scale), x.shape[-1:])

@@ -99,7 +99,7 @@ class _Files:
             raise ConfigError(f"{self._path}: {what} {', '.join(names[:SHOWN])}{more}")
 
     def array(self, tensors: Tensors, target: jax.ShapeDtypeStruct) -> jax.Array:
-        """The array, of which each part is read once, however many devices hold it."""
+        """The array; each part is read once, however many devices hold it."""
         self._check_shapes(tensors, target.shape)
         parts: dict[str, np.ndarray] = {}
 

@@ -302,7 +302,7 @@ def _read_column(path: Path, name: str) -> np.ndarray | Ragged | None:
 
 
 def _check_rows(catalog: Catalog, path: str) -> None:
-    """Raises ConfigError naming the first clip whose values cannot be."""
+    """Raises ConfigError naming the first clip with impossible values."""
     sizes = np.minimum.reduce([catalog.width, catalog.height, catalog.frames, catalog.index + 1])
     split = np.logical_or.reduce([catalog.split == name for name in SPLITS])
     for good, what in (
