@@ -12,8 +12,9 @@ class FakeWorld:
     """Held-out clips show a large red square, which the others never do."""
 
     name = "fake"
+    scenes = ("all",)
 
-    def make(self, seed, shape, combinations="seen"):
+    def make(self, seed, shape, combinations="seen", scenes="all"):
         rng = np.random.default_rng(seed)
         pairs = [(color, size) for color in COLORS for size in SIZES]
         color, size = pairs[rng.integers(2, len(pairs))]

@@ -41,7 +41,7 @@ from videodit.entry import run_command
 from videodit.folders import check_folder
 from videodit.worlds.clip_shapes import Shapes, clip_seed, define_flags, shapes_from_flags
 from videodit.worlds.truth import Truth, truth_file, write_truth
-from videodit.worlds.world import WORLDS, Clip, Shape, open_world
+from videodit.worlds.world import WORLDS, Clip, Shape, check_choices, open_world
 
 SHARD_CLIPS = 250
 MOST_TRIED = 1000  # numbers of clips above the one asked for
@@ -56,6 +56,7 @@ class Shard(NamedTuple):
     world: str
     seed: int
     shapes: Shapes
+    scenes: str
     split: str
     start: int
     stop: int
@@ -74,6 +75,7 @@ def make_worlds(
     clips: int,
     shapes: Shapes,
     *,
+    scenes: str = "all",
     seed: int = 0,
     held_out: float = 0.05,
     tokenizer: str = "",
@@ -84,7 +86,7 @@ def make_worlds(
 ) -> Catalog | None:
     """Makes this host's shards of the dataset `out`, and its catalog if all shards are there.
 
-    `held_out`: the share of the clips that goes to each split other than train. `tokenizer`,
+    `scenes`: one of worlds/world.py:SCENES. `held_out`: the share of the clips that goes to each split other than train. `tokenizer`,
     `vocab_size`: as in tools.curate. `workers`: number of processes; 0 starts one for each core.
     Returns the catalog, or None if other hosts have shards to make. Raises ConfigError for wrong
     arguments and for a simulator that is not installed.
@@ -92,9 +94,9 @@ def make_worlds(
     check(bool(str(out)), "out", out, "a folder")
     check(0 <= host < hosts, "host", host, f"from 0 to hosts - 1, which is {hosts - 1}")
     check_folder(out, "out")
-    open_world(world)  # fails before any process starts
+    check_choices(open_world(world), "seen", scenes)  # fails before any process starts
     out = Path(out)
-    shards = plan(world, seed, shapes, clips, held_out)
+    shards = plan(world, seed, shapes, scenes, clips, held_out)
     make_all(shards[host::hosts], out, workers)
     left = sum(not is_finished(out, shard.name) for shard in shards)
     if left:
@@ -107,7 +109,9 @@ def make_worlds(
     return catalog
 
 
-def plan(world: str, seed: int, shapes: Shapes, clips: int, held_out: float) -> list[Shard]:
+def plan(
+    world: str, seed: int, shapes: Shapes, scenes: str, clips: int, held_out: float
+) -> list[Shard]:
     """The shards of all splits, those of train first.
 
     Raises ConfigError if no clip is left for training, or no clip can have these shapes.
@@ -122,7 +126,7 @@ def plan(world: str, seed: int, shapes: Shapes, clips: int, held_out: float) -> 
         check(False, "clips", clips, f"at least {needed}, to hold out {held_out:.0%} three times")
     code = digest_code(world)
     return [
-        Shard(world, seed, shapes, split, start, min(start + SHARD_CLIPS, count), code)
+        Shard(world, seed, shapes, scenes, split, start, min(start + SHARD_CLIPS, count), code)
         for split, count in counts.items()
         for start in range(0, count, SHARD_CLIPS)
     ]
@@ -162,12 +166,15 @@ def make_clips(shard: Shard, truth: Path) -> Iterator[tuple[np.ndarray, dict]]:
         seed = clip_seed(shard.seed, shard.split, number)
         shape = shard.shapes.draw(seed)
         try:
-            clip = world.make(seed, shape, combinations)
+            clip = world.make(seed, shape, combinations, shard.scenes)
         except Exception as error:
-            error.add_note(f"clip {name}: {shard.world}, seed {seed}, {shape}, {combinations}")
+            error.add_note(
+                f"clip {name}: {shard.world}, seed {seed}, {shape}, {combinations}, {shard.scenes}"
+            )
             raise
         texts = (*clip.short, *clip.long)
-        truths.append(Truth(name, shard.world, seed, combinations, *texts, clip.slots, clip.states))
+        made = (name, shard.world, seed, combinations, shard.scenes)
+        truths.append(Truth(*made, *texts, clip.slots, clip.states))
         yield clip.frames, clip_row(name, shape, clip, shard.split)
     truth.parent.mkdir(parents=True, exist_ok=True)
     with replacing(truth) as temporary:
@@ -219,6 +226,7 @@ def main(_: list[str]) -> None:
             args.out,
             args.clips,
             shapes_from_flags(),
+            scenes=args.scenes,
             seed=args.seed,
             held_out=args.held_out,
             tokenizer=args.tokenizer,
@@ -235,6 +243,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("world", None, "name of a world: " + ", ".join(WORLDS), required=True)
     flags.DEFINE_string("out", None, "folder of the dataset", required=True)
     flags.DEFINE_integer("clips", None, "clips of all splits together", required=True)
+    flags.DEFINE_string("scenes", "all", "all, or one: a single object on a plain ground")
     define_flags()
     flags.DEFINE_integer("seed", 0, "another seed makes other clips")
     flags.DEFINE_float("held_out", 0.05, "share of the clips in each of val, test, combinations")

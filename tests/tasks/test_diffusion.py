@@ -9,9 +9,10 @@ from videodit.data import patches
 from videodit.data.packing import segment
 from videodit.data.planning.given import MODES, choose_mode
 from videodit.data.sources.source import open_tokenizer
+from videodit.models.protocols import Statistics
 from videodit.nn.cudnn import segment_table
-from videodit.tasks.diffusion import DiffusionTask
-from videodit.tasks.views import clip_means, shuffle_captions
+from videodit.tasks.diffusion import DiffusionTask, normalisation
+from videodit.tasks.views import clip_means, rotate_captions
 
 CFG = tiny_config(data__row_tokens=96, data__text_tokens=64, sample__prompts=())
 
@@ -27,7 +28,7 @@ def test_a_dropped_caption_is_the_beginning_of_text_alone(model):
     task, params, _ = model
     batch = pack([[clip(0), clip(2)]])
     dropped = jnp.zeros_like(batch.valid).at[0, 0].set(True)
-    _, ids = task.read_captions(params, batch, dropped)
+    ids = task.read_captions(params, batch, dropped).segment_ids
     assert (np.asarray(ids)[0, :9] == [1, 0, 0, 2, 2, 2, 2, 2, 0]).all()
 
 
@@ -46,15 +47,19 @@ def test_captions_are_read_in_segments_that_are_as_few_as_promised_and_not_torn(
     assert segment_table(ids, ids, most)[1]
 
 
-def test_shuffled_captions_come_from_another_clip_of_the_row():
-    batch = shuffle_captions(pack([[clip(0), clip(1), clip(2)], [clip(3)]]))
-    ids = np.asarray(batch.text_segment_ids)
+def test_rotated_captions_come_from_another_clip_of_the_row():
+    batch = pack([[clip(0), clip(1), clip(2)], [clip(3)]])
+    ids = np.asarray(rotate_captions(batch.valid, batch.text_segment_ids, 1))
     assert ids[0, :13].tolist() == [2] * 3 + [3] * 4 + [1] * 5 + [0] and set(ids[1, :6]) == {1}
 
 
-def test_captions_are_shuffled_past_an_empty_slot():
-    batch = shuffle_captions(pack([[clip(0), None, clip(2)]]))
-    assert np.asarray(batch.text_segment_ids)[0, :9].tolist() == [3] * 3 + [1] * 5 + [0]
+def test_captions_are_rotated_past_an_empty_slot_and_around():
+    batch = pack([[clip(0), None, clip(2)]])
+    for by in (1, 3):
+        ids = np.asarray(rotate_captions(batch.valid, batch.text_segment_ids, by))
+        assert ids[0, :9].tolist() == [3] * 3 + [1] * 5 + [0]
+    same = rotate_captions(batch.valid, batch.text_segment_ids, 2)
+    np.testing.assert_array_equal(same, batch.text_segment_ids)
 
 
 def test_clip_means():
@@ -111,20 +116,37 @@ def test_stored_latents_are_standardised_and_nothing_else(model):
     frozen = {
         **frozen,
         "mean": jnp.full(task.channels, 3.0),
-        "deviation": jnp.full(task.channels, 2.0),
+        "scale": jnp.full(task.channels, 2.0),
     }
     encoded = task.encode(frozen, batch._replace(tokens=jnp.asarray(latents)))
     np.testing.assert_allclose(encoded, (latents - 3) / 2, rtol=1e-6)
 
 
-def test_untrained_it_is_the_linear_predictor_of_white_latents():
-    task = DiffusionTask(CFG, open_tokenizer("synthetic"))
-    frozen = task.make_frozen(())  # a random autoencoder's latents are taken to be white
+def test_untrained_it_is_the_linear_predictor(model):
+    task, _, frozen = model
+    root = np.random.default_rng(0).normal(size=(task.channels, task.channels))
+    statistics = Statistics(np.zeros(task.channels), root @ root.T)
+    frozen = frozen | normalisation(statistics, np.ones(task.channels), 0.5)
     batch = pack([[clip(0), clip(1)]])
     params = task.init(jax.random.key(0), frozen)
-    measures = task.evaluate(params, frozen, batch, jax.random.key(1))
+    measures = jax.jit(task.evaluate)(params, frozen, batch, jax.random.key(1))
     np.testing.assert_allclose(measures["loss"][0, :2], measures["loss_linear"][0, :2], rtol=1e-4)
     assert (measures["caption_gain"] == 0).all()
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_channels_keep_their_deviation_in_pixels_to_a_power(power):
+    rng = np.random.default_rng(0)
+    mixing, spread = rng.normal(size=(3, 3)), np.array([9.0, 3.0, 1.0])
+    latents = 5 + rng.normal(size=(10_000, 3)) @ mixing
+    statistics = Statistics(latents.mean(0), np.cov(latents.T, bias=True))
+    arrays = normalisation(statistics, spread, power)
+    got = (latents - arrays["mean"]) / arrays["scale"]
+    assert np.mean(got**2) == pytest.approx(1, abs=1e-3)
+    ratio = got.std(0) / (latents.std(0) * spread) ** power
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-3)
+    rebuilt = (arrays["vectors"] * arrays["variances"]) @ arrays["vectors"].T
+    np.testing.assert_allclose(rebuilt, np.cov(got.T, bias=True), atol=1e-3)
 
 
 def test_an_autoencoder_that_is_not_there_is_named(tmp_path):

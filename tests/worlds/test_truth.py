@@ -10,7 +10,8 @@ STATES = [{"x": 0.1, "kind": "ball", "at": [1, 2]}, {"x": 1e-9, "kind": None}]
 
 def truth(name, **changes):
     slots = {"a.color": "red", "camera": "still"}
-    made = Truth(name, "fake", 2**63 - 1, "seen", "a red ball", slots, "A ball.", {}, slots, STATES)
+    texts = ("a red ball", slots, "A ball.", {})
+    made = Truth(name, "fake", 2**63 - 1, "seen", "all", *texts, slots, STATES)
     return made._replace(**changes)
 
 

@@ -71,6 +71,11 @@ class FlowConfig:
     logit_mean: float = 0.0
     logit_std: float = 1.0
     shift_tokens: int = 256  # clips of this many tokens are not shifted; longer ones to more noise
+    fine_share: float = 0.0  # of the clips, that have fine_shift_tokens instead: less noise
+    fine_shift_tokens: int = 64
+    # Latent channels keep their deviation in pixels to this power: 0 whitens them, with 1 all are
+    # divided by one scalar.
+    latent_power: float = 0.5
     caption_dropout: float = 0.1
     loss_per: str = "token"  # mean over the "token"s of the global batch, or over its "clip"s
 
@@ -80,6 +85,10 @@ class FlowConfig:
         check_positive(self, "flow", ("shift_tokens",))
         right = 0 <= self.caption_dropout <= 1
         check(right, "flow.caption_dropout", self.caption_dropout, "a probability")
+        check_positive(self, "flow", ("shift_tokens", "fine_shift_tokens"))
+        check(0 <= self.fine_share < 1, "flow.fine_share", self.fine_share, "at least 0, below 1")
+        right = 0 <= self.latent_power <= 1
+        check(right, "flow.latent_power", self.latent_power, "0 to 1")
         known = self.loss_per in ("token", "clip")
         check(known, "flow.loss_per", self.loss_per, "'token' or 'clip'")
 

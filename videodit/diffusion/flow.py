@@ -2,12 +2,11 @@
 
   (1)  x_t = (1 - t) x_0 + t e,  e ~ N(0, 1)            the path
   (2)  v = e - x_0                                      its velocity, what the model predicts
-  (3)  t = sigmoid(m + s n),  n ~ N(0, 1)               logit-normal levels (arXiv:2403.03206)
-  (4)  t' = a t / (1 + (a - 1) t),  a = sqrt(n / n_0)   shift to more noise for n tokens (ibid.)
-  (5)  E[v | x_t] = (2 t - 1) / ((1 - t)^2 + t^2) x_t   if x_0 were white: the linear part of v
+  (3)  E[v | x_t] = U g U' x_t,                         the best linear predictor of v, where the
+       g = (t - (1-t) r) / ((1-t)^2 r + t^2)            latents have the covariance U r U'
 
-Levels and noise are functions of (key, sample id, token position): not of the row that a clip
-was packed into, of the mesh or of the hosts.
+What is random is a function of (key, sample id, token position): not of the row that a clip was
+packed into, of the mesh or of the hosts.
 """
 
 from collections.abc import Callable
@@ -15,7 +14,6 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from videodit.config import FlowConfig
 from videodit.sharding import spec
 
 
@@ -29,27 +27,18 @@ def velocity(x0: jax.Array, noise: jax.Array) -> jax.Array:
     return noise - x0
 
 
-def linear_velocity(xt: jax.Array, level: jax.Array) -> jax.Array:
-    """Equation (5). A model adds its output to it (preconditioning, as arXiv:2206.00364)."""
-    return (2 * level - 1) / ((1 - level) ** 2 + level**2) * xt
-
-
-def shift(level: jax.Array, tokens: jax.Array, base_tokens: int) -> jax.Array:
-    """Equation (4): the level of a clip of `tokens` tokens whose unshifted level is `level`."""
-    alpha = jnp.sqrt(jnp.maximum(tokens, 1) / base_tokens)
-    return alpha * level / (1 + (alpha - 1) * level)
-
-
-def clip_levels(
-    key: jax.Array, sample_ids: jax.Array, tokens: jax.Array, cfg: FlowConfig
+def linear_velocity(
+    xt: jax.Array, level: jax.Array, variances: jax.Array, vectors: jax.Array
 ) -> jax.Array:
-    """Equations (3) and (4): a level for each clip.
+    """Equation (3). A model adds its output to it (preconditioning, as arXiv:2206.00364).
 
-    sample_ids: B M uint32, tokens: B M tokens of each clip. Returns B M float32 in (0, 1).
+    It follows from Cov(v, x_t) = t I - (1-t) R and Cov(x_t) = (1-t)^2 R + t^2 I, solved in the
+    eigenbasis of R. xt: B L C, level: B L 1, variances: C, vectors: C C, of latents with zero mean,
+    as `numpy.linalg.eigh` gives them. Returns B L C.
     """
-    normal = per_sample(key, sample_ids, lambda k: jax.random.normal(k))
-    level = jax.nn.sigmoid(cfg.logit_mean + cfg.logit_std * normal)
-    return shift(level, tokens, cfg.shift_tokens)
+    gain = (level - (1 - level) * variances) / ((1 - level) ** 2 * variances + level**2 + 1e-12)
+    code = jnp.einsum("blc,ce->ble", xt, vectors, precision="highest")
+    return jnp.einsum("ble,ce->blc", gain * code, vectors, precision="highest")
 
 
 def dropped_captions(key: jax.Array, sample_ids: jax.Array, rate: float) -> jax.Array:

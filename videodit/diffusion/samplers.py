@@ -16,12 +16,12 @@ Expand = Callable[[jax.Array], jax.Array]  # values of noise slots B K to those 
 Step = Callable[[Velocity, jax.Array, jax.Array, jax.Array, Expand], jax.Array]
 
 
-def schedule(steps: int, shift: Callable[[jax.Array], jax.Array]) -> jax.Array:
+def schedule(steps: int, levels: Callable[[jax.Array], jax.Array]) -> jax.Array:
     """Levels from 1 to 0 in `steps` steps: steps+1 B K.
 
-    `shift` maps one level (a scalar) to the levels B K of the noise slots.
+    `levels` gives those of the noise slots (B K) at a share of the way, 1 at the start.
     """
-    return jnp.stack([shift(level) for level in jnp.linspace(1.0, 0.0, steps + 1)])
+    return jnp.stack([levels(share) for share in jnp.linspace(1.0, 0.0, steps + 1)])
 
 
 def guided(conditional: Velocity, unconditional: Velocity, scale: float) -> Velocity:

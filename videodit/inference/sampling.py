@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from videodit.config import FlowConfig, SampleConfig
 from videodit.data.packing import PackedBatch
 from videodit.diffusion import flow, samplers
+from videodit.diffusion.levels import sampling_level
 from videodit.tasks.task import Generative
 from videodit.tasks.views import clip_tokens, slot_levels, token_levels
 
@@ -15,7 +16,7 @@ from videodit.tasks.views import clip_tokens, slot_levels, token_levels
 def sample_latents(
     task: Generative,
     cfg: SampleConfig,
-    shifts: FlowConfig,
+    trained: FlowConfig,
     params: Any,
     frozen: Any,
     batch: PackedBatch,
@@ -30,8 +31,8 @@ def sample_latents(
     )
     nobody = jnp.zeros_like(batch.valid)
 
-    def shift(level: jax.Array) -> jax.Array:
-        return slot_levels(batch, flow.shift(level, clip_tokens(batch), shifts.shift_tokens))
+    def levels(share: jax.Array) -> jax.Array:
+        return slot_levels(batch, sampling_level(share, clip_tokens(batch), trained))
 
     velocity = samplers.guided(
         task.velocity(params, frozen, batch, nobody),
@@ -43,7 +44,7 @@ def sample_latents(
         noise,
         task.encode(frozen, batch),
         batch.given,
-        samplers.schedule(cfg.steps, shift),
+        samplers.schedule(cfg.steps, levels),
         lambda levels: token_levels(batch, levels),
         cfg.solver,
     )

@@ -64,6 +64,11 @@ class AutoencoderCodec(LatentCodec):
         """The statistics that the run wrote after its last step. Raises ConfigError."""
         return read_statistics(self.cfg.workdir)
 
+    def spread(self, params: Params) -> np.ndarray:
+        """By the linear path, which whitens."""
+        kernel = np.asarray(jax.device_get(params["decoder"]["linear"]["kernel"]), np.float64)
+        return np.linalg.norm(kernel, axis=-1)
+
     def digest(self, params: Params) -> str:
         return encoder_digest(params)
 

@@ -82,6 +82,14 @@ class LatentCodec(Protocol):
         """The statistics of the trained latents. Raises ConfigError naming autoencoder.workdir."""
         ...
 
+    def spread(self, params: Params) -> np.ndarray:
+        """How far a unit of each latent channel moves the pixels, about: C.
+
+        A diffusion model weighs the channels by it, so a codec that whitens its latents says here
+        what it divided them by. All 1: the latents' own deviations say it.
+        """
+        return np.ones(self.channels, np.float32)
+
     def digest(self, params: Params) -> str:
         """A digest of the parameters that determine the latents; decoders may differ."""
         return digest(params)

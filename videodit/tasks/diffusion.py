@@ -16,8 +16,8 @@ from videodit.config import RANDOM, Config, check
 from videodit.data.packing import PackedBatch
 from videodit.data.tokenizer import Tokenizer
 from videodit.diffusion import flow
+from videodit.diffusion.levels import clip_levels
 from videodit.diffusion.samplers import Velocity
-from videodit.eval.linear import best_linear_velocity
 from videodit.flops import Clips, StackRun, all_pairs
 from videodit.models import dit
 from videodit.models.dit import make_dit
@@ -34,6 +34,7 @@ from videodit.nn.layers import to_tokens
 from videodit.nn.segments import Segments
 from videodit.parameters import Params
 from videodit.sharding import abstract, abstract_whole, replicate
+from videodit.tasks.measures import measures_at_levels
 from videodit.tasks.task import Arrays, Drawing, Sampler, Task
 from videodit.tasks.views import (
     clip_means,
@@ -41,8 +42,8 @@ from videodit.tasks.views import (
     clip_tokens,
     encoder_segment_ids,
     noise_slots,
+    rotate_captions,
     segment_one_hot,
-    shuffle_captions,
     slot_levels,
     token_levels,
 )
@@ -54,6 +55,13 @@ class Corruption(NamedTuple):
     levels: jax.Array
     noise: jax.Array
     dropped: jax.Array
+
+
+class Captions(NamedTuple):
+    """The captions of a batch, as the text encoder has read them."""
+
+    vectors: jax.Array  # B S E
+    segment_ids: jax.Array  # B S int32, the clip that each vector belongs to; 0: none
 
 
 class DiffusionTask(Task):
@@ -90,8 +98,9 @@ class DiffusionTask(Task):
         return (named_size("dit.size", cfg.dit.size, dit.SIZES), *text, *codec)
 
     def make_frozen(self, batches: Iterable[PackedBatch]) -> Arrays:
-        """The trained codec, the mean, std and correlation of its latents, and a frozen text
-        encoder. Raises ConfigError naming autoencoder.workdir if it holds no codec.
+        """The trained codec, the `normalisation` of its latents, and a frozen text encoder.
+
+        Raises ConfigError naming autoencoder.workdir if it holds no codec.
         """
         workdir, key = self.cfg.autoencoder.workdir, jax.random.key(self.cfg.seed)
         check(
@@ -101,18 +110,21 @@ class DiffusionTask(Task):
             f"the folder of a trained autoencoder, or {RANDOM!r} for a smoke run",
         )
         if workdir == RANDOM:
-            params = jax.jit(self.codec.init)(key)
+            params, spread = jax.jit(self.codec.init)(key), np.ones(self.channels)
             statistics = Statistics(np.zeros(self.channels), np.eye(self.channels))
         else:
             params, statistics = self.codec.read(), self.codec.statistics()
+            spread = self.codec.spread(params)
+        arrays = replicate(normalisation(statistics, spread, self.cfg.flow.latent_power))
         text = {} if self.text_encoder.trained else {"text": self.text_encoder.read()}
-        return {"autoencoder": params, **replicate(_normalisation(statistics)), **text}
+        return {"autoencoder": params, **arrays, **text}
 
     def abstract_frozen(self) -> Arrays:
         statistics = {
             "mean": abstract_whole(self.channels),
-            "deviation": abstract_whole(self.channels),
-            "correlation": abstract_whole(self.channels, self.channels),
+            "scale": abstract_whole(self.channels),
+            "variances": abstract_whole(self.channels),
+            "vectors": abstract_whole(self.channels, self.channels),
         }
         key = jax.eval_shape(lambda: jax.random.key(0))
         parts = {"autoencoder": abstract(self.codec.init, key), **statistics}
@@ -161,7 +173,7 @@ class DiffusionTask(Task):
         draws = self.draw_corruption(key, batch) if draws is None else draws
         latents = jax.lax.stop_gradient(self.encode(frozen, batch))
         params = self._with_text(params, frozen)
-        loss = (weights * self.token_error(params, latents, batch, draws)).sum()
+        loss = (weights * self.token_error(params, frozen, latents, batch, draws)).sum()
         return loss, {}
 
     def draw_corruption(self, key: jax.Array, batch: PackedBatch) -> Corruption:
@@ -169,7 +181,7 @@ class DiffusionTask(Task):
         level_key, noise_key, caption_key = jax.random.split(key, 3)
         ids, cfg = batch.sample_ids, self.cfg.flow
         return Corruption(
-            flow.clip_levels(level_key, ids, clip_tokens(batch), cfg),
+            clip_levels(level_key, ids, clip_tokens(batch), cfg),
             flow.token_noise(noise_key, ids, batch.segment_ids, batch.positions, self.channels),
             flow.dropped_captions(caption_key, ids, cfg.caption_dropout),
         )
@@ -184,7 +196,7 @@ class DiffusionTask(Task):
         if mean.dtype == jnp.uint8:
             segment_ids = encoder_segment_ids(batch, self.cfg.autoencoder)
             mean = self.codec.encode(frozen["autoencoder"], batch, segment_ids)
-        return (mean - frozen["mean"]) / frozen["deviation"]
+        return (mean - frozen["mean"]) / frozen["scale"]
 
     def decode(self, frozen: Arrays, latents: jax.Array, batch: PackedBatch) -> jax.Array:
         """The inverse of `encode`: pixels B L P in about [-1, 1], of a packed codec."""
@@ -193,26 +205,42 @@ class DiffusionTask(Task):
 
     def denormalise(self, frozen: Arrays, latents: jax.Array) -> jax.Array:
         """Latents B L C as the codec has them, of normalised ones."""
-        return latents * frozen["deviation"] + frozen["mean"]
+        return latents * frozen["scale"] + frozen["mean"]
 
     def _with_text(self, params: Params, frozen: Arrays) -> Params:
         """The parameters with those of a frozen text encoder."""
         return params if self.text_encoder.trained else {**params, "text": frozen["text"]}
 
     def token_error(
-        self, params: Params, latents: jax.Array, batch: PackedBatch, draws: Corruption
+        self,
+        params: Params,
+        frozen: Arrays,
+        latents: jax.Array,
+        batch: PackedBatch,
+        draws: Corruption,
     ) -> jax.Array:
         """Squared error of the predicted velocity at each token, mean over channels: B L."""
-        levels = slot_levels(batch, draws.levels)
-        xt = flow.interpolate(latents, draws.noise, token_levels(batch, levels))
-        text, text_segment_ids = self.read_captions(params, batch, draws.dropped)
-        predicted = self.predict(params, batch, xt, levels, text, text_segment_ids)
-        return jnp.square(predicted - flow.velocity(latents, draws.noise)).mean(-1)
+        captions = self.read_captions(params, batch, draws.dropped)
+        return self._error(params, frozen, latents, batch, draws.levels, draws.noise, captions)
 
-    def read_captions(
-        self, params: Params, batch: PackedBatch, dropped: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        """Text vectors B S E and their segment ids B S int32, where `dropped` is B M bool.
+    def _error(
+        self,
+        params: Params,
+        frozen: Arrays,
+        latents: jax.Array,
+        batch: PackedBatch,
+        levels: jax.Array,
+        noise: jax.Array,
+        captions: Captions,
+    ) -> jax.Array:
+        """The same at clips' levels B M, with captions that have been read."""
+        levels = slot_levels(batch, levels)
+        xt = flow.interpolate(latents, noise, token_levels(batch, levels))
+        predicted = self.predict(params, frozen, batch, xt, levels, captions)
+        return jnp.square(predicted - flow.velocity(latents, noise)).mean(-1)
+
+    def read_captions(self, params: Params, batch: PackedBatch, dropped: jax.Array) -> Captions:
+        """The vectors of the captions, where `dropped` is B M bool.
 
         A dropped caption keeps its first token alone: BOS or, if the tokenizer has none, the EOS
         that the empty text is encoded as.
@@ -228,20 +256,20 @@ class DiffusionTask(Task):
         if tokenizer.bos is None:
             tokens = jnp.where(gone & ~cut, tokenizer.eos, tokens)
         text = self.text_encoder.encode(params["text"], tokens, batch.text_positions, segments)
-        return text, jnp.where(cut, 0, ids)
+        return Captions(text, jnp.where(cut, 0, ids))
 
     def predict(
         self,
         params: Params,
+        frozen: Arrays,
         batch: PackedBatch,
         xt: jax.Array,
         levels: jax.Array,
-        text: jax.Array,
-        text_segment_ids: jax.Array,
+        captions: Captions,
     ) -> jax.Array:
         """The velocity B L C at noisy latents xt B L C and slot levels B K.
 
-        It is the velocity of white latents plus what the DiT makes of the row and its captions.
+        It is the best linear predictor's plus what the DiT makes of the row and its captions.
         """
         learned = self.apply_dit(
             params["dit"],
@@ -249,40 +277,47 @@ class DiffusionTask(Task):
             noise_slots(batch, levels),
             batch.positions,
             clip_segments(batch),
-            text,
-            text_segment_ids,
+            captions.vectors,
+            captions.segment_ids,
         )
-        return flow.linear_velocity(xt, token_levels(batch, levels)) + learned
+        return self._linear(frozen, xt, token_levels(batch, levels)) + learned
+
+    def _linear(self, frozen: Arrays, xt: jax.Array, level: jax.Array) -> jax.Array:
+        return flow.linear_velocity(xt, level, frozen["variances"], frozen["vectors"])
 
     def velocity(
         self, params: Params, frozen: Arrays, batch: PackedBatch, dropped: jax.Array
     ) -> Velocity:
         """The velocity that a solver integrates; clips in `dropped` (B M bool) have no caption."""
         params = self._with_text(params, frozen)
-        text, text_segment_ids = self.read_captions(params, batch, dropped)
-        return lambda x, levels: self.predict(params, batch, x, levels, text, text_segment_ids)
+        captions = self.read_captions(params, batch, dropped)
+        return lambda x, levels: self.predict(params, frozen, batch, x, levels, captions)
 
     def evaluate(
         self, params: Params, frozen: Arrays, batch: PackedBatch, key: jax.Array
     ) -> dict[str, jax.Array]:
-        """Loss of each clip with its caption, with another clip's, and of the linear predictor."""
+        """Measures of each clip, B M: at the levels that are trained the loss with its caption, its
+        gain over another clip's, and the linear predictor's loss; and those of tasks/measures.py.
+        """
         params = self._with_text(params, frozen)
         latents, draws = self.encode(frozen, batch), self.draw_corruption(key, batch)
-        draws = draws._replace(dropped=jnp.zeros_like(batch.valid))
-        per_clip = lambda error: clip_means(batch, error)
-        loss = per_clip(self.token_error(params, latents, batch, draws))
-        shuffled = per_clip(self.token_error(params, latents, shuffle_captions(batch), draws))
+        captions = self.read_captions(params, batch, jnp.zeros_like(batch.valid))
+
+        def loss(levels: jax.Array, by: int | jax.Array) -> jax.Array:
+            ids = rotate_captions(batch.valid, captions.segment_ids, by)
+            rotated = captions._replace(segment_ids=ids)
+            arguments = (levels, draws.noise, rotated)
+            return clip_means(batch, self._error(params, frozen, latents, batch, *arguments))
+
         level = token_levels(batch, slot_levels(batch, draws.levels))
         xt = flow.interpolate(latents, draws.noise, level)
-        target = flow.velocity(latents, draws.noise)
-        linear = jnp.square(best_linear_velocity(xt, level, frozen["correlation"]) - target).mean(
-            -1
-        )
+        missed = self._linear(frozen, xt, level) - flow.velocity(latents, draws.noise)
+        own, other = (loss(draws.levels, by) for by in (0, 1))
         return {
-            "loss": loss,
-            "loss_shuffled_captions": shuffled,
-            "loss_linear": per_clip(linear),
-            "caption_gain": shuffled - loss,
+            "loss": own,
+            "loss_linear": clip_means(batch, jnp.square(missed).mean(-1)),
+            "caption_gain": other - own,
+            **measures_at_levels(batch, loss),
         }
 
     def draw(
@@ -292,12 +327,23 @@ class DiffusionTask(Task):
         return sampler.drawings() if sampler else []
 
 
-def _normalisation(statistics: Statistics) -> dict[str, np.ndarray]:
-    """Mean C, std C ("deviation") and correlation C C of latents, float32."""
-    deviation = np.sqrt(np.diag(statistics.covariance))
+def normalisation(
+    statistics: Statistics, spread: np.ndarray, power: float
+) -> dict[str, np.ndarray]:
+    """How latents become what the DiT sees, float32: mean C and scale C; and the eigenvalues C and
+    eigenvectors C C of their covariance then, for flow.linear_velocity.
+
+    A channel's deviation is then its deviation in pixels, which `spread` (C) times its own is, to
+    `power`; the mean square of all channels' is 1.
+    """
+    deviations = np.sqrt(np.diag(statistics.covariance))
+    wanted = (spread * deviations) ** power
+    scale = deviations / (wanted / np.sqrt(np.mean(wanted**2)))
+    variances, vectors = np.linalg.eigh(statistics.covariance / np.outer(scale, scale))
     arrays = {
         "mean": statistics.mean,
-        "deviation": deviation,
-        "correlation": statistics.covariance / np.outer(deviation, deviation),
+        "scale": scale,
+        "variances": np.maximum(variances, 0),
+        "vectors": vectors,
     }
     return {name: array.astype(np.float32) for name, array in arrays.items()}

@@ -63,15 +63,19 @@ def clip_tokens(batch: PackedBatch) -> jax.Array:
     return batch.grids.prod(-1).astype(jnp.float32)
 
 
-def shuffle_captions(batch: PackedBatch) -> PackedBatch:
-    """Every clip gets the caption of the clip before it in its row, the first that of the last.
+def rotate_captions(
+    valid: jax.Array, text_segment_ids: jax.Array, by: int | jax.Array
+) -> jax.Array:
+    """Text segment ids B S with which every clip has the caption of the clip `by` places before it
+    in its row, and the first ones those of the last.
 
-    A clip alone in its row keeps its own; two clips of a row may have the same one.
+    valid: B M bool, the slots that have a clip. A clip alone in its row keeps its own caption; two
+    clips of a row may have the same one.
     """
-    slots, valid = batch.valid.shape[1], batch.valid
+    slots = valid.shape[1]
     rank = valid.cumsum(-1)  # slots may be empty in between
-    after = rank % jnp.maximum(valid.sum(-1, keepdims=True), 1) + 1
+    after = (rank - 1 + by) % jnp.maximum(valid.sum(-1, keepdims=True), 1) + 1
     is_next = valid[:, None, :] & (rank[:, None, :] == after[:, :, None])
     next_id = is_next @ (1 + jnp.arange(slots))
-    one_hot = jax.nn.one_hot(batch.text_segment_ids - 1, slots, dtype=next_id.dtype)
-    return batch._replace(text_segment_ids=(one_hot * next_id[:, None]).sum(-1))
+    one_hot = jax.nn.one_hot(text_segment_ids - 1, slots, dtype=next_id.dtype)
+    return (one_hot * next_id[:, None]).sum(-1)

@@ -29,6 +29,7 @@ SCHEMA = pa.schema(
         "world": pa.string(),
         "seed": pa.int64(),
         "combinations": pa.string(),
+        "scenes": pa.string(),
         "short": pa.string(),
         "short_slots": _SLOTS,
         "long": pa.string(),
@@ -41,12 +42,13 @@ MAPS = [field.name for field in SCHEMA if field.type == _SLOTS]
 
 
 class Truth(NamedTuple):
-    """A clip's truth. World, seed, shape and combinations suffice to render the clip again."""
+    """A clip's truth. World, seed, shape, combinations and scenes suffice to render it again."""
 
     id: str  # the clip's id in the catalog
     world: str
     seed: int
     combinations: str
+    scenes: str
     short: str  # the short caption
     short_slots: Slots  # what it claims
     long: str
@@ -82,4 +84,5 @@ def read_truth(folder: str | os.PathLike, shard: str) -> list[Truth]:
     for row in rows:
         row |= {name: dict(row[name]) for name in MAPS}
         row["states"] = json.loads(row["states"])
+        row["scenes"] = row["scenes"] or "all"  # files of older versions do not say it
     return [Truth(**row) for row in rows]

@@ -9,6 +9,7 @@ from videodit.config import ConfigError, check
 
 WORLDS = ("sprites", "stage", "survival", "maze", "rooms")
 COMBINATIONS = ("seen", "held_out")
+SCENES = ("all", "one")
 
 Slots = dict[str, str]  # facts by name, values are words: {"a.color": "red", "camera": "orbit"}
 
@@ -51,13 +52,17 @@ class World(Protocol):
     """Makes clips whose truth is known, reads captions, and finds slots in frames."""
 
     name: str
+    scenes: tuple[str, ...]  # of SCENES, those that it can make
 
-    def make(self, seed: int, shape: Shape, combinations: str = "seen") -> Clip:
+    def make(
+        self, seed: int, shape: Shape, combinations: str = "seen", scenes: str = "all"
+    ) -> Clip:
         """A clip: a pure function of the arguments.
 
         `combinations`: one of COMBINATIONS. "held_out" clips show a pair of attributes, such as a
-        color and a kind, that "seen" clips never show together. Raises ConfigError for another
-        value, and where the simulator cannot start.
+        color and a kind, that "seen" clips never show together. `scenes`: one of SCENES. "one" has
+        one object on a plain ground, which a small model learns first. Raises ConfigError for
+        another value, and where the simulator cannot start.
         """
 
     def parse(self, text: str) -> Slots:
@@ -88,6 +93,8 @@ def open_world(name: str) -> World:
     return module.WORLD
 
 
-def check_combinations(combinations: str) -> None:
-    """Raises ConfigError unless `combinations` is one of COMBINATIONS."""
+def check_choices(world: World, combinations: str, scenes: str) -> None:
+    """Raises ConfigError unless the world can make these `combinations` and `scenes`."""
     check(combinations in COMBINATIONS, "combinations", combinations, " or ".join(COMBINATIONS))
+    expected = " or ".join(map(repr, world.scenes)) + f", which the world {world.name} has"
+    check(scenes in world.scenes, "scenes", scenes, expected)

@@ -5,7 +5,7 @@ import pytest
 from made import made
 
 from videodit.config import ConfigError
-from videodit.worlds.sprites.drawing import COLORS
+from videodit.worlds.sprites.drawing import BACKGROUNDS, COLORS
 from videodit.worlds.sprites.scene import HELD_OUT
 from videodit.worlds.sprites.world import WORLD
 from videodit.worlds.world import COMBINATIONS, Shape, open_world
@@ -159,9 +159,26 @@ def test_strokes_stay():
     assert found > 10
 
 
+def test_a_single_shape_is_alone_on_a_plain_ground():
+    kinds, events = set(), 0
+    for seed in range(60):
+        clip = WORLD.make(seed, SQUARE, "held_out" if seed % 2 else "seen", "one")
+        slots = clip.slots
+        assert slots["count"] == "one" and "background.color" in slots
+        assert not any(name.startswith(("b.", "c.", "stroke")) for name in slots)
+        assert ((slots["a.color"], slots["a.kind"]) in HELD_OUT) == (seed % 2 == 1)
+        ground = (clip.frames == BACKGROUNDS[slots["background.color"]]).all(-1)
+        assert ground.mean() > 0.4
+        kinds.add(slots["a.kind"])
+        events += "a.event" in slots
+    assert len(kinds) > 4 and 5 < events < 40
+
+
 def test_wrong_arguments_are_refused():
     with pytest.raises(ConfigError, match="combinations='some': expected seen or held_out"):
         WORLD.make(0, SQUARE, "some")
+    with pytest.raises(ConfigError, match="scenes='two': expected 'all' or 'one'"):
+        WORLD.make(0, SQUARE, scenes="two")
     with pytest.raises(ConfigError, match="world='moon': expected one of sprites"):
         open_world("moon")
     assert open_world("sprites") is WORLD

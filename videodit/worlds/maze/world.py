@@ -13,7 +13,7 @@ from videodit.worlds.maze import captions, detector
 from videodit.worlds.maze.facts import facts
 from videodit.worlds.maze.game import play
 from videodit.worlds.maze.scene import HELD_OUT, Scene, draw_scene
-from videodit.worlds.world import Clip, Detection, Shape, Slots, check_combinations
+from videodit.worlds.world import Clip, Detection, Shape, Slots, check_choices
 
 TICS_PER_SECOND = 35
 
@@ -22,10 +22,13 @@ class Maze:
     """Implements `World`."""
 
     name = "maze"
+    scenes = ("all",)
 
-    def make(self, seed: int, shape: Shape, combinations: str = "seen") -> Clip:
+    def make(
+        self, seed: int, shape: Shape, combinations: str = "seen", scenes: str = "all"
+    ) -> Clip:
         """See World. Another size of the same aspect, rate and length shows the same."""
-        check_combinations(combinations)
+        check_choices(self, combinations, scenes)
         held_out = combinations == "held_out"
         rng = np.random.default_rng((seed, held_out))
         scene, pictures, states = _played(rng, shape, held_out)

@@ -14,17 +14,20 @@ from videodit.worlds.rooms import captions, detector
 from videodit.worlds.rooms.facts import facts
 from videodit.worlds.rooms.game import play
 from videodit.worlds.rooms.layout import fitted, layout_of
-from videodit.worlds.world import Clip, Detection, Shape, Slots, check_combinations
+from videodit.worlds.world import Clip, Detection, Shape, Slots, check_choices
 
 
 class Rooms:
     """Implements `World`."""
 
     name = "rooms"
+    scenes = ("all",)
 
-    def make(self, seed: int, shape: Shape, combinations: str = "seen") -> Clip:
+    def make(
+        self, seed: int, shape: Shape, combinations: str = "seen", scenes: str = "all"
+    ) -> Clip:
         """See World. Another size of the same aspect, rate and length shows the same."""
-        check_combinations(combinations)
+        check_choices(self, combinations, scenes)
         held_out = combinations == "held_out"
         rng = np.random.default_rng((seed, held_out))
         episode = play(rng, layout_of(shape.width, shape.height), held_out)

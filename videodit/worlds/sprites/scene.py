@@ -40,6 +40,11 @@ HELD_OUT = {  # (colour, kind)
     ("purple", "square"),
     ("pink", "star"),
 }
+EVENTFUL: list[Plot] = [
+    *(alone, alone, bounces, bounces, leaves, leaves),
+    *(passes, passes, collide),
+]
+SINGLE: list[Plot] = [alone, alone, bounces]
 MARGIN = 0.04  # least distance between shapes that do not meet
 
 
@@ -62,30 +67,31 @@ class Scene(NamedTuple):
     actors: list[Actor]  # from back to front
 
 
-def draw_scene(rng: np.random.Generator, shape: Shape, held_out: bool) -> Scene:
+def draw_scene(
+    rng: np.random.Generator, shape: Shape, held_out: bool, single: bool = False
+) -> Scene:
     """A random scene. With `held_out`, its first shape has a colour and kind of HELD_OUT.
 
-    No other shape has.
+    No other shape has. A `single` shape is alone on a background of one colour, without strokes.
     """
     space = Space(rng, shape)
-    background = _background(space)
+    background = _background(space, plain=single)
     colors = rng.permutation(list(COLORS)).tolist()
     kinds = [_kind(space, color, held_out and i == 0) for i, color in enumerate(colors)]
     looks = list(zip(colors, kinds))
+    if single:
+        return Scene(background, [], _play(space, looks, SINGLE))
     wanted = 1 + int(3 * rng.random())
-    actors = _play(space, looks)
+    actors = _play(space, looks, EVENTFUL)
     lines = _paint(space, colors[4:], actors)
     for look in looks[len(actors) : max(wanted, len(actors))]:
         actors += _join(space, look, actors, lines)
     return Scene(background, lines, actors)
 
 
-def _play(space: Space, looks: list[tuple[str, str]]) -> list[Actor]:
-    """The actors of a random plot, or one that stays still if the plot finds no room."""
-    plots: list[Plot] = [alone]
-    if space.eventful:
-        plots = [alone, alone, bounces, bounces, leaves, leaves, passes, passes, collide]
-    plot = space.pick(plots)
+def _play(space: Space, looks: list[tuple[str, str]], plots: list[Plot]) -> list[Actor]:
+    """The actors of one of the plots, or one that stays still if the plot finds no room."""
+    plot = space.pick(plots if space.eventful else [alone])
     for _ in range(TRIES):
         actors = plot(space, looks)
         if actors:
@@ -93,9 +99,9 @@ def _play(space: Space, looks: list[tuple[str, str]]) -> list[Actor]:
     return [still(space, draw_look(space, *looks[0], sizes=["small"]))]
 
 
-def _background(space: Space) -> Background:
+def _background(space: Space, plain: bool) -> Background:
     colors = space.rng.permutation(list(BACKGROUNDS)).tolist()
-    if space.rng.random() < 0.6:
+    if plain or space.rng.random() < 0.6:
         return Background((colors[0],))
     border = round(space.uniform(0.4, 0.6), 2)
     return Background(tuple(colors[:2]), border, space.pick(["across", "down"]))

@@ -9,20 +9,23 @@ from videodit.worlds.sprites.drawing import Drawn, Stroke, render
 from videodit.worlds.sprites.facts import slots_of, states_of
 from videodit.worlds.sprites.scene import Scene, draw_scene
 from videodit.worlds.sprites.space import ROLES
-from videodit.worlds.world import Clip, Detection, Shape, Slots, check_combinations
+from videodit.worlds.world import Clip, Detection, Shape, Slots, check_choices
 
 
 class Sprites:
     """Implements `World`."""
 
     name = "sprites"
+    scenes = ("all", "one")
 
-    def make(self, seed: int, shape: Shape, combinations: str = "seen") -> Clip:
+    def make(
+        self, seed: int, shape: Shape, combinations: str = "seen", scenes: str = "all"
+    ) -> Clip:
         """See World. Another size of the same aspect, rate and length shows the same."""
-        check_combinations(combinations)
+        check_choices(self, combinations, scenes)
         held_out = combinations == "held_out"
         rng = np.random.default_rng((seed, held_out))
-        scene = draw_scene(rng, shape, held_out)
+        scene = draw_scene(rng, shape, held_out, single=scenes == "one")
         roles = _roles(rng, scene)
         slots = slots_of(scene, roles, shape)
         states = states_of(scene, roles, shape)

@@ -9,7 +9,7 @@ from videodit.worlds.stage import captions, detector
 from videodit.worlds.stage.facts import slots_of, states_of
 from videodit.worlds.stage.render import render
 from videodit.worlds.stage.scene import draw_scene
-from videodit.worlds.world import Clip, Detection, Shape, Slots, check_combinations
+from videodit.worlds.world import Clip, Detection, Shape, Slots, check_choices
 
 STREAM = 0x57A6E  # keeps this world's random numbers apart from others of the same seed
 
@@ -18,10 +18,13 @@ class Stage:
     """Implements `World`."""
 
     name = "stage"
+    scenes = ("all",)
 
-    def make(self, seed: int, shape: Shape, combinations: str = "seen") -> Clip:
+    def make(
+        self, seed: int, shape: Shape, combinations: str = "seen", scenes: str = "all"
+    ) -> Clip:
         """See World. Another size of the same aspect, rate and length shows the same."""
-        check_combinations(combinations)
+        check_choices(self, combinations, scenes)
         held_out = combinations == "held_out"
         rng = np.random.default_rng((STREAM, seed, held_out))
         scene = draw_scene(rng, shape, held_out)

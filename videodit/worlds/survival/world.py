@@ -17,17 +17,20 @@ from videodit.worlds.survival import captions, detector
 from videodit.worlds.survival.facts import facts, near
 from videodit.worlds.survival.game import play
 from videodit.worlds.survival.layout import grid_of
-from videodit.worlds.world import Clip, Detection, Shape, Slots, check_combinations
+from videodit.worlds.world import Clip, Detection, Shape, Slots, check_choices
 
 
 class Survival:
     """Implements `World`."""
 
     name = "survival"
+    scenes = ("all",)
 
-    def make(self, seed: int, shape: Shape, combinations: str = "seen") -> Clip:
+    def make(
+        self, seed: int, shape: Shape, combinations: str = "seen", scenes: str = "all"
+    ) -> Clip:
         """See World. Another size of the same aspect, rate and length shows the same."""
-        check_combinations(combinations)
+        check_choices(self, combinations, scenes)
         held_out = combinations == "held_out"
         rng = np.random.default_rng((seed, held_out))
         shown = steps_shown(shape)
