@@ -86,8 +86,9 @@ def make_worlds(
 ) -> Catalog | None:
     """Makes this host's shards of the dataset `out`, and its catalog if all shards are there.
 
-    `scenes`: one of worlds/world.py:SCENES. `held_out`: the share of the clips that goes to each split other than train. `tokenizer`,
-    `vocab_size`: as in tools.curate. `workers`: number of processes; 0 starts one for each core.
+    `scenes`: one of worlds/world.py:SCENES. `held_out`: the share of the clips that goes to each
+    split other than train. `tokenizer`, `vocab_size`: as in tools.curate. `workers`: number of
+    processes; 0 starts one for each core.
     Returns the catalog, or None if other hosts have shards to make. Raises ConfigError for wrong
     arguments and for a simulator that is not installed.
     """
@@ -168,9 +169,8 @@ def make_clips(shard: Shard, truth: Path) -> Iterator[tuple[np.ndarray, dict]]:
         try:
             clip = world.make(seed, shape, combinations, shard.scenes)
         except Exception as error:
-            error.add_note(
-                f"clip {name}: {shard.world}, seed {seed}, {shape}, {combinations}, {shard.scenes}"
-            )
+            made = f"{shape}, {combinations}, {shard.scenes}"
+            error.add_note(f"clip {name}: {shard.world}, seed {seed}, {made}")
             raise
         texts = (*clip.short, *clip.long)
         made = (name, shard.world, seed, combinations, shard.scenes)

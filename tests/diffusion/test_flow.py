@@ -53,9 +53,7 @@ def test_linear_velocity_is_least_squares(t):
     rng = np.random.default_rng(0)
     root = rng.normal(size=(3, 3))
     x0, noise = rng.normal(size=(40000, 3)) @ root, rng.normal(size=(40000, 3))
-    xt, v = (
-        np.asarray(f(x0, noise, *a)) for f, a in ((flow.interpolate, (t,)), (flow.velocity, ()))
-    )
+    xt, v = np.asarray(flow.interpolate(x0, noise, t)), np.asarray(flow.velocity(x0, noise))
     fitted, *_ = np.linalg.lstsq(xt, v, rcond=None)
     variances, vectors = np.linalg.eigh(root.T @ root)
     got = flow.linear_velocity(xt[None, :50], np.full((1, 50, 1), t), variances, vectors)

@@ -38,7 +38,7 @@ def measures_at_levels(batch: PackedBatch, loss: Loss) -> dict[str, jax.Array]:
     levels, shifts = zip(*fixed, *window)
     # One after the other: one compiled forward pass, and memory for one.
     losses = jax.lax.map(lambda x: loss(*x), (jnp.stack(levels), jnp.array(shifts)))
-    measures = {}
+    measures: dict[str, jax.Array] = {}
     for level, (own, other) in zip(LEVELS, _pairs(losses[: len(fixed)])):
         measures |= {f"loss_at_{level}": own, f"caption_gain_at_{level}": other - own}
     mean = losses[len(fixed) :].reshape(len(WINDOW), OTHERS + 1, *tokens.shape).mean(0)

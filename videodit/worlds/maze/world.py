@@ -22,7 +22,7 @@ class Maze:
     """Implements `World`."""
 
     name = "maze"
-    scenes = ("all",)
+    scenes: tuple[str, ...] = ("all",)
 
     def make(
         self, seed: int, shape: Shape, combinations: str = "seen", scenes: str = "all"

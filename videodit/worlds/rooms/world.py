@@ -21,7 +21,7 @@ class Rooms:
     """Implements `World`."""
 
     name = "rooms"
-    scenes = ("all",)
+    scenes: tuple[str, ...] = ("all",)
 
     def make(
         self, seed: int, shape: Shape, combinations: str = "seen", scenes: str = "all"

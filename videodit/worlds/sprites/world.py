@@ -16,7 +16,7 @@ class Sprites:
     """Implements `World`."""
 
     name = "sprites"
-    scenes = ("all", "one")
+    scenes: tuple[str, ...] = ("all", "one")
 
     def make(
         self, seed: int, shape: Shape, combinations: str = "seen", scenes: str = "all"

@@ -18,7 +18,7 @@ class Stage:
     """Implements `World`."""
 
     name = "stage"
-    scenes = ("all",)
+    scenes: tuple[str, ...] = ("all",)
 
     def make(
         self, seed: int, shape: Shape, combinations: str = "seen", scenes: str = "all"

@@ -24,7 +24,7 @@ class Survival:
     """Implements `World`."""
 
     name = "survival"
-    scenes = ("all",)
+    scenes: tuple[str, ...] = ("all",)
 
     def make(
         self, seed: int, shape: Shape, combinations: str = "seen", scenes: str = "all"
