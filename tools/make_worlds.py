@@ -173,8 +173,8 @@ def make_clips(shard: Shard, truth: Path) -> Iterator[tuple[np.ndarray, dict]]:
             error.add_note(f"clip {name}: {shard.world}, seed {seed}, {made}")
             raise
         texts = (*clip.short, *clip.long)
-        made = (name, shard.world, seed, combinations, shard.scenes)
-        truths.append(Truth(*made, *texts, clip.slots, clip.states))
+        asked = (name, shard.world, seed, combinations, shard.scenes)
+        truths.append(Truth(*asked, *texts, clip.slots, clip.states))
         yield clip.frames, clip_row(name, shape, clip, shard.split)
     truth.parent.mkdir(parents=True, exist_ok=True)
     with replacing(truth) as temporary:

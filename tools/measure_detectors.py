@@ -18,7 +18,6 @@ says a value is listed and does not count in the sums.
 import collections
 import functools
 import json
-import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +30,7 @@ from videodit.data.video.files import encode, read_frames
 from videodit.entry import run_command
 from videodit.folders import check_file
 from videodit.worlds.clip_shapes import Shapes, clip_seed, define_flags, shapes_from_flags
-from videodit.worlds.matching import match
+from videodit.worlds.matching import kind_of, match
 from videodit.worlds.world import WORLDS, Detection, Shape, Slots, open_world
 
 VERSIONS = ("raw", "stored")
@@ -128,16 +127,6 @@ def count(slots: Slots, said: dict[str, Detection]) -> dict[str, Counts]:
     for slot in said.keys() - slots.keys():
         found[kind_of(slot)] = found[kind_of(slot)].plus(Counts(invented=1))
     return found
-
-
-def kind_of(slot: str) -> str:
-    """The kind of a slot: a.color -> *.color, e2.verb -> e*.verb, count.ball -> count.*."""
-    if numbered := re.match(r"([a-z]+)\d+\.(.+)", slot):
-        return "{}*.{}".format(*numbered.groups())
-    first, dot, rest = slot.partition(".")
-    if dot and len(first) == 1:
-        return f"*.{rest}"
-    return f"{first}.*" if dot else slot
 
 
 def bins(shape: Shape) -> list[str]:

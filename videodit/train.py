@@ -35,6 +35,7 @@ from videodit.data.sources.latents import LatentSource
 from videodit.data.sources.source import open_source, open_tokenizer
 from videodit.data.tokenizer import Tokenizer
 from videodit.data.workers import Pool
+from videodit.eval.prompts import PromptFollowing
 from videodit.flops import Clips, Flops
 from videodit.folders import check_folder, make_folder
 from videodit.goodput import Goodput, begin_life, device_metrics, total_goodput
@@ -147,6 +148,7 @@ def _train(
     pipeline = Pipeline(task, cfg, tokenizer) if isinstance(task, Generative) else None
     schedule = make_schedule(cfg.optim, cfg.steps)
     optimizer = make_optimizer(cfg.optim, schedule, task.groups)
+    followed = make_following(cfg) if pipeline else None
     frozen = task.make_frozen(data.from_the_start())
     digests, key = task.digests(frozen), jax.random.key(cfg.seed)
     check_frozen(cfg, workdir, data, digests)
@@ -173,17 +175,20 @@ def _train(
     def evaluate(step: int) -> None:
         total: Averages = {}
         drawn: list[Drawing] = []
+        sampler = pipeline.with_params(state["ema"], frozen) if pipeline and step > 0 else None
         with closing(data.validation_batches()) as batches:
             for n, batch in enumerate(batches):
                 if n == 0 and step > 0:
-                    sampler = pipeline and pipeline.with_params(state["ema"], frozen)
                     drawn = task.draw(state["ema"], frozen, batch, sampler)
                 result = eval_step(state["ema"], frozen, batch, key)
                 total = merge(total, result) if total else result
                 if n + 1 == cfg.eval_batches:
                     break
-        if total:
-            writer.write(step, "eval", summarize(total))
+        measured = summarize(total)
+        if followed and sampler:
+            measured |= followed.measure(sampler)
+        if measured:
+            writer.write(step, "eval", measured)
         write_drawings(workdir / "draws" / f"{step:06d}", drawn)
 
     def report(step: int, metrics: dict[str, jax.Array]) -> None:
@@ -246,6 +251,12 @@ def keep_compiled(workdir: str | os.PathLike) -> None:
     kept = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]  # jax types no options
     if jax.default_backend() != "cpu" and not kept:
         jax.config.update("jax_compilation_cache_dir", str(Path(workdir).absolute() / "compiled"))
+
+
+def make_following(cfg: Config) -> PromptFollowing | None:
+    """The prompts whose following is measured at each evaluation, if the config asks for any."""
+    count = cfg.sample.followed
+    return PromptFollowing(cfg.data.catalog, count) if count else None
 
 
 def first_says(answer: bool) -> bool:

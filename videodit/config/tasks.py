@@ -115,6 +115,7 @@ class SampleConfig:
     steps: int = 20
     guidance: float = 4.0  # classifier-free guidance scale; 1 is none
     prompts: tuple[str, ...] = ()  # drawn at each evaluation
+    followed: int = 0  # captions of held-out clips of a world that are drawn and read by detectors
     size: str = "64x64"  # width x height in pixels of the samples drawn during training
     frames: int = 17
     fps: float = 12.0
@@ -129,6 +130,7 @@ class SampleConfig:
         check(described, "sample.prompts", self.prompts, "descriptions that are not empty")
         parse_size(self.size, "sample.size")
         check_fps(self.fps, "sample.fps")
+        check(self.followed >= 0, "sample.followed", self.followed, "0 or more")
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
-"""Matches the objects that a detector found to the objects of the truth.
+"""Matches the objects that a detector found to the objects of the truth, and tells slots' kinds.
 
 The names of objects (a, b, c) mean nothing: a detector may give them in another order.
 """
 
 import itertools
+import re
 from collections.abc import Iterable
 
 from videodit.worlds.world import Detection, Slots
@@ -20,6 +21,16 @@ def match(slots: Slots, said: dict[str, Detection]) -> dict[str, Detection]:
     ways = (dict(zip(names, order)) for order in itertools.permutations(names))
     renamed = (_rename(said, way) for way in ways)
     return max(renamed, key=lambda said: sum(slots.get(slot) == said[slot].value for slot in said))
+
+
+def kind_of(slot: str) -> str:
+    """The kind of a slot: a.color -> *.color, e2.verb -> e*.verb, count.ball -> count.*."""
+    if numbered := re.match(r"([a-z]+)\d+\.(.+)", slot):
+        return "{}*.{}".format(*numbered.groups())
+    first, dot, rest = slot.partition(".")
+    if dot and len(first) == 1:
+        return f"*.{rest}"
+    return f"{first}.*" if dot else slot
 
 
 def _objects(slots: Iterable[str]) -> set[str]:

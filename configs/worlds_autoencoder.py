@@ -1,0 +1,21 @@
+"""The codec of `make world`: the principal components of a world's patches, nothing trained.
+
+  python -m videodit.main --config=configs/worlds_autoencoder.py --workdir=runs/world/autoencoder
+
+Hardware: two CPU cores, 4 GB; under a minute. Data: runs/world/data (tools/make_worlds.py makes it).
+"""
+
+from ml_collections import ConfigDict
+
+from configs.common import demo, variant
+from videodit.config import defaults
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+    """The config, or its variant `arg` (configs/common.py)."""
+    config = demo(defaults())
+    config.task, config.steps, config.eval_batches = "autoencoder", 1, 1
+    config.data.catalog = config.text.workdir = "runs/world/data"
+    config.autoencoder.update(channels=48, pca_batches=16)
+    config.optim.learning_rate = 0.0  # one step that changes nothing writes the components
+    return variant(config, arg)

@@ -1,0 +1,138 @@
+"""Measures whether a text-to-video run makes what its prompts say.
+
+    python -m tools.evaluate_prompts --workdir=runs/worlds/dit --data=runs/worlds/data --out=FOLDER
+
+Generates a clip for the short captions of --clips held-out clips of a dataset of tools.make_worlds,
+and lets the world's detector read them (videodit/eval/prompts.py). Into FOLDER it writes
+
+    prompts.json   by kind of slot: the claimed slots, the share that is right, and that by chance;
+                   the ceilings, which are the true clips and the codec's reconstructions of them;
+                   and how coherent the clips are beside the true ones (videodit/eval/coherence.py)
+    sheet.png      the first, middle and last frame of the first clips
+    clips/         the clips, and index.json with their prompts
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import app, flags
+from PIL import Image
+
+from videodit.checkpoint import read_config
+from videodit.config import ConfigError, check, refuse
+from videodit.data.progress import Progress
+from videodit.data.sources.source import ArrayRecordSource
+from videodit.data.video.files import write_video
+from videodit.eval.coherence import differences
+from videodit.eval.prompts import ALL, Prompt, following, read_prompts, true_clips
+from videodit.inference.codec import Codec
+from videodit.inference.pipeline import Pipeline
+
+SHEET_CLIPS, SHEET_ROWS, SCALE = 24, 8, 3  # of sheet.png
+
+
+def evaluate_prompts(
+    workdir: str, data: str, split: str, count: int, **sample: Any
+) -> tuple[dict[str, Any], list[Prompt], list[np.ndarray]]:
+    """The content of prompts.json, the prompts, and the generated clips (T H W 3 uint8).
+
+    `sample`: fields of SampleConfig in place of the run's. Raises ConfigError.
+    """
+    check(count >= 2, "clips", count, "at least 2")
+    source = ArrayRecordSource(data)
+    prompts = read_prompts(source, data, split, count)
+    requests = [prompt.request for prompt in prompts]
+    pipeline = Pipeline.read(workdir, requests=requests, **sample)
+    cfg, progress, made = pipeline.cfg, Progress(len(requests), "clips"), {}
+    for index, clip in pipeline(requests):
+        made[index] = clip
+        progress.advance()
+    clips, real = [made[i] for i in range(len(requests))], true_clips(prompts, source)
+    codec = Codec.read(cfg.autoencoder.workdir, "autoencoder.workdir")
+    rebuilt = [codec.reconstruct(clip, p.request.fps) for clip, p in zip(real, prompts)]
+    named = {"generated": clips, "reconstructed": rebuilt, "true": real}
+    seen = {name: differences(some, cfg.autoencoder.patch) for name, some in named.items()}
+    report = {
+        "workdir": workdir,
+        "data": data,
+        "split": split,
+        "clips": len(prompts),
+        "sample": {name: getattr(cfg.sample, name) for name in ("solver", "steps", "guidance")},
+        "following": {
+            name: {kind: s.figures() for kind, s in following(prompts, some).items()}
+            for name, some in named.items()
+        },
+        "differences": {name: found._asdict() for name, found in seen.items()},
+        "differences_ratio": seen["generated"].ratio(seen["true"])._asdict(),
+    }
+    return report, prompts, clips
+
+
+def format_report(report: dict[str, Any]) -> str:
+    """prompts.json as a table."""
+    tables = report["following"]
+    columns = ("claimed", "right", "by chance", "reconstructed", "true")
+    lines = [f"{'':16}" + "".join(f"{column:>15}" for column in columns)]
+    for kind in sorted(tables["generated"], key=lambda kind: (kind == ALL, kind)):
+        made = tables["generated"][kind]
+        shares = [made["right"], made["chance"]]
+        shares += [tables[name][kind]["right"] for name in ("reconstructed", "true")]
+        cells = "".join(f"{share:15.1%}" for share in shares)
+        lines.append(f"{kind:16}{made['claimed']:15d}{cells}")
+    across, inside = (report["differences_ratio"][name] for name in ("across", "inside"))
+    lines.append(f"differences across tokens {across:.2f}x, inside {inside:.2f}x the true clips'")
+    return "\n".join(lines)
+
+
+def sheet(clips: list[np.ndarray]) -> Image.Image:
+    """First, middle and last frame of the first clips of the size of the first one."""
+    shown = [clip for clip in clips if clip.shape[1:] == clips[0].shape[1:]][:SHEET_CLIPS]
+    cells = [np.concatenate([c[0], c[len(c) // 2], c[-1]], axis=1) for c in shown]
+    cells += [np.zeros_like(cells[0])] * (-len(cells) % SHEET_ROWS)
+    columns = [np.concatenate(cells[i : i + SHEET_ROWS]) for i in range(0, len(cells), SHEET_ROWS)]
+    picture = np.concatenate(columns, axis=1)
+    size = (SCALE * picture.shape[1], SCALE * picture.shape[0])
+    return Image.fromarray(picture).resize(size, Image.Resampling.NEAREST)
+
+
+def write(out: Path, report: dict[str, Any], prompts: list[Prompt], clips: list) -> None:
+    """Writes the files that the file's docstring lists."""
+    (out / "clips").mkdir(parents=True, exist_ok=True)
+    index = []
+    for i, (prompt, clip) in enumerate(zip(prompts, clips)):
+        write_video(out / "clips" / f"{i:04d}.mp4", clip, prompt.request.fps)
+        index.append({"file": f"{i:04d}.mp4", "prompt": prompt.text})
+    (out / "clips" / "index.json").write_text(json.dumps(index, indent=2) + "\n")
+    sheet(clips).save(out / "sheet.png")
+    (out / "prompts.json").write_text(json.dumps(report, indent=2) + "\n")
+
+
+def main(argv: list[str]) -> None:
+    """Runs the command. Prints a ConfigError in one line and exits with status 2."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    args = flags.FLAGS
+    try:
+        asked = {name: getattr(args, name) for name in ("steps", "guidance")}
+        asked = {name: value for name, value in asked.items() if value is not None}
+        read_config(args.workdir, "workdir")
+        found = evaluate_prompts(args.workdir, args.data, args.split, args.clips, **asked)
+        write(Path(args.out), *found)
+    except ConfigError as error:
+        refuse(error)
+    except OSError as error:
+        refuse(f"out={args.out!r}: {error}")
+    print(format_report(found[0]))
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("workdir", None, "a trained diffusion run", required=True)
+    flags.DEFINE_string("data", None, "a dataset of tools.make_worlds", required=True)
+    flags.DEFINE_string("split", "test", "whose captions are the prompts: val, test, combinations")
+    flags.DEFINE_integer("clips", 96, "number of prompts")
+    flags.DEFINE_integer("steps", None, "of the sampler; default: as the run's config says")
+    flags.DEFINE_float("guidance", None, "default: as the run's config says")
+    flags.DEFINE_string("out", None, "folder of the report", required=True)
+    app.run(main)
