@@ -39,8 +39,7 @@ def reference(q, k, v, query_ids, key_ids):
 @pytest.mark.parametrize("implementation", ["masked", "blocked"])
 @pytest.mark.parametrize("block", [8, 64])
 def test_equals_attention_of_each_segment_alone(monkeypatch, implementation, block):
-    monkeypatch.setattr(attention_module, "QUERY_BLOCK", block)
-    monkeypatch.setattr(attention_module, "KEY_BLOCK", block)
+    monkeypatch.setattr(attention_module, "BLOCK", block)
     q, k, v, query_ids, key_ids = inputs()
     query_ids[1, :5] = 9  # who see nothing
     with jax.default_matmul_precision("highest"):
@@ -52,14 +51,14 @@ def test_a_long_row_has_larger_blocks_and_no_more_of_them():
     sizes = attention_module.query_block, attention_module.key_block
     assert [size(16384) for size in sizes] == [128, 512]
     assert [size(131072) for size in sizes] == [1024, 1024]
-    assert [size(100) for size in sizes] == [128, 100]
+    assert [size(504) for size in sizes] == [32, 32]
+    assert [size(20) for size in sizes] == [32, 20]
 
 
 @pytest.mark.parametrize("most", [128, 2])
 def test_gradients_of_blocked_equal_those_of_masked(monkeypatch, most):
     monkeypatch.setattr(attention_module, "MOST_BLOCKS", most)
-    monkeypatch.setattr(attention_module, "QUERY_BLOCK", 8)
-    monkeypatch.setattr(attention_module, "KEY_BLOCK", 8)
+    monkeypatch.setattr(attention_module, "BLOCK", 8)
     q, k, v, query_ids, key_ids = inputs()
     query_ids[1, :5] = 9  # who see nothing
 
@@ -87,8 +86,7 @@ def test_blocked_never_holds_all_logits():
 
 
 def test_blocks_that_nobody_sees_are_skipped(monkeypatch):
-    monkeypatch.setattr(attention_module, "QUERY_BLOCK", 8)
-    monkeypatch.setattr(attention_module, "KEY_BLOCK", 8)
+    monkeypatch.setattr(attention_module, "BLOCK", 8)
     q, k, v, *_ = inputs(length=32, keys=32)
     ids = np.repeat([[1, 2, 3, 4]], 8, axis=1).repeat(2, axis=0).astype(np.int32)
     v[:, 8:16] = np.nan  # would reach every sum in which they have the weight 0

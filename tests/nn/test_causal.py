@@ -14,8 +14,7 @@ LENGTH = 64
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    for name in ("QUERY_BLOCK", "KEY_BLOCK"):
-        monkeypatch.setattr(plain_attention, name, 8)
+    monkeypatch.setattr(plain_attention, "BLOCK", 8)
 
 
 def packed_row(seed=0):

@@ -70,8 +70,7 @@ def packed_frames(side, frames, window):
 
 @pytest.mark.parametrize("shape", [{}, {"fsdp": 1, "context": 2, "tensor": 2}])
 def test_in_order_of_windows_attention_is_the_same_with_fewer_blocks(mesh, monkeypatch, shape):
-    for name in ("QUERY_BLOCK", "KEY_BLOCK"):
-        monkeypatch.setattr(plain_attention, name, 16)
+    monkeypatch.setattr(plain_attention, "BLOCK", 16)
     ids = packed_frames(side=16, frames=3, window=4)
     rng = np.random.default_rng(0)
     q, k, v, weights = rng.normal(size=(4, 1, ids.key.shape[1], 4, 8)).astype(np.float32)

@@ -11,8 +11,9 @@ from videodit.nn.ring import Ahead, Pieces
 from videodit.nn.segments import NO_KEY, NOBODY, Segments
 
 NEVER = -1e30  # a logit: finite, so that nothing is NaN where there is no key
-QUERY_BLOCK, KEY_BLOCK = 128, 512  # whose logits exist at one time in `blocked_attention`
+BLOCK = 32  # queries or keys whose logits exist at one time in `blocked_attention`, at least
 MOST_BLOCKS = 128  # of a row: a longer one has larger blocks, not more turns of a loop
+KEY_BLOCK = 512  # of a long row: fewer turns, as most of its segments are long
 FIRST, LAST = jnp.iinfo(jnp.int32).min, jnp.iinfo(jnp.int32).max
 
 
@@ -28,6 +29,7 @@ def masked_attention(q: jax.Array, k: jax.Array, v: jax.Array, segments: Segment
 
     Arguments and result as nn/attention.py:attention, on one device.
     """
+    q, k = (jnp.moveaxis(x, 1, 2) for x in (q, k))
     logits, mask = _logits(q, k, *_tokens(segments, _ahead(segments)))
     weights = jnp.where(mask, jax.nn.softmax(logits, axis=-1), 0).astype(v.dtype)
     return jnp.einsum("bnls,bsnh->blnh", weights, v)
@@ -82,13 +84,16 @@ def blocked_sums(
         q, tokens = block
         zero = 0 * q.astype(jnp.float32)  # and not zeros: on a mesh it varies as q does
         first = _Softmax(NEVER + zero[..., 0], zero[..., 0], zero)
-        add = lambda sums, key: sums.add(q, tokens, *key)
+
+        def add(sums: _Softmax, j: jax.Array) -> _Softmax:
+            return sums.add(q, tokens, *_block(keys, j))
+
         seen = jax.vmap(lambda block: _overlap(tokens, block))(keys[-1])
-        sums = _sum_over_seen(seen, keys, first, add)
+        sums = _sum_over_seen(seen, first, add)
         return sums.mean().astype(dtype), sums.log()
 
     y, log = jax.lax.map(one_block, queries)
-    return _joined(y, q.shape[1]), _joined(log, q.shape[1])
+    return _joined(y, q.shape[1]), _joined(log[..., None], q.shape[1])[..., 0]
 
 
 def blocked_gradients(
@@ -103,63 +108,68 @@ def blocked_gradients(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Gradients float32 at q, k and v of attention whose output is y; log as of `blocked_sums`."""
     delta = (gradient.astype(jnp.float32) * y).sum(-1)
-    further = (_split(x, query_block(q.shape[1]), 0) for x in (gradient, log, delta))
+    size, scale = query_block(q.shape[1]), q.shape[-1] ** -0.5
+    further = (_split(x, size) for x in (gradient, log[..., None], delta[..., None]))
     queries, keys = _blocks(q, k, v, _tokens(segments, ahead))
-    queries, scale = (*queries, *further), q.shape[-1] ** -0.5
+    queries = (*queries, *further)
 
-    def weights_and_slopes(query: Any, key: Any) -> tuple[jax.Array, jax.Array]:
-        """Weights B N L S and the loss's slope with respect to the logits."""
-        (q, tokens, gradient, log, delta), (k, v, key_tokens) = query, key
-        logits, mask = _logits(q, k, tokens, key_tokens)
-        weights = jnp.where(mask, jnp.exp(logits - jnp.moveaxis(log, 1, 2)[..., None]), 0)
-        slopes = jnp.einsum("blnh,bsnh->bnls", gradient, v, preferred_element_type=jnp.float32)
-        return weights, weights * (slopes - jnp.moveaxis(delta, 1, 2)[..., None])
+    def of_keys(dq: jax.Array, key: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        """Adds what a block of keys has to do with dq, all blocks; gradients of the block."""
+        k, v, key_tokens = key
 
-    def query_gradient(query: Any) -> jax.Array:
-        def add(total: jax.Array, key: Any) -> jax.Array:
-            _, slopes = weights_and_slopes(query, key)
-            return total + jnp.einsum("bnls,bsnh->blnh", slopes, key[0].astype(jnp.float32))
+        def pair(j: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+            """What a block of queries adds to its own gradient, and to those of k and v."""
+            q, tokens, gradient, log, delta = _block(queries, j)
+            logits, mask = _logits(q, k, tokens, key_tokens)
+            weights = jnp.where(mask, jnp.exp(logits - log), 0)
+            slopes = _product("bnlh,bnsh->bnls", gradient, v)
+            slopes = weights * (slopes - delta)
+            return (
+                _product("bnls,bnsh->bnlh", slopes, k.astype(jnp.float32)),
+                _product("bnls,bnlh->bnsh", slopes, q.astype(jnp.float32)),
+                _product("bnls,bnlh->bnsh", weights, gradient.astype(jnp.float32)),
+            )
 
-        seen = jax.vmap(lambda block: _overlap(query[1], block))(keys[-1])
-        return scale * _sum_over_seen(seen, keys, 0 * query[0].astype(jnp.float32), add)
+        nothing = tuple(0 * x.astype(jnp.float32) for x in (queries[0][0], k, v))
+        seen = jax.vmap(lambda block: _overlap(block, key_tokens))(queries[1])
 
-    def key_gradients(key: Any) -> tuple[jax.Array, jax.Array]:
-        def add(totals: tuple[jax.Array, jax.Array], query: Any) -> tuple[jax.Array, jax.Array]:
-            weights, slopes = weights_and_slopes(query, key)
-            back = lambda w, x: jnp.einsum("bnls,blnh->bsnh", w, x.astype(jnp.float32))
-            return totals[0] + back(slopes, query[0]), totals[1] + back(weights, query[2])
+        def add(totals: Any, j: jax.Array) -> Any:
+            dq, dk, dv = totals
+            # Only of blocks: what a condition gives is copied.
+            more = jax.lax.cond(seen[j], pair, lambda j: nothing, j)
+            dq = jax.lax.dynamic_update_index_in_dim(dq, dq[j] + more[0], j, 0)
+            return dq, dk + more[1], dv + more[2]
 
-        zeros = tuple(0 * x.astype(jnp.float32) for x in key[:2])
-        seen = jax.vmap(lambda block: _overlap(block, key[-1]))(queries[1])
-        dk, dv = _sum_over_seen(seen, queries, zeros, add)
-        return scale * dk, dv
+        dq, dk, dv = _over_seen(seen, (dq, *nothing[1:]), add)
+        return dq, (dk, dv)
 
-    dq = _joined(jax.lax.map(query_gradient, queries), q.shape[1])
-    dk, dv = (_joined(x, k.shape[1]) for x in jax.lax.map(key_gradients, keys))
-    return dq, dk, dv
+    dq, (dk, dv) = jax.lax.scan(of_keys, 0 * queries[0].astype(jnp.float32), keys)
+    return (
+        scale * _joined(dq, q.shape[1]),
+        scale * _joined(dk, k.shape[1]),
+        _joined(dv, k.shape[1]),
+    )
 
 
 class _Softmax(NamedTuple):
     """The greatest logit, the sum of weights and the weighted sum of values of the keys so far."""
 
-    greatest: jax.Array  # B L N
-    weights: jax.Array  # B L N
-    values: jax.Array  # B L N H
+    greatest: jax.Array  # B N L
+    weights: jax.Array  # B N L
+    values: jax.Array  # B N L H
 
     def add(
         self, q: jax.Array, queries: _Tokens, k: jax.Array, v: jax.Array, keys: _Tokens
     ) -> "_Softmax":
         """The same with one more block of keys."""
         logits, mask = _logits(q, k, queries, keys)
-        greatest = jnp.maximum(self.greatest, jnp.moveaxis(logits.max(-1), 1, 2))
+        greatest = jnp.maximum(self.greatest, logits.max(-1))
         old = jnp.exp(self.greatest - greatest)
-        weights = jnp.where(mask, jnp.exp(logits - jnp.moveaxis(greatest, 1, 2)[..., None]), 0)
-        values = jnp.einsum(
-            "bnls,bsnh->blnh", weights.astype(v.dtype), v, preferred_element_type=jnp.float32
-        )
+        weights = jnp.where(mask, jnp.exp(logits - greatest[..., None]), 0)
+        values = _product("bnls,bnsh->bnlh", weights.astype(v.dtype), v)
         return _Softmax(
             greatest,
-            old * self.weights + jnp.moveaxis(weights.sum(-1), 1, 2),
+            old * self.weights + weights.sum(-1),
             old[..., None] * self.values + values,
         )
 
@@ -172,25 +182,39 @@ class _Softmax(NamedTuple):
         return self.greatest + jnp.log(jnp.where(self.weights > 0, self.weights, 1))
 
 
-def _sum_over_seen(seen: jax.Array, blocks: Any, total: Any, add: Callable) -> Any:
-    """add(total, block) for each of `blocks` that is `seen` (bool), one after the other."""
+def _sum_over_seen(seen: jax.Array, total: Any, add: Callable) -> Any:
+    """add(total, j) for each block j that is `seen` (bool), one after the other."""
+
+    def step(total: Any, j: jax.Array) -> Any:
+        return jax.lax.cond(seen[j], lambda t: add(t, j), lambda t: t, total)
+
+    return _over_seen(seen, total, step)
+
+
+def _over_seen(seen: jax.Array, total: Any, add: Callable) -> Any:
+    """add(total, j) for each block from the first to the last that is `seen`."""
     first, end = jnp.argmax(seen), len(seen) - jnp.argmax(seen[::-1])
+    end = jnp.where(seen.any(), end, first)
+    return jax.lax.fori_loop(first, end, lambda j, total: add(total, j), total)
 
-    def step(j: jax.Array, total: Any) -> Any:
-        one = lambda total: add(total, jax.tree.map(lambda x: x[j], blocks))
-        return jax.lax.cond(seen[j], one, lambda t: t, total)
 
-    return jax.lax.fori_loop(first, jnp.where(seen.any(), end, first), step, total)
+def _block(blocks: Any, j: jax.Array) -> Any:
+    return jax.tree.map(lambda x: x[j], blocks)
+
+
+def _product(subscripts: str, a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.einsum(subscripts, a, b, preferred_element_type=jnp.float32)
 
 
 def query_block(length: int) -> int:
     """Queries of a block of a row."""
-    return max(QUERY_BLOCK, -(-length // MOST_BLOCKS))
+    return max(BLOCK, -(-length // MOST_BLOCKS))
 
 
 def key_block(length: int) -> int:
     """Keys of a block of a row."""
-    return min(max(KEY_BLOCK, -(-length // MOST_BLOCKS)), length)
+    size = max(query_block(length), min(KEY_BLOCK, 4 * length // MOST_BLOCKS))
+    return min(size, length)
 
 
 def _ahead(segments: Segments) -> int:
@@ -219,32 +243,39 @@ def _blocks(
     queries, keys = tokens
     size, key_size = query_block(q.shape[1]), key_block(k.shape[1])
     return (
-        (_split(q, size, 0), _split_tokens(queries, size, NOBODY, FIRST)),
+        (_split(q, size), _split_tokens(queries, size, NOBODY, FIRST)),
         (
-            _split(k, key_size, 0),
-            _split(v, key_size, 0),
+            _split(k, key_size),
+            _split(v, key_size),
             _split_tokens(keys, key_size, NO_KEY, LAST),
         ),
     )
 
 
 def _split_tokens(tokens: _Tokens, size: int, fill: int, place: int) -> _Tokens:
-    places = None if tokens.places is None else _split(tokens.places, size, place)
-    return _Tokens(_split(tokens.ids, size, fill), places)
+    places = None if tokens.places is None else _cut(tokens.places, size, place)
+    return _Tokens(_cut(tokens.ids, size, fill), places)
 
 
 def _logits(
     q: jax.Array, k: jax.Array, queries: _Tokens, keys: _Tokens
 ) -> tuple[jax.Array, jax.Array]:
-    """Logits B N L S float32, NEVER where a query does not see a key, and whether it does."""
+    """Logits B N L S float32, NEVER where a query does not see a key, and whether it does.
+
+    q: B N L H, k: B N S H.
+    """
     mask = (queries.ids[:, None, :, None] == keys.ids[:, None, None]).any(-1)
     if queries.places is not None and keys.places is not None:
         mask &= queries.places[:, None, :, None] >= keys.places[:, None, None]
-    logits = jnp.einsum("blnh,bsnh->bnls", q, k, preferred_element_type=jnp.float32)
-    return jnp.where(mask, logits * q.shape[-1] ** -0.5, NEVER), mask
+    return jnp.where(mask, _product("bnlh,bnsh->bnls", q, k) * q.shape[-1] ** -0.5, NEVER), mask
 
 
-def _split(x: jax.Array, size: int, fill: int) -> jax.Array:
+def _split(x: jax.Array, size: int) -> jax.Array:
+    """B L N ... -> blocks B N size ..., the last of them filled up with zeros."""
+    return jnp.moveaxis(_cut(x, size, 0), 2, 3)
+
+
+def _cut(x: jax.Array, size: int, fill: int) -> jax.Array:
     """B L ... -> blocks B size ..., the last of them filled up."""
     widths = [(0, 0), (0, -x.shape[1] % size)] + [(0, 0)] * (x.ndim - 2)
     x = jnp.pad(x, widths, constant_values=fill)
@@ -252,8 +283,8 @@ def _split(x: jax.Array, size: int, fill: int) -> jax.Array:
 
 
 def _joined(blocks: jax.Array, length: int) -> jax.Array:
-    """The inverse of `_split`."""
-    x = jnp.moveaxis(blocks, 0, 1)
+    """The inverse of `_split`: B L N ..."""
+    x = jnp.moveaxis(blocks, (0, 2), (1, 3))
     return x.reshape(x.shape[0], -1, *x.shape[3:])[:, :length]
 
 
