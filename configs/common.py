@@ -47,7 +47,7 @@ def smoke(config: ConfigDict) -> ConfigDict:
     )
     config.text.update(workdir=SYNTHETIC, size="smoke")
     config.dit.size = "smoke"
-    config.sample.update(steps=2, size="32x32", frames=5)
+    config.sample.update(steps=2, size="32x32", frames=5, followed=0)
     config.sample.prompts = config.sample.prompts[:1]
     config.compute.update(dtype="float32", residual_dtype="float32")
     config.mesh.update(data=1, fsdp=1, ring=1, context=1, tensor=1)

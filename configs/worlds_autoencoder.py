@@ -2,7 +2,7 @@
 
   python -m videodit.main --config=configs/worlds_autoencoder.py --workdir=runs/world/autoencoder
 
-Hardware: two CPU cores, 4 GB; under a minute. Data: runs/world/data (tools/make_worlds.py makes it).
+Hardware: two CPU cores, 4 GB; about a minute. Data: runs/world/data (tools.make_worlds makes it).
 """
 
 from ml_collections import ConfigDict

@@ -42,6 +42,7 @@ def test_a_write_reaches_the_screen_the_file_and_tensorboard(tmp_path, capsys):
 
 def test_a_line_starts_with_the_loss_and_joins_standard_errors():
     values = {"gain": 0.25, "gain_stderr": 0.0104, "loss": 2.0}
+    values |= {"loss_at_0.5": 1.0, "following_color": 0.3}  # too many for people
     line = metrics.format_line(5, 100, "eval", values)
     assert line == "eval    5/100  loss 2  gain 0.25 ± 0.01"
 

@@ -16,6 +16,7 @@ FILE = "metrics.jsonl"
 # Metrics that are printed only if they are not 0, and metrics that are never printed.
 QUIET = ("replaced", "tokens_dropped", "flops_saved", "save_wait")
 HIDDEN = ("compiles",)
+HIDDEN_PARTS = ("_at_", "following_")  # of names of metrics that are too many for a line
 PERCENT = ("padding", "data_wait", "save_wait", "mfu", "hfu")
 WINDOW_SECONDS = 30.0  # speed is the mean over this long
 
@@ -120,9 +121,10 @@ def _drop_after(path: Path, step: int) -> None:
 def format_line(step: int, total_steps: int, kind: str, values: dict[str, float]) -> str:
     """One line for people: the loss first, each `x_stderr` behind its x, units behind figures.
 
-    Metrics of QUIET are left out if they are 0, those of HIDDEN always.
+    Metrics of QUIET are left out if they are 0, those of HIDDEN and HIDDEN_PARTS always.
     """
     quiet = {name for name in QUIET if not values.get(name)} | set(HIDDEN)
+    quiet |= {name for name in values if any(part in name for part in HIDDEN_PARTS)}
     names = [name for name in values if not name.endswith("_stderr") and name not in quiet]
     parts = [f"{kind:5} {step:{len(str(total_steps))}}/{total_steps}"]
     for name in sorted(names, key=lambda name: name != "loss"):

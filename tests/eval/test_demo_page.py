@@ -75,7 +75,7 @@ def run(tmp_path):
         train
         + [
             {"step": 100, "kind": "eval", "loss": 0.6101, "loss_linear": 0.7302}
-            | {"loss_shuffled_captions": 0.6226}
+            | {"caption_accuracy": 0.6226, "caption_chance": 0.125}
             | caption_figures
         ],
     )

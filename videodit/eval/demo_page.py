@@ -29,8 +29,10 @@ GENERATED_NOTE = (
 )
 EVALUATED = {  # figures of an evaluation -> their names in the table
     "loss": "validation loss",
-    "loss_shuffled_captions": "validation loss, captions shuffled",
     "loss_linear": "validation loss of the best linear predictor",
+    "caption_gain": "validation loss that the right captions save",
+    "caption_accuracy": "right captions told from others",
+    "caption_chance": "the same by guessing",
     "psnr": "validation PSNR (dB)",
     "psnr_pca": "validation PSNR of PCA (dB)",
 }
