@@ -1,6 +1,6 @@
 """Measures whether a text-to-video run makes what its prompts say.
 
-    python -m tools.evaluate_prompts --workdir=runs/worlds/dit --data=runs/worlds/data --out=FOLDER
+    python -m tools.evaluate_prompts --workdir=runs/world/dit --data=runs/world/data --out=FOLDER
 
 Generates a clip for the short captions of --clips held-out clips of a dataset of tools.make_worlds,
 and lets the world's detector read them (videodit/eval/prompts.py). Into FOLDER it writes
@@ -17,16 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from PIL import Image
 
-from videodit.checkpoint import read_config
-from videodit.config import ConfigError, check, refuse
+from videodit.config import check
 from videodit.data.progress import Progress
 from videodit.data.sources.source import ArrayRecordSource
 from videodit.data.video.files import write_video
+from videodit.entry import run_command
 from videodit.eval.coherence import differences
 from videodit.eval.prompts import ALL, Prompt, following, read_prompts, true_clips
+from videodit.folders import make_folder
 from videodit.inference.codec import Codec
 from videodit.inference.pipeline import Pipeline
 
@@ -109,21 +110,14 @@ def write(out: Path, report: dict[str, Any], prompts: list[Prompt], clips: list)
     (out / "prompts.json").write_text(json.dumps(report, indent=2) + "\n")
 
 
-def main(argv: list[str]) -> None:
-    """Runs the command. Prints a ConfigError in one line and exits with status 2."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+def main(_: list[str]) -> None:
+    """Runs the command line. Raises ConfigError."""
     args = flags.FLAGS
-    try:
-        asked = {name: getattr(args, name) for name in ("steps", "guidance")}
-        asked = {name: value for name, value in asked.items() if value is not None}
-        read_config(args.workdir, "workdir")
-        found = evaluate_prompts(args.workdir, args.data, args.split, args.clips, **asked)
-        write(Path(args.out), *found)
-    except ConfigError as error:
-        refuse(error)
-    except OSError as error:
-        refuse(f"out={args.out!r}: {error}")
+    out = make_folder(args.out, "--out")
+    asked = {name: getattr(args, name) for name in ("steps", "guidance")}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    found = evaluate_prompts(args.workdir, args.data, args.split, args.clips, **asked)
+    write(out, *found)
     print(format_report(found[0]))
 
 
@@ -135,4 +129,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("steps", None, "of the sampler; default: as the run's config says")
     flags.DEFINE_float("guidance", None, "default: as the run's config says")
     flags.DEFINE_string("out", None, "folder of the report", required=True)
-    app.run(main)
+    run_command(main)

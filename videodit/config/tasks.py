@@ -82,10 +82,9 @@ class FlowConfig:
     def __post_init__(self) -> None:
         check(math.isfinite(self.logit_mean), "flow.logit_mean", self.logit_mean, "a number")
         check(self.logit_std >= 0, "flow.logit_std", self.logit_std, "0 or more")
-        check_positive(self, "flow", ("shift_tokens",))
+        check_positive(self, "flow", ("shift_tokens", "fine_shift_tokens"))
         right = 0 <= self.caption_dropout <= 1
         check(right, "flow.caption_dropout", self.caption_dropout, "a probability")
-        check_positive(self, "flow", ("shift_tokens", "fine_shift_tokens"))
         check(0 <= self.fine_share < 1, "flow.fine_share", self.fine_share, "at least 0, below 1")
         right = 0 <= self.latent_power <= 1
         check(right, "flow.latent_power", self.latent_power, "0 to 1")
