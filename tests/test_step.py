@@ -120,7 +120,7 @@ class Measured:
 
 def test_evaluation_averages_over_clips_with_standard_error():
     batches = [pack([[clip(0), clip(1)], [clip(2)]]), pack([[clip(3)], []])]
-    eval_step = make_eval_step(Measured())
+    eval_step = make_eval_step(Measured().evaluate)
     first, second = (eval_step(None, None, batch, None) for batch in batches)
     values = summarize(merge(first, second))
     numbers = np.arange(4)

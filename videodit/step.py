@@ -85,25 +85,28 @@ def make_train_step(
 
 
 def make_eval_step(
-    task: Task,
+    measure: Callable[[Params, Arrays, PackedBatch, jax.Array], dict[str, jax.Array]],
 ) -> Callable[[Params, Arrays, PackedBatch, jax.Array], Averages]:
     """`eval_step(params, frozen, batch, key)`, compiled: the measures of the batch's clips.
 
-    It returns, by name, the averages over the clips of the measure and of its square.
+    measure: a task's `evaluate` or `inspect`. The step returns, by name, the averages over the
+    clips of the measure and of its square.
     """
 
     @jax.jit
     def eval_step(params: Params, frozen: Arrays, batch: PackedBatch, key: jax.Array) -> Averages:
         mask = _replicated(batch.valid)
         average = lambda values: Average.from_model_output(_replicated(values), mask=mask)
-        measures = task.evaluate(params, frozen, batch, key)
+        measures = measure(params, frozen, batch, key)
         return {name: (average(x), average(x**2)) for name, x in measures.items()}
 
     return eval_step
 
 
 def merge(a: Averages, b: Averages) -> Averages:
-    """The averages over the clips of two results of an evaluation step together."""
+    """The averages over the clips of two results of an evaluation step together; a may be {}."""
+    if not a:
+        return b
     return {name: tuple(x.merge(y) for x, y in zip(a[name], b[name])) for name in a}
 
 

@@ -162,7 +162,7 @@ def _train(
     parameters = log_parameters(state["params"])
 
     train_step = make_train_step(task, optimizer, schedule, cfg.optim)
-    eval_step = make_eval_step(task)
+    eval_step, inspect_step = make_eval_step(task.evaluate), make_eval_step(task.inspect)
     life = begin_life(workdir, first, goodput.began)
     writer = MetricWriter(workdir, cfg.steps, resume_step=first)
     timer = StepTimer(first, cfg.steps)
@@ -174,17 +174,19 @@ def _train(
 
     def evaluate(step: int) -> None:
         total: Averages = {}
+        inspected: Averages = {}
         drawn: list[Drawing] = []
         sampler = pipeline.with_params(state["ema"], frozen) if pipeline and step > 0 else None
         with closing(data.validation_batches()) as batches:
             for n, batch in enumerate(batches):
                 if n == 0 and step > 0:
                     drawn = task.draw(state["ema"], frozen, batch, sampler)
-                result = eval_step(state["ema"], frozen, batch, key)
-                total = merge(total, result) if total else result
+                total = merge(total, eval_step(state["ema"], frozen, batch, key))
+                if n < cfg.inspect_batches:
+                    inspected = merge(inspected, inspect_step(state["ema"], frozen, batch, key))
                 if n + 1 == cfg.eval_batches:
                     break
-        measured = summarize(total)
+        measured = summarize(total | inspected)
         if followed and sampler:
             measured |= followed.measure(sampler)
         if measured:

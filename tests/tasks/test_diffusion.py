@@ -134,6 +134,26 @@ def test_untrained_it_is_the_linear_predictor(model):
     assert (measures["caption_gain"] == 0).all()
 
 
+def test_an_inspection_is_at_its_levels_and_of_these_captions(model):
+    task, params, frozen = model
+    batch, key = pack([[clip(0), clip(1)]]), jax.random.key(1)
+    found = jax.jit(task.inspect)(params, frozen, batch, key)
+    draws = task.draw_corruption(key, batch)
+    draws = draws._replace(
+        levels=jnp.full_like(draws.levels, 0.9), dropped=jnp.zeros_like(batch.valid)
+    )
+    swapped = batch._replace(text_segment_ids=jnp.asarray([0, 2, 1])[batch.text_segment_ids])
+
+    @jax.jit
+    def loss(batch):
+        latents = task.encode(frozen, batch)
+        return clip_means(batch, task.token_error(params, frozen, latents, batch, draws))
+
+    own, other = (np.asarray(loss(b))[0, :2] for b in (batch, swapped))
+    np.testing.assert_allclose(found["loss_at_0.9"][0, :2], own, rtol=1e-4)
+    np.testing.assert_allclose(found["caption_gain_at_0.9"][0, :2], other - own, atol=1e-4)
+
+
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
 def test_channels_keep_their_deviation_in_pixels_to_a_power(power):
     rng = np.random.default_rng(0)

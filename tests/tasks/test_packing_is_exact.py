@@ -66,7 +66,7 @@ def outputs(task, params, frozen, batch):
 
     def velocity(params, frozen, batch):
         latents, draws = task.encode(frozen, batch), task.draw_corruption(KEY, batch)
-        return task.token_error(params, latents, batch, draws)
+        return task.token_error(params, frozen, latents, batch, draws)
 
     return np.asarray(jax.jit(velocity)(params, frozen, batch))
 

@@ -107,7 +107,7 @@ def test_a_missing_simulator_is_named(monkeypatch):
         return load(name, *args)
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(ConfigError, match=r"-e .\[worlds\]"):
+    with pytest.raises(ConfigError, match=r"-e '.\[worlds\]'"):
         open_world("rooms")
 
 

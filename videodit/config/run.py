@@ -107,6 +107,7 @@ class Config(TaskSections):
     log_every: int = 10
     eval_every: int = 500
     eval_batches: int = 0  # at most this many batches of held-out clips; 0: all
+    inspect_batches: int = 2  # of these, the ones on which costly measures are taken
     save_every: int = 500
     keep: int = 2  # checkpoints
     init_from: str = ""  # workdir of an earlier stage, whose EMA weights a new run starts from

@@ -4,7 +4,7 @@ Codec and text encoder are known by their protocols alone (models/protocols.py).
 frozen; the text encoder is trained or frozen, as it says itself.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -296,19 +296,11 @@ class DiffusionTask(Task):
     def evaluate(
         self, params: Params, frozen: Arrays, batch: PackedBatch, key: jax.Array
     ) -> dict[str, jax.Array]:
-        """Measures of each clip, B M: at the levels that are trained the loss with its caption, its
-        gain over another clip's, and the linear predictor's loss; and those of tasks/measures.py.
+        """Measures of each clip, B M, at the levels that are trained: the loss with its caption,
+        its gain over another clip's, and the linear predictor's loss.
         """
-        params = self._with_text(params, frozen)
         latents, draws = self.encode(frozen, batch), self.draw_corruption(key, batch)
-        captions = self.read_captions(params, batch, jnp.zeros_like(batch.valid))
-
-        def loss(levels: jax.Array, by: int | jax.Array) -> jax.Array:
-            ids = rotate_captions(batch.valid, captions.segment_ids, by)
-            rotated = captions._replace(segment_ids=ids)
-            arguments = (levels, draws.noise, rotated)
-            return clip_means(batch, self._error(params, frozen, latents, batch, *arguments))
-
+        loss = self._loss_by_caption(params, frozen, batch, latents, draws.noise)
         level = token_levels(batch, slot_levels(batch, draws.levels))
         xt = flow.interpolate(latents, draws.noise, level)
         missed = self._linear(frozen, xt, level) - flow.velocity(latents, draws.noise)
@@ -317,8 +309,37 @@ class DiffusionTask(Task):
             "loss": own,
             "loss_linear": clip_means(batch, jnp.square(missed).mean(-1)),
             "caption_gain": other - own,
-            **measures_at_levels(batch, loss),
         }
+
+    def inspect(
+        self, params: Params, frozen: Arrays, batch: PackedBatch, key: jax.Array
+    ) -> dict[str, jax.Array]:
+        """The measures of tasks/measures.py: some 30 forward passes."""
+        latents, draws = self.encode(frozen, batch), self.draw_corruption(key, batch)
+        loss = self._loss_by_caption(params, frozen, batch, latents, draws.noise)
+        return measures_at_levels(batch, loss)
+
+    def _loss_by_caption(
+        self,
+        params: Params,
+        frozen: Arrays,
+        batch: PackedBatch,
+        latents: jax.Array,
+        noise: jax.Array,
+    ) -> Callable[[jax.Array, int | jax.Array], jax.Array]:
+        """loss(levels, by): losses B M at levels B M of clips which have the caption of the clip
+        `by` places before them in their row.
+        """
+        params = self._with_text(params, frozen)
+        captions = self.read_captions(params, batch, jnp.zeros_like(batch.valid))
+
+        def loss(levels: jax.Array, by: int | jax.Array) -> jax.Array:
+            ids = rotate_captions(batch.valid, captions.segment_ids, by)
+            rotated = captions._replace(segment_ids=ids)
+            arguments = (levels, noise, rotated)
+            return clip_means(batch, self._error(params, frozen, latents, batch, *arguments))
+
+        return loss
 
     def draw(
         self, params: Params, frozen: Arrays, batch: PackedBatch, sampler: Sampler | None = None

@@ -155,6 +155,12 @@ class Task(Protocol):
         """Measures of each clip, B M float32 by name; averaged over held-out clips."""
         ...
 
+    def inspect(
+        self, params: Params, frozen: Arrays, batch: PackedBatch, key: jax.Array
+    ) -> dict[str, jax.Array]:
+        """Costly measures of each clip, as those of `evaluate`, for a few batches."""
+        return {}
+
     def draw(
         self, params: Params, frozen: Arrays, batch: PackedBatch, sampler: Sampler | None = None
     ) -> list[Drawing]:

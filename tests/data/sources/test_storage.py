@@ -63,7 +63,7 @@ def test_a_library_that_is_missing_is_named(remote, monkeypatch):
 
     monkeypatch.setattr(fsspec, "filesystem", missing)
     backend.fsspec_backend._get_filesystem.cache_clear()
-    with pytest.raises(ConfigError, match=r"gs://bucket/x: .*pip install videodit\[gcs\]"):
+    with pytest.raises(ConfigError, match=r"gs://bucket/x: .*pip install -e '.\[gcs\]'"):
         storage.local("gs://bucket/x")
 
 
