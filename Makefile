@@ -38,7 +38,7 @@ test: test-env
 
 # Exit status 5 is "no tests collected": a slow tier that is empty is not a failure.
 test-slow: test-env
-	$(RUN) -m pytest -m slow || test $$? -eq 5
+	$(RUN) -m pytest -m slow -n 2 --dist loadfile || test $$? -eq 5
 
 lint: test-env
 	$(RUN) -m ruff check .
