@@ -75,7 +75,7 @@ class FlowConfig:
     fine_shift_tokens: int = 64
     # Latent channels keep their deviation in pixels to this power: 0 whitens them, with 1 all are
     # divided by one scalar.
-    latent_power: float = 0.5
+    latent_power: float = 0.0
     caption_dropout: float = 0.1
     loss_per: str = "token"  # mean over the "token"s of the global batch, or over its "clip"s
 
