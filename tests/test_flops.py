@@ -48,7 +48,7 @@ def test_clips_add_up_and_squares_count():
 
 
 def seen(grid, chunk, window, shifted):
-    """Which cells (in reading order t, h, w) see which by the ids of a layer: n n bool."""
+    """The mask n n (bool) of cells, in reading order t, h, w, by the ids of a layer."""
     frames, rows, columns = (x.reshape(1, -1) for x in np.indices(grid))
     whole = np.full(frames.shape, grid[1] * grid[2] <= window**2)
     windows = window_ids(rows, columns, whole, window, shifted)

@@ -104,7 +104,7 @@ def write(out: Path, report: dict[str, Any], prompts: list[Prompt], clips: list)
     index = []
     for i, (prompt, clip) in enumerate(zip(prompts, clips)):
         write_video(out / "clips" / f"{i:04d}.mp4", clip, prompt.request.fps)
-        index.append({"file": f"{i:04d}.mp4", "prompt": prompt.text})
+        index.append({"file": f"{i:04d}.mp4", "prompt": prompt.request.prompt})
     (out / "clips" / "index.json").write_text(json.dumps(index, indent=2) + "\n")
     sheet(clips).save(out / "sheet.png")
     (out / "prompts.json").write_text(json.dumps(report, indent=2) + "\n")

@@ -147,7 +147,7 @@ def chunk_pairs(clips: Clips, chunk: int, window: int, depth: int) -> np.ndarray
     in_frame = even + (odd - even) * odd_layers
     in_frame = np.where(rows * columns > window**2, in_frame, np.square(rows * columns))
     pairs, cells = _frame_pairs(frames, chunk) * in_frame, clips.whole.tokens
-    # Of the pairs of two cells, those of which both stay; and each token sees itself.
+    # Pairs of two cells that both stay; and each token sees itself.
     tokens = np.asarray(clips.tokens, np.float64)
     share = tokens * (tokens - 1) / np.maximum(cells * (cells - 1), 1)
     return share * (pairs - cells) + tokens

@@ -89,7 +89,7 @@ def diffusion_config(made, **changes):
 
 
 def loss_and_gradients(cfg):
-    """Of the first batch, with what is in it beside the tokens."""
+    """Loss and gradients of the first batch, and its arrays beside the tokens."""
     tokenizer = open_tokenizer(cfg.text.workdir)
     source, shape = open_source(cfg.data, tokenizer), cfg.autoencoder
     plan = Plan(source.catalog, cfg.data, 3, shape.patch, chunk=shape.chunk)

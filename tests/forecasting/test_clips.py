@@ -12,7 +12,7 @@ SIZED = {"data__views__sides": ((0, 32, 64),), "data__views__seconds": ((0, 1.0,
 
 
 def seen_shares(cfg, found, platform):
-    """Of the stack that most of a step over these clips is in."""
+    """The shares seen in the stack that does most of the work of a step over these clips."""
     stack = make_task(cfg, TOKENIZER).stacks(found, cfg.steps)[0]
     return clips.seen_shares(cfg, stack, platform)
 

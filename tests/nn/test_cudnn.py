@@ -88,7 +88,7 @@ def test_what_is_of_no_segment_gets_0_and_gives_no_gradient(monkeypatch):
 
 
 def _inside(lengths, offsets, length):
-    """Which tokens are of which segment: B L M bool."""
+    """One-hot segments of the tokens: B L M bool."""
     place, start = jnp.arange(length)[:, None], offsets[:, None, :-1]
     return (start >= 0) & (start <= place) & (place < start + lengths[:, None])
 

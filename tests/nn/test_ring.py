@@ -27,7 +27,7 @@ def inputs(keys=LENGTH, calls=0):
 
 
 def outputs_and_gradients(arrays, implementation="blocked", where=None):
-    """Of attention to float32 or bfloat16 arrays, on the current mesh if there is one."""
+    """Attention of float32 or bfloat16 arrays, and gradients, on the current mesh if any."""
     q, k, v, query_ids, key_ids = arrays
     if spec() is not None:
         place = lambda x, *names: jax.device_put(

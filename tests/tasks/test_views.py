@@ -9,7 +9,7 @@ CFG = tiny_config().autoencoder  # chunks of two latent frames
 
 
 def given(*frames):
-    """Of clip 0, whose grid is 3 x 3 x 2: these latent frames are given."""
+    """The mask of clip 0, whose grid is 3 x 3 x 2, with these latent frames given."""
     mask = np.zeros((3, 3, 2), bool)
     mask[list(frames)] = True
     return mask

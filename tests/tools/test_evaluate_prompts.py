@@ -60,7 +60,7 @@ def test_a_perfect_model_follows_and_is_as_coherent_as_the_truth(data, tmp_path)
     tool.write(tmp_path, *found)
     assert json.loads((tmp_path / "prompts.json").read_text()) == report
     index = json.loads((tmp_path / "clips" / "index.json").read_text())
-    assert [item["prompt"] for item in index] == [p.text for p in found[1]]
+    assert [item["prompt"] for item in index] == [p.request.prompt for p in found[1]]
     assert all((tmp_path / "clips" / item["file"]).exists() for item in index)
     assert Image.open(tmp_path / "sheet.png").size == (3 * 3 * 32, 3 * 8 * 32)
     lines = tool.format_report(report).splitlines()

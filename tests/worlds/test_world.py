@@ -79,7 +79,7 @@ def test_what_is_detected_has_a_confidence(world, clips):
 
 
 def imported(text, name):
-    """Which files of a world are imported by one of them with this text."""
+    """The files of a world that a file with this text imports."""
     froms = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)]
     names = [f"{node.module}.{alias.name}" for node in froms for alias in node.names]
     start = f"videodit.worlds.{name}."

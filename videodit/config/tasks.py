@@ -129,7 +129,8 @@ class SampleConfig:
         check(described, "sample.prompts", self.prompts, "descriptions that are not empty")
         parse_size(self.size, "sample.size")
         check_fps(self.fps, "sample.fps")
-        check(self.followed >= 0, "sample.followed", self.followed, "0 or more")
+        good = self.followed == 0 or self.followed > 1  # chance is read in clips of other prompts
+        check(good, "sample.followed", self.followed, "0, or 2 or more")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ ceilings), and in clips that were generated for other prompts (chance).
 
 import collections
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,17 +27,15 @@ ALL = "all"  # the row of a table that counts all kinds of slots
 OTHERS = 7  # prompts whose clips tell what chance gives
 
 Said = dict[str, Detection]
-Detect = Callable[[np.ndarray, float], Said]  # of frames T H W 3 uint8 and their rate
 
 
 class Prompt(NamedTuple):
     """A caption of a held-out clip."""
 
-    text: str
     claims: Slots
     world: str
     row: int  # of the catalog
-    request: Request
+    request: Request  # whose prompt is the caption
 
 
 class Share(NamedTuple):
@@ -45,7 +43,7 @@ class Share(NamedTuple):
 
     claimed: int = 0
     right: int = 0
-    right_elsewhere: float = 0.0  # mean over OTHERS clips
+    right_elsewhere: float = 0.0  # mean over at most OTHERS clips
 
     def plus(self, other: "Share") -> "Share":
         """The sums of both."""
@@ -95,18 +93,19 @@ def _prompt(truth: Truth, row: int, source: ArrayRecordSource) -> Prompt:
     catalog = source.catalog
     width, height, frames = (int(x[row]) for x in (catalog.width, catalog.height, catalog.frames))
     request = Request(truth.short, width, height, frames, float(catalog.fps[row]), row)
-    return Prompt(truth.short, truth.short_slots, truth.world, row, request)
+    return Prompt(truth.short_slots, truth.world, row, request)
 
 
 def following(prompts: Sequence[Prompt], clips: Sequence[np.ndarray]) -> dict[str, Share]:
-    """By kind of slot and for ALL, what the worlds' detectors read in a clip (T H W 3 uint8) for
-    each prompt.
+    """What the worlds' detectors read right, by kind of slot and for ALL.
+
+    clips: one for each prompt, T H W 3 uint8; at least two, as chance is read in those of others.
     """
     detect = {name: open_world(name).detect for name in {p.world for p in prompts}}
     said = [detect[p.world](clip, p.request.fps) for p, clip in zip(prompts, clips)]
     table: dict[str, Share] = collections.defaultdict(Share)
     for i, prompt in enumerate(prompts):
-        others = [said[(i + by) % len(said)] for by in range(1, OTHERS + 1)]
+        others = [said[(i + by) % len(said)] for by in range(1, min(OTHERS, len(said) - 1) + 1)]
         right = _right(prompt.claims, said[i])
         elsewhere = [_right(prompt.claims, other) for other in others]
         for slot in prompt.claims:
@@ -144,6 +143,8 @@ class PromptFollowing:
                 "whose captions' claims are known"
             )
         self.prompts = read_prompts(ArrayRecordSource(folder), folder, "val", count)
+        expected = "a dataset with at least two captions to follow"
+        check(len(self.prompts) > 1, "data.catalog", folder, expected)
 
     def measure(self, pipeline: Pipeline) -> dict[str, float]:
         """The `figures` of clips that the pipeline makes."""

@@ -65,7 +65,7 @@ class AutoencoderCodec(LatentCodec):
         return read_statistics(self.cfg.workdir)
 
     def spread(self, params: Params) -> np.ndarray:
-        """By the linear path, which whitens."""
+        """The norms of the rows of the linear decoder: the PCA that latents are whitened by."""
         kernel = np.asarray(jax.device_get(params["decoder"]["linear"]["kernel"]), np.float64)
         return np.linalg.norm(kernel, axis=-1)
 

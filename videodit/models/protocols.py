@@ -83,10 +83,10 @@ class LatentCodec(Protocol):
         ...
 
     def spread(self, params: Params) -> np.ndarray:
-        """How far a unit of each latent channel moves the pixels, about: C.
+        """Scale in pixels of one unit of each latent channel: C, in any common unit.
 
-        A diffusion model weighs the channels by it, so a codec that whitens its latents says here
-        what it divided them by. All 1: the latents' own deviations say it.
+        With flow.latent_power above 0 a diffusion model weighs the channels by it. A codec that
+        whitens its latents returns what it divided them by; others return ones.
         """
         return np.ones(self.channels, np.float32)
 

@@ -172,7 +172,7 @@ def _even(x: jax.Array) -> jax.Array:
 
 
 def _covered(lengths: jax.Array, offsets: jax.Array, length: int) -> jax.Array:
-    """Which tokens of a row are of a segment: B L 1 1 bool."""
+    """A mask of the tokens of a row that belong to a segment: B L 1 1 bool."""
     place, start = jnp.arange(length)[:, None], offsets[:, None, :-1]
     inside = (start >= 0) & (start <= place) & (place < start + lengths[:, None])
     return inside.any(-1)[..., None, None]

@@ -24,5 +24,5 @@ def test_any_stretch_of_the_order_holds_about_as_many_tokens():
     sizes = np.exp(np.random.default_rng(0).normal(7, 1.2, 20_000))
     drawn = sizes[ShuffledOrder(np.arange(20_000), sizes, seed=0, name="")(np.arange(20_000))]
     stretches = drawn[: 20_000 // 150 * 150].reshape(-1, 150).sum(1)
-    # Of a plain shuffle, the sums of 150 would vary by std / mean / sqrt(150).
+    # In a plain shuffle, sums of 150 clips would vary by std / mean / sqrt(150).
     assert stretches.std() / stretches.mean() < 0.5 * sizes.std() / sizes.mean() / np.sqrt(150)
