@@ -6,7 +6,8 @@ import jax
 import optax
 
 from videodit.config import OptimConfig, check
-from videodit.parameters import Groups, Params, by_group
+from videodit.muon import is_stacked_matrix, scale_by_muon
+from videodit.parameters import Groups, ParameterGroup, Params, Path, by_group
 from videodit.sharding import HOST, to_device, to_host
 
 Mask = Callable[[Params], Params]  # a tree of bools of a tree of parameters
@@ -25,13 +26,19 @@ def adamw(cfg: OptimConfig, schedule: optax.Schedule, decays: Mask) -> optax.Gra
     return optax.adamw(schedule, cfg.b1, cfg.b2, weight_decay=cfg.weight_decay, mask=decays)
 
 
+def muon(cfg: OptimConfig, schedule: optax.Schedule, decays: Mask) -> optax.GradientTransformation:
+    """Muon (videodit/muon.py) with decoupled weight decay; only for stacked matrices."""
+    decay = optax.add_decayed_weights(cfg.weight_decay, decays)
+    return optax.chain(scale_by_muon(), decay, optax.scale_by_learning_rate(schedule))
+
+
 def sgd(cfg: OptimConfig, schedule: optax.Schedule, decays: Mask) -> optax.GradientTransformation:
     """Gradient descent with decoupled weight decay, for parameters that need no momentum."""
     decay = optax.add_decayed_weights(cfg.weight_decay, decays)
     return optax.chain(decay, optax.scale_by_learning_rate(schedule))
 
 
-OPTIMIZERS = {"adamw": adamw, "sgd": sgd}
+OPTIMIZERS = {"adamw": adamw, "muon": muon, "sgd": sgd}
 
 
 def make_optimizer(
@@ -42,9 +49,15 @@ def make_optimizer(
     Raises ConfigError where optim.memory asks for memory that devices do not share with hosts.
     """
     decays = lambda params: by_group(lambda path, group: group.decays(path), params, groups)
+
+    def name_of(path: Path, group: ParameterGroup) -> str:
+        chosen = group.optimizer == "adamw" and is_stacked_matrix(path)
+        return cfg.matrices if chosen else group.optimizer
+
     names = sorted({group.optimizer for group in groups})
+    names += ["muon"] if cfg.matrices == "muon" and "adamw" in names else []
     updates = {name: OPTIMIZERS[name](cfg, schedule, decays) for name in names}
-    labels = lambda params: by_group(lambda path, group: group.optimizer, params, groups)
+    labels = lambda params: by_group(name_of, params, groups)
     # One optimizer alone keeps a state without labels, as checkpoints have it.
     update = updates[names[0]] if len(names) == 1 else optax.partition(updates, labels)
     optimizer = optax.chain(clip_by_group(cfg.clip_norm, groups), update)

@@ -18,6 +18,7 @@ class OptimConfig:
     warmup_steps: int = 100
     final_fraction: float = 0.1  # of the learning rate, reached at the last step
     weight_decay: float = 0.01  # dense kernels only
+    matrices: str = "adamw"  # what updates the blocks' matrices: or "muon"
     b1: float = 0.9
     b2: float = 0.95
     clip_norm: float = 1.0
@@ -35,6 +36,8 @@ class OptimConfig:
             check(0 <= value < 1, f"optim.{name}", value, "0 or more, below 1")
         check(self.clip_norm > 0, "optim.clip_norm", self.clip_norm, "above 0")
         check(0 <= self.ema_decay < 1, "optim.ema_decay", self.ema_decay, "0 or more, below 1")
+        good = self.matrices in ("adamw", "muon")
+        check(good, "optim.matrices", self.matrices, "'adamw' or 'muon'")
         good = self.memory in ("device", "host")
         check(good, "optim.memory", self.memory, "'device' or 'host'")
 
