@@ -1,8 +1,8 @@
-# make demo: film -> trained model -> videos -> report.   make test: quick tests.   Needs python3 3.11 or 3.12.
+# make demo: film -> trained model -> videos -> report.   make world: the same for a world that is known, and what
+# its prompts say.   make test: quick tests.   Needs python3 3.11 or 3.12.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-OUT ?= runs/demo
 
 # The locks of an existing environment's own Python, else of $(PYTHON).
 VERSION := $(shell test -x $(RUN) && $(RUN) -c 'import sys; print("%d%d" % sys.version_info[:2])' \
@@ -11,9 +11,9 @@ INSTALLED := $(VENV)/installed-py$(VERSION)
 INSTALLED_TEST := $(VENV)/installed-test-py$(VERSION)
 PIP_INSTALL := $(RUN) -m pip install --quiet --progress-bar off --disable-pip-version-check --require-hashes
 
-.PHONY: env test-env test test-slow lint demo lock
+.PHONY: env test-env test test-slow lint demo world lock
 
-# What training, generation and the demo need.
+# What training, generation, the demo and the world need.
 env: $(INSTALLED)
 
 # That, and tools for tests and checks, and the simulators of videodit/worlds.
@@ -46,7 +46,10 @@ lint: test-env
 	$(RUN) -m mypy
 
 demo: env
-	$(RUN) -m tools.demo --out=$(OUT)
+	$(RUN) -m tools.demo --out=$(or $(OUT),runs/demo)
+
+world: env
+	$(RUN) -m tools.world --out=$(or $(OUT),runs/world)
 
 # Every version and hash anew, from setup.py. Locked versions stay where they still fit; delete a file to renew all of it.
 COMPILE := uv pip compile --quiet setup.py --generate-hashes --no-annotate --no-header --no-emit-index-url

@@ -178,6 +178,17 @@ def test_validation_covers_every_held_out_clip_once():
         assert not any(batch.given.any() for batch in batches)
 
 
+def test_longer_rows_of_validation_hold_the_same_clips():
+    cfg = dataclasses.replace(CFG, evaluation_rows=2)
+    plan = Plan(SOURCE.catalog, cfg, 0, PATCH)
+    batches = jax.device_get(list(validation_batches(SOURCE, plan, TOKENIZER, PATCH)))
+    assert {batch.tokens.shape for batch in batches} == {(2, 1024, 768)}
+    assert {batch.valid.shape for batch in batches} == {(2, 16)}
+    held_out = np.flatnonzero(np.asarray(SOURCE.catalog.split) == "val")
+    ids = np.concatenate([batch.clip_ids[batch.valid] for batch in batches])
+    assert sorted(ids.tolist()) == held_out.tolist()
+
+
 def test_closing_ends_the_threads():
     before = set(threading.enumerate())
     batches = stream()

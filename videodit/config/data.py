@@ -1,6 +1,6 @@
 """What can be configured of the data: sources, rows, modes, and how clips are viewed."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from videodit.config.errors import ConfigError, check, check_positive
 
@@ -87,6 +87,9 @@ class DataConfig:
     text_tokens: int = 512  # S; 0: as many as the captions need
     max_segments: int = 16  # M, clips a row
     batch_rows: int = 8  # B, rows of the global batch
+    # Rows of a batch of held-out clips, which are so much longer; 0: batch_rows. Measures compare
+    # the captions of a row, so short rows have too few.
+    evaluation_rows: int = 0
     rows_per_group: int = 64  # rows that one group of the shuffled catalog is packed into
     threads: int = 2  # decoding threads a process, when workers is 0
     workers: int = 0  # decoding processes a process
@@ -97,7 +100,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_positive(self, "data", ("row_tokens", "max_segments", "batch_rows", "threads"))
-        for name in ("text_tokens", "workers"):
+        for name in ("text_tokens", "workers", "evaluation_rows"):
             check(getattr(self, name) >= 0, f"data.{name}", getattr(self, name), "0 or more")
         check(self.worker_memory > 0, "data.worker_memory", self.worker_memory, "more than 0 GB")
         check(0 <= self.max_broken <= 1, "data.max_broken", self.max_broken, "a share of 0 to 1")
@@ -111,8 +114,25 @@ class DataConfig:
             self.rows_per_group,
             f"a multiple of data.batch_rows={self.batch_rows}",
         )
+        good = not self.evaluation_rows or self.batch_rows % self.evaluation_rows == 0
+        expected = f"a divisor of data.batch_rows={self.batch_rows}, or 0"
+        check(good, "data.evaluation_rows", self.evaluation_rows, expected)
         if self.latents:
             self._check_latents()
+
+    @property
+    def evaluation(self) -> "DataConfig":
+        """The same with the rows that held-out clips are packed into."""
+        rows = self.evaluation_rows or self.batch_rows
+        longer = self.batch_rows // rows
+        sizes = ("row_tokens", "text_tokens", "max_segments")
+        return replace(
+            self,
+            batch_rows=rows,
+            rows_per_group=rows,
+            evaluation_rows=0,
+            **{name: longer * getattr(self, name) for name in sizes},
+        )
 
     def _check_latents(self) -> None:
         """Raises ConfigError for what stored latents cannot do.

@@ -4,6 +4,7 @@ The loader's only state is the step: the batch of step N depends on the plan and
 the number of processes, threads or restarts. A process decodes only the rows that its devices hold.
 """
 
+import dataclasses
 import threading
 from bisect import bisect_left
 from collections.abc import Callable, Generator, Sequence
@@ -83,7 +84,9 @@ def validation_batches(
 
     Broken clips are left out.
     """
-    batches, reader = plan.validation_rows(), make_reader(source, plan, tokenizer, patch)
+    batches, cfg = plan.validation_rows(), plan.cfg.evaluation
+    reader = dataclasses.replace(make_reader(source, plan, tokenizer, patch), cfg=cfg)
+    pool = None if plan.cfg.evaluation_rows else pool  # its processes fill rows of training
     return listed_batches(reader, batches.__getitem__, len(batches), pool=pool)
 
 

@@ -61,3 +61,14 @@ def video(file: Path, caption: str = "") -> str:
         '<figure class="clip"><video autoplay loop muted playsinline '
         f'src="data:video/mp4;base64,{data}"></video>{note}</figure>'
     )
+
+
+def document(title: str, introduction: str, body: str, footer: str = "") -> str:
+    """A page as HTML text. `body` and `footer` are HTML, the others plain text."""
+    head = f"<h1>{html.escape(title)}</h1><p>{html.escape(introduction)}</p>"
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}'
+        '</title><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{STYLE}</style></head><body><main>{head}"
+        f"{body}<footer>{footer}</footer></main></body></html>"
+    )

@@ -18,6 +18,8 @@ from videodit.nn.segments import Segments
 from videodit.parameters import Params
 
 SIZES = {
+    # Vectors of words and their positions alone: for tiny models, which see few captions.
+    "words": StackShape(depth=0, width=128, heads=2, head_size=64, mlp=512),
     "smoke": StackShape(depth=1, width=32, heads=4, head_size=8, mlp=64),
     "demo": StackShape(depth=2, width=128, heads=2, head_size=64, mlp=512),
     "S": StackShape(depth=6, width=384, heads=8, head_size=64, mlp=1536),
@@ -28,7 +30,11 @@ SIZES = {
 
 
 class TextTransformer(nnx.Module):
-    """Token embedding, then a stack over the packed captions; attention both ways."""
+    """Token embedding, then a stack over the packed captions; attention both ways.
+
+    The stack knows positions by rotation. Without one they are sinusoids that are added
+    (arXiv:1706.03762).
+    """
 
     def __init__(
         self, vocabulary: int, shape: StackShape, compute: ComputeConfig, *, rngs: nnx.Rngs
@@ -37,7 +43,7 @@ class TextTransformer(nnx.Module):
         self.embed = Dense(
             vocabulary, shape.width, (None, "embed"), rngs=rngs, init=nnx.initializers.normal(1.0)
         )
-        self.stack = Stack(shape, compute, rngs=rngs)
+        self.stack = Stack(shape, compute, rngs=rngs) if shape.depth else None
 
     def __call__(self, tokens: jax.Array, positions: jax.Array, segments: Segments) -> jax.Array:
         """tokens, positions, and the ids of segments: B S int32 -> B S E in the compute dtype.
@@ -46,8 +52,11 @@ class TextTransformer(nnx.Module):
         """
         one_hot = jax.nn.one_hot(tokens, self.vocabulary, dtype=self.embed.kernel[...].dtype)
         x = self.embed(one_hot, "batch", "length", "act_embed")
-        angles = rotary(positions[..., None].astype(jnp.float32), self.head_size)
-        x = self.stack(x, Conditions(angles, segments))
+        places = positions[..., None].astype(jnp.float32)
+        if self.stack is None:
+            x = x + jnp.concatenate(rotary(places, x.shape[-1]), axis=-1)
+        else:
+            x = self.stack(x, Conditions(rotary(places, self.head_size), segments))
         return layer_norm(x).astype(one_hot.dtype)
 
 
@@ -76,4 +85,5 @@ class JointTextEncoder(TextEncoder):
         return self._apply(params, ids, positions, segments)
 
     def stacks(self, text: np.ndarray, remat: str) -> list[StackRun]:
-        return [StackRun(self._shape, text, all_pairs(text), remat)]
+        run = StackRun(self._shape, text, all_pairs(text), remat)
+        return [run] if self._shape.depth else []

@@ -145,6 +145,20 @@ def test_validation_holds_every_clip_once_in_full_batches():
     assert train <= set(range(61, 150))
 
 
+def test_held_out_clips_may_have_longer_rows():
+    clips = made_up(150, val=61)
+    cfg = dataclasses.replace(CFG, evaluation_rows=2)
+    plan = Plan(clips, cfg, 0, PATCH)
+    batches, longer = plan.validation_rows(), CFG.batch_rows // 2
+    assert {len(batch) for batch in batches} == {2}
+    rows = [row for batch in batches for row in batch]
+    assert sorted(p.clip for row in rows for p in row) == list(range(61))
+    assert max(map(len, rows)) <= longer * CFG.max_segments
+    assert max(sum(tokens_of(clips, p.clip) for p in row) for row in rows) > CFG.row_tokens
+    training = Plan(clips, CFG, 0, PATCH)
+    assert plan.rows(3) == training.rows(3) and plan.digest() == training.digest()
+
+
 def test_what_cannot_be_planned_is_refused_by_name():
     clips = made_up(20)
     with pytest.raises(ConfigError, match=r"row_tokens=8: clip clip\d+ .* has \d+ tokens"):

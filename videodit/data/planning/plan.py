@@ -123,7 +123,8 @@ class Plan:
         return self._step(step)
 
     def validation_rows(self) -> list[list[Row]]:
-        """Batches of batch_rows rows that hold every "val" clip once, always in the same order.
+        """Batches of rows, as cfg.evaluation has them, that hold every "val" clip once, always in
+        the same order.
 
         The packer puts similar rows next to each other, so rows are shuffled: the first batches
         then stand for all of them. Clips are seen as `Picker.held_out` says, in the mode
@@ -242,13 +243,18 @@ class Plan:
 
     def _pack_validation(self) -> list[list[Row]]:
         clips = np.flatnonzero(np.asarray(self.catalog.split) == "val")
+        cfg = self.cfg.evaluation
         held_out = self._groups.picker.held_out(clips)
         packed = fit_decreasing(
-            held_out.keep.tolist(), held_out.text_length.tolist(), **self._groups.capacity()
+            held_out.keep.tolist(),
+            held_out.text_length.tolist(),
+            row_tokens=cfg.row_tokens,
+            text_tokens=cfg.text_tokens,
+            max_segments=cfg.max_segments,
         )
         order = np.random.default_rng(0).permutation(len(packed))
         rows = place_rows(held_out, [packed[row] for row in order])
-        size = self.cfg.batch_rows
+        size = cfg.batch_rows
         rows += [()] * (-len(rows) % size)
         return [rows[start : start + size] for start in range(0, len(rows), size)]
 

@@ -1,0 +1,45 @@
+"""The text-to-video DiT of `make world`: sprites that do what prompts say, on two CPU cores.
+
+  python -m videodit.main --config=configs/worlds_cpu.py --workdir=runs/world/dit
+
+Images come first: most of what captions say is learned from them, at a third of a clip's tokens.
+Rows are short, so that masked attention computes few pairs in vain.
+
+Hardware: two CPU cores, 4 GB. Data, latents and codec: runs/world (tools/world.py makes them).
+Expectation: EXPECT
+"""
+
+from ml_collections import ConfigDict
+
+from configs.common import demo, variant
+from videodit.config import defaults
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+    """The config, or its variant `arg` (configs/common.py)."""
+    config = demo(defaults())
+    config.task, config.steps = "diffusion", 5000
+    config.log_every, config.eval_every, config.save_every = 25, 1000, 250
+    config.eval_batches, config.inspect_batches = 8, 4
+    config.data.update(
+        catalog="runs/world/data",
+        latents="runs/world/latents",
+        row_tokens=96,
+        text_tokens=0,
+        max_segments=6,
+        batch_rows=10,
+        rows_per_group=200,
+        evaluation_rows=2,
+    )
+    config.data.views.images = ((0, 1.0), (2500, 0.25))
+    config.autoencoder.workdir = "runs/world/autoencoder"
+    config.text.update(workdir="runs/world/data", size="words")
+    config.compute.attention = "masked"
+    config.flow.update(shift_tokens=4, fine_share=0.2, fine_shift_tokens=64, latent_power=0.5)
+    config.optim.update(learning_rate=2e-3, warmup_steps=60, final_fraction=0.0, ema_decay=0.995)
+    config.sample.update(size="32x32", frames=9, fps=8.0, steps=20, guidance=4.0, followed=48)
+    config.sample.prompts = (
+        "a large red circle on black, moving left",
+        "a small green square at the top on white",
+    )
+    return variant(config, arg)
