@@ -31,6 +31,7 @@ def smoke(config: ConfigDict) -> ConfigDict:
         text_tokens=128,
         max_segments=8,
         batch_rows=2,
+        evaluation_rows=0,
         rows_per_group=4,
         workers=0,
         views=defaults().data.views,

@@ -58,5 +58,5 @@ def test_what_an_unfinished_run_lacks_is_named(tmp_path):
 
 
 def test_a_missing_run_is_refused_by_name(tmp_path):
-    with pytest.raises(ConfigError, match="tools.world --out="):
+    with pytest.raises(ConfigError, match=r"tools\.world --out="):
         world_page.page(tmp_path / "none")

@@ -34,6 +34,17 @@ def test_it_starts_at_zero(model):
     assert (run(params) == 0).all()
 
 
+@pytest.mark.parametrize("kind, at", [("block", ("stack", "blocks", "modulation")), ("shared", ())])
+def test_tables_may_start_with_weights(kind, at):
+    cfg = tiny_config(dit__modulation=kind, dit__initial_modulation=0.5)
+    init, _ = make_dit(cfg.dit, 16, 32, cfg.compute)
+    params = init(jax.random.key(0))
+    for name in (*at, "table", "kernel"):
+        params = params[name]
+    deviation = np.asarray(params).std()
+    assert deviation == pytest.approx(0.5 / params.shape[-2] ** 0.5, rel=0.05)
+
+
 def test_a_level_and_a_caption_reach_the_tokens_of_their_clip_alone(model):
     params, run = model
     params = perturb(params)

@@ -9,6 +9,7 @@ from packs import perturb
 from videodit.config import ComputeConfig, ConfigError
 from videodit.nn.block import REMAT, Block, Conditions, Stack, StackShape, check_shape
 from videodit.nn.functional import functional
+from videodit.nn.layers import ZEROS
 from videodit.nn.rope import rotary
 from videodit.nn.segments import Segments
 
@@ -40,7 +41,7 @@ def test_a_stack_is_its_blocks_one_after_the_other(kind):
     init, apply = make(kind)
     params = perturb(init(jax.random.key(0)))
     _, apply_block = functional(
-        lambda rngs: Block(SHAPE, COMPUTE, modulation=kind, text_width=16, rngs=rngs)
+        lambda rngs: Block(SHAPE, COMPUTE, modulation=kind, tables=ZEROS, text_width=16, rngs=rngs)
     )
     y = x
     for i in range(SHAPE.depth):

@@ -46,7 +46,11 @@ class DiTConfig:
 
     size: str = "S"
     modulation: str = "block"  # adaLN table of each "block", or one "shared" plus block offsets
+    # Scale of the tables' initial weights. With 0 (adaLN-zero) all blocks begin as the identity.
+    initial_modulation: float = 0.0
 
     def __post_init__(self) -> None:
         known = self.modulation in ("block", "shared")
         check(known, "dit.modulation", self.modulation, "'block' or 'shared'")
+        good = 0 <= self.initial_modulation < math.inf
+        check(good, "dit.initial_modulation", self.initial_modulation, "0 or more")

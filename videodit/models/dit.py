@@ -85,14 +85,21 @@ class DiT(nnx.Module):
         self.level = LevelEmbedding(shape.width, rngs=rngs)
         self.pool = AttentionPool(text_width, rngs=rngs)
         self.caption = Dense(text_width, shape.width, (None, "embed"), rngs=rngs)
-        tables = 6 * shape.width if cfg.modulation == "shared" else 0
+        tables = ZEROS
+        if cfg.initial_modulation:
+            tables = nnx.initializers.normal(cfg.initial_modulation / shape.width**0.5)
         self.table = (
-            Dense(shape.width, tables, (None, "embed"), rngs=rngs, init=ZEROS, bias=True)
-            if tables
+            Dense(shape.width, 6 * shape.width, (None, "embed"), rngs=rngs, init=tables, bias=True)
+            if cfg.modulation == "shared"
             else None
         )
         self.stack = Stack(
-            shape, compute, rngs=rngs, modulation=cfg.modulation, text_width=text_width
+            shape,
+            compute,
+            rngs=rngs,
+            modulation=cfg.modulation,
+            tables=tables,
+            text_width=text_width,
         )
         self.final = Dense(
             shape.width, 2 * shape.width, (None, "embed"), rngs=rngs, init=ZEROS, bias=True

@@ -149,15 +149,23 @@ class MLP(nnx.Module):
 class Modulation(nnx.Module):
     """Shift, scale and gate of attention and of mlp at each token: six arrays B L D.
 
-    "block": a table of the noise slots made by a zero-initialised layer (adaLN-zero, DiT,
-    arXiv:2212.09748). "shared": one such table for all blocks, plus this block's own offset
-    (PixArt, arXiv:2310.00426). None: a learned constant with gates that start at GATE.
+    "block": a table of the noise slots made by a layer that `tables` initialises, by default to
+    zero (adaLN-zero, DiT, arXiv:2212.09748). "shared": one such table for all blocks, plus this
+    block's own offset (PixArt, arXiv:2310.00426). None: a learned constant with gates that start
+    at GATE.
     """
 
-    def __init__(self, width: int, kind: str | None, *, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self,
+        width: int,
+        kind: str | None,
+        tables: nnx.Initializer = ZEROS,
+        *,
+        rngs: nnx.Rngs,
+    ) -> None:
         self.kind = kind
         if kind == "block":
-            self.table = Dense(width, 6 * width, (None, "embed"), rngs=rngs, init=ZEROS, bias=True)
+            self.table = Dense(width, 6 * width, (None, "embed"), rngs=rngs, init=tables, bias=True)
         else:
             gates = jnp.zeros((2, 3, width)).at[:, 2].set(0.0 if kind else GATE)
             self.offset = nnx.Param(gates.reshape(6, width))
@@ -185,10 +193,11 @@ class Block(nnx.Module):
         compute: ComputeConfig,
         *,
         modulation: str | None,
+        tables: nnx.Initializer,
         text_width: int | None,
         rngs: nnx.Rngs,
     ) -> None:
-        self.modulation = Modulation(shape.width, modulation, rngs=rngs)
+        self.modulation = Modulation(shape.width, modulation, tables, rngs=rngs)
         self.attention = Attention(shape, compute, rngs=rngs)
         self.cross = (
             Attention(shape, compute, rngs=rngs, keys_width=text_width, out=ZEROS)
@@ -238,15 +247,25 @@ class Stack(nnx.Module):
         *,
         rngs: nnx.Rngs,
         modulation: str | None = None,
+        tables: nnx.Initializer = ZEROS,
         text_width: int | None = None,
     ) -> None:
+        """`modulation`, `tables`: as `Modulation` says. `text_width`: None for no text.
+
+        Raises ConfigError for an unknown compute.remat.
+        """
         check_remat(compute)
         self.residual_dtype, self.remat = compute.residual_dtype, compute.remat
         self.depth, self.unroll = shape.depth, min(compute.unroll, shape.depth)
 
         def make(block_rngs: nnx.Rngs) -> Block:
             return Block(
-                shape, compute, modulation=modulation, text_width=text_width, rngs=block_rngs
+                shape,
+                compute,
+                modulation=modulation,
+                tables=tables,
+                text_width=text_width,
+                rngs=block_rngs,
             )
 
         self.blocks = jax.vmap(make)(rngs.split(shape.depth))
