@@ -32,6 +32,14 @@ SCHEDULES = {
 }
 
 
+# What a diffusion run may keep beside AdamW's state and an EMA, and levels from two distributions.
+KEPT = {
+    "optim__matrices": "muon",
+    "optim__power_averages": (0.05, 0.1),
+    "flow__fine_share": 0.25,
+}
+
+
 def short(task="diffusion", steps=5, **changes):
     changes = {
         "steps": steps,
@@ -72,7 +80,7 @@ def test_a_run_that_is_asked_to_leave_before_its_first_step_says_so(tmp_path, mo
 
 @pytest.mark.parametrize("task", ["diffusion", pytest.param("autoencoder", marks=pytest.mark.slow)])
 def test_resumed_equals_unbroken_to_the_bit(tmp_path, task, monkeypatch):
-    cfg = short(task, **SCHEDULES)
+    cfg = short(task, **SCHEDULES, **(KEPT if task == "diffusion" else {}))
     whole = train(cfg, tmp_path / "whole")
 
     class Killed(Exception):
@@ -101,6 +109,9 @@ def test_resumed_equals_unbroken_to_the_bit(tmp_path, task, monkeypatch):
         4,
         5,
     ]
+    if task == "diffusion":
+        saved = {path.name for path in (tmp_path / "broken/averages/checkpoints").glob("[0-9]*")}
+        assert saved == {"1", "2", "3", "4", "5"}
     for name in ("summary.json", "config.json"):
         assert (tmp_path / "broken" / name).is_file()
 

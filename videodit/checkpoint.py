@@ -16,6 +16,7 @@ from videodit.config import Config, ConfigError, differences, find_task, from_js
 from videodit.data.tokenizer import Tokenizer
 
 DATA_FILE = "data.digest"  # in the workdir: digest of the plan that the batches came from
+SNAPSHOTS = "averages"  # in the workdir: a folder of checkpoints of the power averages
 FROZEN_FILE = "{}.digest"  # in the workdir: digests of frozen arrays, by their names
 
 logger = logging.getLogger(__name__)
@@ -24,7 +25,8 @@ logger = logging.getLogger(__name__)
 class Checkpointer:
     """The checkpoints below workdir/checkpoints; saving goes on in the background."""
 
-    def __init__(self, workdir: str | os.PathLike, *, keep: int = 2) -> None:
+    def __init__(self, workdir: str | os.PathLike, *, keep: int | None = 2) -> None:
+        """`keep`: how many of the newest are kept; None: all."""
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
         self._manager = ocp.CheckpointManager(_folder(workdir), options=options)
 
@@ -34,7 +36,7 @@ class Checkpointer:
 
     def save(self, step: int, state: dict, loader_state: int) -> None:
         """Starts to save `state` (nested dicts of arrays), which has had `step` steps."""
-        if step == self.latest_step():
+        if step in self._manager.all_steps():
             return
         items = {name: ocp.args.StandardSave({name: value}) for name, value in state.items()}
         loader = ocp.args.JsonSave({"next_step": loader_state})
@@ -47,10 +49,15 @@ class Checkpointer:
         got = self._manager.restore(step, args=ocp.args.Composite(loader=loader, **items))
         return {name: got[name][name] for name in target}, got["loader"]["next_step"]
 
-    def restore_item(self, name: str, target: Any) -> Any:
-        """One item ("ema") of the newest checkpoint."""
+    def steps(self) -> list[int]:
+        """The steps that have a checkpoint, in their order."""
+        return sorted(self._manager.all_steps())
+
+    def restore_item(self, name: str, target: Any, step: int | None = None) -> Any:
+        """One item ("ema") of the checkpoint of a step, by default the newest."""
         args = ocp.args.Composite(**{name: ocp.args.StandardRestore({name: target})})
-        return self._manager.restore(self.latest_step(), args=args)[name][name]
+        step = self.latest_step() if step is None else step
+        return self._manager.restore(step, args=args)[name][name]
 
     def close(self) -> None:
         """Waits until everything is saved."""

@@ -1,11 +1,11 @@
 """Pure functions that the loop compiles: a state, a training step, an evaluation step.
 
 A state is a plain dict of arrays: step, params, opt, and ema, the exponential moving average of
-those groups of parameters that have one.
+those groups of parameters that have one; with optim.power_averages also powers (averages.py).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -14,6 +14,7 @@ import optax
 from clu.metrics import Average
 from jax.sharding import PartitionSpec
 
+from videodit.averages import power_averages
 from videodit.compiler_flags import compiler_options
 from videodit.config import OptimConfig
 from videodit.data.packing import PackedBatch
@@ -26,17 +27,23 @@ Averages = dict[str, tuple[Average, Average]]  # of a measure and of its square,
 
 
 def make_init(
-    task: Task, optimizer: optax.GradientTransformation
+    task: Task, optimizer: optax.GradientTransformation, lengths: Sequence[float] = ()
 ) -> Callable[[jax.Array, Arrays], State]:
-    """`init(key, frozen) -> state`; under jit every array is created with its sharding."""
+    """`init(key, frozen) -> state`; under jit every array is created with its sharding.
+
+    `lengths`: optim.power_averages.
+    """
 
     def init(key: jax.Array, frozen: Arrays) -> State:
         params = task.init(key, frozen)
+        copy = lambda: jax.tree.map(jnp.copy, averaged(params, task.groups))
+        powers = {"powers": {str(i): copy() for i in range(len(lengths))}} if lengths else {}
         return {
             "step": jnp.zeros((), jnp.int32),
             "params": params,
-            "ema": jax.tree.map(jnp.copy, averaged(params, task.groups)),
+            "ema": copy(),
             "opt": optimizer.init(params),
+            **powers,
         }
 
     return init
@@ -79,7 +86,11 @@ def make_train_step(
             "padding": (~real).mean(dtype=jnp.float32),
             "replaced": batch.replaced.sum(),
         }
-        return {"step": state["step"] + 1, "params": params, "ema": ema, "opt": opt}, metrics
+        trained = {"step": state["step"] + 1, "params": params, "ema": ema, "opt": opt}
+        if cfg.power_averages:
+            lengths = cfg.power_averages
+            trained["powers"] = power_averages(state["powers"], new, state["step"], lengths)
+        return trained, metrics
 
     return jax.jit(train_step, donate_argnums=0, compiler_options=compiler_options() or None)
 

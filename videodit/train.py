@@ -16,7 +16,9 @@ from clu import parameter_overview
 from jax.experimental import multihost_utils
 from jax.profiler import StepTraceAnnotation
 
+from videodit.averages import moments
 from videodit.checkpoint import (
+    SNAPSHOTS,
     Checkpointer,
     check_data,
     check_digests,
@@ -154,7 +156,9 @@ def _train(
     check_frozen(cfg, workdir, data, digests)
     make_folder(workdir, "--workdir")
     checkpoints = Checkpointer(workdir, keep=cfg.keep)
-    init = make_init(task, optimizer)
+    snapshots = Checkpointer(workdir / SNAPSHOTS, keep=None) if cfg.optim.power_averages else None
+    moments_to_save = moments(cfg.steps, cfg.optim.snapshots) if snapshots else set()
+    init = make_init(task, optimizer, cfg.optim.power_averages)
     state, first = open_state(cfg, workdir, checkpoints, task, tokenizer, init, key, frozen)
     write_run(workdir, cfg, tokenizer)
     write_digests(workdir, digests)
@@ -220,6 +224,9 @@ def _train(
                 with goodput.spent_on("save"):
                     checkpoints.save(step, state, step)
                 goodput.write(workdir, step, life)
+            if snapshots and step in moments_to_save:  # a killed run may lack one
+                with goodput.spent_on("save"):
+                    snapshots.save(step, {"powers": state["powers"]}, step)
             timer.pause(time.perf_counter() - began)
             if last or leaves:
                 break
@@ -236,6 +243,8 @@ def _train(
         task.finish(state["ema"], frozen, data.from_the_start(), workdir)
     with goodput.spent_on("save"):
         checkpoints.close()
+        if snapshots:
+            snapshots.close()
     goodput.write(workdir, step, life)
     writer.close()
     if leaves:

@@ -23,11 +23,19 @@ class OptimConfig:
     b2: float = 0.95
     clip_norm: float = 1.0
     ema_decay: float = 0.999
+    # Lengths of two power averages, such as (0.05, 0.1), from which tools/average_weights.py makes
+    # an average of any length (videodit/averages.py); (): none.
+    power_averages: tuple[float, ...] = ()
+    snapshots: int = 16  # how often in a run they are saved
     accumulate: int = 1  # micro-batches whose gradients are added before an update
     memory: str = "device"  # of the optimizer's state between updates: "device" or "host"
 
     def __post_init__(self) -> None:
-        check_positive(self, "optim", ("accumulate",))
+        check_positive(self, "optim", ("accumulate", "snapshots"))
+        lengths = self.power_averages
+        good = len(set(lengths)) in (0, 2) and all(0 < length <= 0.28 for length in lengths)
+        expected = "() or two different lengths above 0 and at most 0.28"
+        check(good and len(lengths) < 3, "optim.power_averages", lengths, expected)
         for name in ("learning_rate", "warmup_steps", "final_fraction", "weight_decay"):
             value = getattr(self, name)
             check(0 <= value < math.inf, f"optim.{name}", value, "0 or more")

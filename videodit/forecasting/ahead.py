@@ -60,7 +60,12 @@ def abstract_arguments(
     """Abstract state, frozen arrays, batch and key of a train step on the current mesh."""
     key = jax.eval_shape(lambda: jax.random.key(cfg.seed))
     frozen = task.abstract_frozen()
-    return abstract(make_init(task, optimizer), key, frozen), frozen, _abstract_batch(cfg), key
+    return (
+        abstract(make_init(task, optimizer, cfg.optim.power_averages), key, frozen),
+        frozen,
+        _abstract_batch(cfg),
+        key,
+    )
 
 
 def compile_step(
