@@ -3,7 +3,7 @@
   python -m videodit.main --config=configs/worlds_autoencoder.py --workdir=runs/world/autoencoder
 
 Hardware: two CPU cores, 4 GB. Data: runs/world/data (tools/world.py makes it).
-Expectation: EXPECT
+Expectation: 27.5 dB on held-out clips, by 48 components of a patch of 4 x 8 x 8 pixels (seed 0).
 """
 
 from ml_collections import ConfigDict

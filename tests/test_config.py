@@ -75,6 +75,11 @@ def test_a_wrong_field_or_value_is_named(values, message):
         from_json(json.dumps(values))
 
 
+def test_a_field_that_changes_models_is_off_for_runs_that_are_older():
+    assert not from_json("{}").dit.places
+    assert from_json(to_json(Config())).dit.places
+
+
 def test_a_learning_rate_of_0_is_allowed():
     assert from_json('{"optim": {"learning_rate": 0}}').optim.learning_rate == 0
 

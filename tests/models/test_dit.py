@@ -5,7 +5,7 @@ from packs import clip, pack, perturb, tiny_config
 
 from videodit.models.dit import POOL_HEADS, AttentionPool, make_dit
 from videodit.nn.functional import functional
-from videodit.tasks.views import clip_segments, noise_slots, slot_levels
+from videodit.tasks.views import clip_segments, noise_slots, slot_levels, token_fractions
 
 RNG = np.random.default_rng(0)
 BATCH = jax.device_get(pack([[clip(0), clip(1)]]))
@@ -22,7 +22,12 @@ def model(request):
     params = init(jax.random.key(0))
 
     def run(params, levels=LEVELS, text=TEXT, batch=BATCH):
-        places = noise_slots(batch, levels), batch.positions, clip_segments(batch)
+        places = (
+            noise_slots(batch, levels),
+            batch.positions,
+            token_fractions(batch),
+            clip_segments(batch),
+        )
         velocity = apply(params, LATENTS, *places, text, batch.text_segment_ids)
         return np.asarray(velocity)[0]
 
@@ -55,6 +60,25 @@ def test_a_level_and_a_caption_reach_the_tokens_of_their_clip_alone(model):
     for after in (run(params, levels=levels), run(params, text=text)):
         np.testing.assert_array_equal(after[FIRST], before[FIRST])
         assert (after[SECOND] != before[SECOND]).all(axis=-1).all()
+
+
+@pytest.mark.parametrize("places", [True, False])
+def test_only_places_tell_apart_tokens_that_look_alike(places):
+    cfg = tiny_config(dit__places=places)
+    init, apply = make_dit(cfg.dit, 16, 32, cfg.compute)
+    arguments = (
+        np.ones_like(LATENTS),
+        noise_slots(BATCH, LEVELS),
+        BATCH.positions,
+        token_fractions(BATCH),
+        clip_segments(BATCH),
+        TEXT,
+        BATCH.text_segment_ids,
+    )
+    velocity = np.asarray(apply(perturb(init(jax.random.key(0))), *arguments))[0]
+    # Attention over equal values gives this value, however rotary positions weigh them.
+    spread = velocity[FIRST].std(0).max()
+    assert (spread > 1e-2) if places else (spread < 1e-4)
 
 
 def test_the_slot_of_given_tokens_does_not_reach_the_others(model):

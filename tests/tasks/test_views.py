@@ -3,7 +3,12 @@ import numpy as np
 import pytest
 from packs import clip, pack, tiny_config
 
-from videodit.tasks.views import encoder_segment_ids, slot_levels, token_levels
+from videodit.tasks.views import (
+    encoder_segment_ids,
+    slot_levels,
+    token_fractions,
+    token_levels,
+)
 
 CFG = tiny_config().autoencoder  # chunks of two latent frames
 
@@ -55,3 +60,12 @@ def test_slots_have_the_level_of_their_clip_and_given_ones_none(mesh, shape):
     batch = jax.device_get(batch)
     at = np.where(batch.segment_ids > 0, np.take_along_axis(levels, batch.segment_ids - 1, 1), 0)
     np.testing.assert_array_equal(tokens, np.where(batch.given, 0, at))
+
+
+def test_fractions_are_those_of_the_clips_own_frame():
+    batch = pack([[clip(1), clip(0)]])
+    here = np.asarray(batch.segment_ids)[0] == 2
+    rows, columns = np.meshgrid(np.arange(3), np.arange(2), indexing="ij")
+    expected = np.stack([(rows.ravel() + 0.5) / 3, (columns.ravel() + 0.5) / 2], axis=-1)
+    got = np.asarray(token_fractions(batch))[0, here]
+    np.testing.assert_allclose(got, np.tile(expected, (3, 1)), rtol=1e-6)

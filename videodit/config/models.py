@@ -48,6 +48,9 @@ class DiTConfig:
     modulation: str = "block"  # adaLN table of each "block", or one "shared" plus block offsets
     # Scale of the tables' initial weights. With 0 (adaLN-zero) all blocks begin as the identity.
     initial_modulation: float = 0.0
+    # Whether tokens are told where in their clip they are. Rotary positions are relative: with them
+    # alone a token of noise cannot know whether it is at the top.
+    places: bool = True
 
     def __post_init__(self) -> None:
         known = self.modulation in ("block", "shared")

@@ -9,7 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from videodit.config.errors import ConfigError, check, nearest
-from videodit.config.renamed import refuse_old_name, with_new_names
+from videodit.config.renamed import refuse_old_name, with_new_fields, with_new_names
 from videodit.config.run import Config
 from videodit.config.tasks import find_task, sections
 
@@ -48,7 +48,7 @@ def from_json(text: str) -> Config:
     values = json.loads(text)
     if not isinstance(values, dict):
         raise ValueError(f"expected an object of fields, not {type(values).__name__}")
-    return _build_config(with_new_names(values))
+    return _build_config(with_new_fields(with_new_names(values)))
 
 
 def changed(cfg: Config, changes: Changes) -> Config:
@@ -117,7 +117,7 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
     if typing.get_origin(hint) is tuple:
         return _convert_tuple(hint, value, name)
     accepted = (int, float) if hint is float else hint
-    good = isinstance(value, accepted) and not isinstance(value, bool)
+    good = isinstance(value, accepted) and (hint is bool or not isinstance(value, bool))
     check(good, name, value, f"a {hint.__name__}")
     return hint(value)
 

@@ -1,4 +1,4 @@
-"""Fields that have moved: a config.json with old names is read through this table.
+"""What has changed in configs: a config.json of an older version is read through these tables.
 
 A user who types an old name is told the new one.
 """
@@ -10,6 +10,8 @@ RENAMED = {  # old name: new name
     "data.sampling": "data.views",
     "data.rows_per_window": "data.rows_per_group",
 }
+
+ADDED = {"dit.places": False}  # fields that change a model: what runs from before they existed have
 
 
 def new_name(name: str) -> str:
@@ -41,6 +43,15 @@ def with_new_names(values: dict) -> dict:
         if name in _fields(values, section):
             raise ConfigError(f"{old} is now called {new}: expected one of the two, not both")
         _fields(values, section)[name] = moved
+    return values
+
+
+def with_new_fields(values: dict) -> dict:
+    """Nested dicts of a config.json with the fields of ADDED that it lacks."""
+    values = {k: dict(v) if isinstance(v, dict) else v for k, v in values.items()}
+    for name, value in ADDED.items():
+        section, _, name = name.rpartition(".")
+        _fields(values, section).setdefault(name, value)
     return values
 
 

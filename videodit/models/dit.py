@@ -18,7 +18,15 @@ from videodit.config import ComputeConfig, DiTConfig
 from videodit.models.sizes import lookup
 from videodit.nn.block import Conditions, Stack, StackShape, modulate
 from videodit.nn.functional import functional
-from videodit.nn.layers import ZEROS, Dense, LevelEmbedding, to_noise_slots, to_slots, to_tokens
+from videodit.nn.layers import (
+    ZEROS,
+    Dense,
+    LevelEmbedding,
+    PlaceEmbedding,
+    to_noise_slots,
+    to_slots,
+    to_tokens,
+)
 from videodit.nn.rope import video_rotary
 from videodit.nn.segments import Segments
 
@@ -82,6 +90,7 @@ class DiT(nnx.Module):
     ) -> None:
         self.head_size = shape.head_size
         self.embed = Dense(channels, shape.width, (None, "embed"), rngs=rngs, bias=True)
+        self.place = PlaceEmbedding(shape.width, rngs=rngs) if cfg.places else None
         self.level = LevelEmbedding(shape.width, rngs=rngs)
         self.pool = AttentionPool(text_width, rngs=rngs)
         self.caption = Dense(text_width, shape.width, (None, "embed"), rngs=rngs)
@@ -111,12 +120,14 @@ class DiT(nnx.Module):
         latents: jax.Array,
         slots: Slots,
         positions: jax.Array,
+        fractions: jax.Array,
         segments: Segments,
         text: jax.Array,
         text_segment_ids: jax.Array,
     ) -> jax.Array:
         """latents: B L C; text: B S E; text_segment_ids: B S and positions as in PackedBatch.
 
+        fractions: B L 2 float32, the height and width of a token as shares of its frame's.
         segments: of the latents, ids B L, with `most` of M + 1: M clips a row, and the padding.
         Returns the velocity B L C float32.
         """
@@ -131,7 +142,10 @@ class DiT(nnx.Module):
             text,
             dataclasses.replace(segments, key=text_segment_ids),
         )
-        x = self.stack(self.embed(latents, "batch", "length", "act_embed"), conditions)
+        x = self.embed(latents, "batch", "length", "act_embed")
+        if self.place is not None:
+            x = x + self.place(positions[..., 0], fractions)
+        x = self.stack(x, conditions)
         final = to_tokens(slot_one_hot, self.final(jax.nn.silu(vectors), "batch", None, None))
         x = modulate(x, *jnp.split(final, 2, axis=-1))
         return self.head(x, "batch", "length", None).astype(jnp.float32)

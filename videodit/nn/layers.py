@@ -177,6 +177,27 @@ def _one_hot_matmul(
     return jnp.einsum(subscripts, one_hot, values, precision=precision, out_sharding=out_sharding)
 
 
+class PlaceEmbedding(nnx.Module):
+    """The place of a token in its clip as a vector: sinusoids, then a dense layer.
+
+    Height and width are fractions of the frame's (NaViT, arXiv:2307.06304), so that "at the top"
+    is one place in frames of all shapes.
+    """
+
+    OCTAVES = 6
+    SECONDS = 16.0  # half of the longest wavelength of time
+
+    def __init__(self, width: int, *, rngs: nnx.Rngs) -> None:
+        self.dense = Dense(3 * 2 * self.OCTAVES, width, (None, "embed"), rngs=rngs)
+
+    def __call__(self, seconds: jax.Array, fractions: jax.Array) -> jax.Array:
+        """seconds: B L float32; fractions: B L 2 float32 in (0, 1). Returns B L D."""
+        places = jnp.concatenate([seconds[..., None] / self.SECONDS, fractions], axis=-1)
+        angles = jnp.concatenate([places * (jnp.pi * 2**k) for k in range(self.OCTAVES)], axis=-1)
+        features = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
+        return self.dense(features, "batch", "length", "act_embed")
+
+
 class LevelEmbedding(nnx.Module):
     """Noise levels in [0, 1] as vectors: sinusoids (arXiv:1706.03762), then a two-layer MLP."""
 

@@ -45,6 +45,7 @@ from videodit.tasks.views import (
     rotate_captions,
     segment_one_hot,
     slot_levels,
+    token_fractions,
     token_levels,
 )
 
@@ -276,6 +277,7 @@ class DiffusionTask(Task):
             xt,
             noise_slots(batch, levels),
             batch.positions,
+            token_fractions(batch),
             clip_segments(batch),
             captions.vectors,
             captions.segment_ids,

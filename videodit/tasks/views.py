@@ -51,6 +51,12 @@ def token_levels(batch: PackedBatch, levels: jax.Array) -> jax.Array:
     return to_tokens(one_hot, levels[..., None])
 
 
+def token_fractions(batch: PackedBatch) -> jax.Array:
+    """The height and width of the middle of each token as shares of its frame's: B L 2 float32."""
+    sides = to_tokens(segment_one_hot(batch), batch.grids[..., 1:].astype(jnp.float32))
+    return (batch.positions[..., 1:] + 0.5) / jnp.maximum(sides, 1)
+
+
 def clip_means(batch: PackedBatch, values: jax.Array) -> jax.Array:
     """Mean of token values B L over the tokens of each clip: B M."""
     both = jnp.stack([values, jnp.ones_like(values)], axis=-1)
