@@ -16,7 +16,9 @@ from videodit.config import defaults
 def get_config(arg: str | None = None) -> ConfigDict:
     """The config, or its variant `arg` (configs/common.py)."""
     config = demo(defaults())
-    config.task, config.steps = "diffusion", 300
+    config.task, config.steps = "diffusion", 600
+    config.data.batch_rows = 2
+    config.text.size = "words"
     config.data.modes.update(generate=0.8, animate=0.1, extend=0.05, connect=0.05)
     config.autoencoder.workdir = "runs/demo/autoencoder"
     config.optim.update(learning_rate=2e-3, warmup_steps=40, ema_decay=0.98)

@@ -6,7 +6,10 @@ Images come first: most of what captions say is learned from them, at a third of
 Rows are short, so that masked attention computes few pairs in vain.
 
 Hardware: two CPU cores, 4 GB. Data, latents and codec: runs/world (tools/world.py makes them).
-Expectation: EXPECT
+Expectation: about 45 minutes, whose figures are still to be measured. 450 steps of images with
+other settings alike tell right captions from seven others in 78 % of the cases; samples show 100 %
+of the backgrounds, 69 % of the colours and 59 % of the places of held-out prompts (seed 0,
+docs/learning.md).
 """
 
 from ml_collections import ConfigDict
