@@ -3,7 +3,7 @@
   python -m videodit.main --config=configs/demo_dit.py --workdir=runs/demo/dit
 
 Hardware: two CPU cores, 4 GB. Data and autoencoder: runs/demo (tools/demo.py makes them).
-Expectation: validation loss about 0.44 below the best linear predictor, and 0.049 lower with the
+Expectation: validation loss about 0.30 below the best linear predictor, and 0.039 lower with the
 right captions than with shuffled ones (seed 0).
 """
 
@@ -16,9 +16,7 @@ from videodit.config import defaults
 def get_config(arg: str | None = None) -> ConfigDict:
     """The config, or its variant `arg` (configs/common.py)."""
     config = demo(defaults())
-    config.task, config.steps = "diffusion", 600
-    config.data.batch_rows = 2
-    config.text.size = "words"
+    config.task, config.steps = "diffusion", 300
     config.data.modes.update(generate=0.8, animate=0.1, extend=0.05, connect=0.05)
     config.autoencoder.workdir = "runs/demo/autoencoder"
     config.optim.update(learning_rate=2e-3, warmup_steps=40, ema_decay=0.98)
