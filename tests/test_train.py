@@ -17,7 +17,7 @@ from videodit.inference.codec import Codec
 from videodit.metrics import has_line, read_metrics
 from videodit.preemption import Preempted, Preemption
 from videodit.tasks.registry import make_task
-from videodit.train import keep_compiled, plan_metrics, train
+from videodit.train import check_state, keep_compiled, plan_metrics, train
 
 LEAVE_OUT = {
     "time", "step_seconds", "tokens_per_second", "seconds_left",
@@ -243,6 +243,15 @@ def test_a_checkpoint_of_another_config_is_refused_and_kept(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("change", [{"matrices": "muon"}, {"power_averages": (0.05, 0.1)}])
+def test_a_checkpoint_with_another_state_is_refused_by_field(tmp_path, change):
+    cfg = short(**{f"optim__{name}": value for name, value in change.items()})
+    (name,) = change
+    with pytest.raises(ConfigError, match=rf"optim.{name}=.*: expected .*, as the checkpoints in"):
+        check_state(cfg, short(), tmp_path)
+    check_state(cfg, cfg, tmp_path)
+
+
 def test_a_dit_adopts_the_shape_of_its_trained_autoencoder(tmp_path):
     train(short("autoencoder", steps=1, autoencoder__channels=8), tmp_path / "autoencoder")
     cfg = short(steps=1, autoencoder__workdir=str(tmp_path / "autoencoder"), autoencoder__size="L")

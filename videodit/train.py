@@ -156,8 +156,7 @@ def _train(
     check_frozen(cfg, workdir, data, digests)
     make_folder(workdir, "--workdir")
     checkpoints = Checkpointer(workdir, keep=cfg.keep)
-    snapshots = Checkpointer(workdir / SNAPSHOTS, keep=None) if cfg.optim.power_averages else None
-    moments_to_save = moments(cfg.steps, cfg.optim.snapshots) if snapshots else set()
+    snapshots = Snapshots(workdir, cfg)
     init = make_init(task, optimizer, cfg.optim.power_averages)
     state, first = open_state(cfg, workdir, checkpoints, task, tokenizer, init, key, frozen)
     write_run(workdir, cfg, tokenizer)
@@ -224,9 +223,8 @@ def _train(
                 with goodput.spent_on("save"):
                     checkpoints.save(step, state, step)
                 goodput.write(workdir, step, life)
-            if snapshots and step in moments_to_save:  # a killed run may lack one
-                with goodput.spent_on("save"):
-                    snapshots.save(step, {"powers": state["powers"]}, step)
+            with goodput.spent_on("save"):
+                snapshots.save(step, state)
             timer.pause(time.perf_counter() - began)
             if last or leaves:
                 break
@@ -243,8 +241,7 @@ def _train(
         task.finish(state["ema"], frozen, data.from_the_start(), workdir)
     with goodput.spent_on("save"):
         checkpoints.close()
-        if snapshots:
-            snapshots.close()
+        snapshots.close()
     goodput.write(workdir, step, life)
     writer.close()
     if leaves:
@@ -252,6 +249,25 @@ def _train(
         raise Preempted(f"preempted by SIGTERM; {done} in {workdir}; the same command resumes")
     write_summary(workdir, cfg, plan, parameters)
     return state
+
+
+class Snapshots:
+    """The power averages of a run at some of its steps, all of which are kept; none by default."""
+
+    def __init__(self, workdir: Path, cfg: Config) -> None:
+        self._moments = moments(cfg.steps, cfg.optim.snapshots)
+        averages = cfg.optim.power_averages
+        self._saved = Checkpointer(workdir / SNAPSHOTS, keep=None) if averages else None
+
+    def save(self, step: int, state: State) -> None:
+        """Saves the averages if it is time, unless they are there from before an interruption."""
+        if self._saved and step in self._moments:
+            self._saved.save(step, {"powers": state["powers"]}, step)
+
+    def close(self) -> None:
+        """Waits until everything is saved."""
+        if self._saved:
+            self._saved.close()
 
 
 def keep_compiled(workdir: str | os.PathLike) -> None:
@@ -302,7 +318,9 @@ def open_state(
     if first > cfg.steps:
         raise ConfigError(f"steps={cfg.steps}: {workdir} has already trained {first} steps")
     if first:
-        task.check_resume(read_config(workdir, "--workdir"), workdir)
+        trained = read_config(workdir, "--workdir")
+        check_state(cfg, trained, workdir)
+        task.check_resume(trained, workdir)
         logger.info("resuming after step %d of %s", first, workdir)
         return checkpoints.restore(first, target)
     state = jax.jit(init)(key, frozen)
@@ -311,6 +329,13 @@ def open_state(
         state["params"] = replaced(state["params"], jax.tree.map(jnp.copy, weights))
         state["ema"] = weights
     return state, 0
+
+
+def check_state(cfg: Config, trained: Config, workdir: Path) -> None:
+    """Raises ConfigError if checkpoints of a run with the config `trained` hold another state."""
+    for name in ("matrices", "power_averages"):
+        old, new = (getattr(c.optim, name) for c in (trained, cfg))
+        check(old == new, f"optim.{name}", new, f"{old!r}, as the checkpoints in {workdir} have it")
 
 
 def log_parameters(params: Params) -> int:

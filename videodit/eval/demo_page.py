@@ -13,7 +13,7 @@ from typing import Any
 from videodit.config import ConfigError
 from videodit.curation.film import ATTRIBUTION
 from videodit.eval.charts import GRAY, ORANGE, Series, line_chart
-from videodit.eval.page import document, missing, video
+from videodit.eval.page import document, missing, tiles, video
 from videodit.eval.sections import clips, dit_section, loss_chart, prompted, table_section
 from videodit.eval.training import Training, points, read_json
 from videodit.metrics import format_seconds
@@ -80,7 +80,7 @@ def request_line(request: dict[str, Any]) -> str:
     return f"{size}, {request['frames'] / request['fps']:.1f} s"
 
 
-def tiles(autoencoder: Training, dit: Training, stages: dict[str, Any]) -> str:
+def first_figures(autoencoder: Training, dit: Training, stages: dict[str, Any]) -> str:
     """The figures to see first, as far as they exist."""
     found = [
         ("total", format_seconds(sum(stage["seconds"] for stage in stages.values())), "all stages")
@@ -95,8 +95,7 @@ def tiles(autoencoder: Training, dit: Training, stages: dict[str, Any]) -> str:
     if gain is not None and error is not None:
         note = f"± {error:.2g}, standard error over clips"
         found.append(("right captions lower it by", f"{gain:.3g}", note))
-    cards = [f"<div><small>{a}</small><b>{b}</b><small>{c}</small></div>" for a, b, c in found]
-    return f'<div class="tiles">{"".join(cards)}</div>'
+    return tiles(found)
 
 
 def page(run: Path) -> str:
@@ -108,7 +107,7 @@ def page(run: Path) -> str:
     stages = read_json(run / "stages.json") or {}
     body = "".join(
         [
-            tiles(autoencoder, dit, stages),
+            first_figures(autoencoder, dit, stages),
             generated_section(run),
             autoencoder_section(autoencoder),
             dit_section(dit),

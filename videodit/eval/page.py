@@ -63,6 +63,12 @@ def video(file: Path, caption: str = "") -> str:
     )
 
 
+def tiles(found: list[tuple[str, str, str]]) -> str:
+    """The HTML of the figures to see first: name, figure and remark of each."""
+    cards = [f"<div><small>{a}</small><b>{b}</b><small>{c}</small></div>" for a, b, c in found]
+    return f'<div class="tiles">{"".join(cards)}</div>'
+
+
 def document(title: str, introduction: str, body: str, footer: str = "") -> str:
     """A page as HTML text. `body` and `footer` are HTML, the others plain text."""
     head = f"<h1>{html.escape(title)}</h1><p>{html.escape(introduction)}</p>"

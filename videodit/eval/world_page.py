@@ -11,15 +11,15 @@ from typing import Any
 
 from videodit.config import ConfigError
 from videodit.eval.charts import BLUE, GRAY, GREEN, ORANGE, Series, line_chart
-from videodit.eval.page import document, missing, video
+from videodit.eval.page import document, missing, tiles, video
 from videodit.eval.prompts import ALL
 from videodit.eval.sections import clips, dit_section, table_section
 from videodit.eval.training import Training, points, read_json
 from videodit.metrics import format_seconds
 
 INTRODUCTION = (
-    "A text-to-video model, trained for an hour from scratch on two CPU cores, on clips of a world "
-    "whose every fact is known. The prompts are short captions of clips that it was not trained on."
+    "A text-to-video model, trained from scratch on clips of a world whose every fact is known. "
+    "The prompts are short captions of clips that it was not trained on."
 )
 SHOWN = 48  # videos
 KINDS = (  # kinds of slots, their words on the page, and their colours in the chart
@@ -42,7 +42,7 @@ def page(run: Path) -> str:
     report = read_json(run / "prompts" / "prompts.json")
     body = "".join(
         [
-            tiles(report, dit, stages),
+            first_figures(report, dit, stages),
             videos_section(run / "prompts" / "clips"),
             following_section(run, report, dit),
             dit_section(dit),
@@ -52,7 +52,7 @@ def page(run: Path) -> str:
     return document("videodit world", INTRODUCTION, body)
 
 
-def tiles(report: dict[str, Any] | None, dit: Training, stages: dict[str, Any]) -> str:
+def first_figures(report: dict[str, Any] | None, dit: Training, stages: dict[str, Any]) -> str:
     """The figures to see first, as far as they exist."""
     found = []
     if stages:
@@ -69,8 +69,7 @@ def tiles(report: dict[str, Any] | None, dit: Training, stages: dict[str, Any]) 
     if report:
         ratio = report["differences_ratio"]["across"]
         found.append(("differences across tokens", f"{ratio:.2f}×", "those of true clips"))
-    cards = [f"<div><small>{a}</small><b>{b}</b><small>{c}</small></div>" for a, b, c in found]
-    return f'<div class="tiles">{"".join(cards)}</div>'
+    return tiles(found)
 
 
 def videos_section(folder: Path) -> str:

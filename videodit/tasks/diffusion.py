@@ -134,7 +134,7 @@ class DiffusionTask(Task):
         return parts
 
     def digests(self, frozen: Arrays) -> dict[str, str]:
-        """Those of the codec's latents, and of the tokenizer with a frozen text encoder."""
+        """The digests of the text encoder and, unless it is random, of the codec."""
         digests = {"text": self.text_encoder.digest(frozen.get("text", {}))}
         if self.cfg.autoencoder.workdir != RANDOM:
             digests["autoencoder"] = self.codec.digest(frozen["autoencoder"])
