@@ -46,7 +46,13 @@ from videodit.optim import make_optimizer, make_schedule
 from videodit.sharding import join_processes
 from videodit.step import make_init, make_train_step
 from videodit.tasks.task import Task
-from videodit.tasks.views import clip_segments, noise_slots, slot_levels, token_levels
+from videodit.tasks.views import (
+    clip_segments,
+    noise_slots,
+    slot_levels,
+    token_fractions,
+    token_levels,
+)
 
 ON_CPU = {"size": "smoke", "rows": 2, "row_tokens": 256, "steps": 3}
 ELSEWHERE = {"size": "XL", "rows": 8, "row_tokens": 4096, "steps": 10}
@@ -164,9 +170,16 @@ class DiTAlone(Task):
         levels = slot_levels(batch, jax.random.uniform(level_key, batch.valid.shape))
         noise = jax.random.normal(noise_key, batch.tokens.shape)
         xt = flow.interpolate(batch.tokens, noise, token_levels(batch, levels))
-        places = noise_slots(batch, levels), batch.positions, clip_segments(batch)
-        text = frozen["text"], batch.text_segment_ids
-        velocity = self.apply(params["dit"], xt, *places, *text)
+        velocity = self.apply(
+            params["dit"],
+            xt,
+            noise_slots(batch, levels),
+            batch.positions,
+            token_fractions(batch),
+            clip_segments(batch),
+            frozen["text"],
+            batch.text_segment_ids,
+        )
         error = jnp.square(velocity - flow.velocity(batch.tokens, noise)).mean(-1)
         return (weights * error).sum(), {}
 
