@@ -181,7 +181,8 @@ class PlaceEmbedding(nnx.Module):
     """The place of a token in its clip as a vector: sinusoids, then a dense layer.
 
     Height and width are fractions of the frame's (NaViT, arXiv:2307.06304), so that "at the top"
-    is one place in frames of all shapes.
+    is one place in frames of all shapes. Each octave of sinusoids is half as large as the one
+    below it: at the start of training neighbours have similar vectors (docs/learning.md).
     """
 
     OCTAVES = 6
@@ -193,9 +194,9 @@ class PlaceEmbedding(nnx.Module):
     def __call__(self, seconds: jax.Array, fractions: jax.Array) -> jax.Array:
         """seconds: B L float32; fractions: B L 2 float32 in (0, 1). Returns B L D."""
         places = jnp.concatenate([seconds[..., None] / self.SECONDS, fractions], axis=-1)
-        angles = jnp.concatenate([places * (jnp.pi * 2**k) for k in range(self.OCTAVES)], axis=-1)
-        features = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
-        return self.dense(features, "batch", "length", "act_embed")
+        waves = [(places * (jnp.pi * 2**k), 0.5**k) for k in range(self.OCTAVES)]
+        features = [wave(x) * size for x, size in waves for wave in (jnp.cos, jnp.sin)]
+        return self.dense(jnp.concatenate(features, axis=-1), "batch", "length", "act_embed")
 
 
 class LevelEmbedding(nnx.Module):
