@@ -181,8 +181,8 @@ class PlaceEmbedding(nnx.Module):
     """The place of a token in its clip as a vector: sinusoids, then a dense layer.
 
     Height and width are fractions of the frame's (NaViT, arXiv:2307.06304), so that "at the top"
-    is one place in frames of all shapes. Each octave of sinusoids is half as large as the one
-    below it: at the start of training neighbours have similar vectors (docs/learning.md).
+    is one place in frames of all shapes. Of their sinusoids, each octave is half as large as the
+    one below it: at the start of training neighbours have similar vectors (docs/learning.md).
     """
 
     OCTAVES = 6
@@ -193,10 +193,13 @@ class PlaceEmbedding(nnx.Module):
 
     def __call__(self, seconds: jax.Array, fractions: jax.Array) -> jax.Array:
         """seconds: B L float32; fractions: B L 2 float32 in (0, 1). Returns B L D."""
+        octaves = 2.0 ** jnp.arange(self.OCTAVES)
         places = jnp.concatenate([seconds[..., None] / self.SECONDS, fractions], axis=-1)
-        waves = [(places * (jnp.pi * 2**k), 0.5**k) for k in range(self.OCTAVES)]
-        features = [wave(x) * size for x, size in waves for wave in (jnp.cos, jnp.sin)]
-        return self.dense(jnp.concatenate(features, axis=-1), "batch", "length", "act_embed")
+        angles = places[..., None] * (jnp.pi * octaves)  # B L 3 octaves
+        # Clips last from a fraction of a second to minutes: no octave of time matters most.
+        sizes = jnp.stack([jnp.full_like(octaves, 0.5), 1 / octaves, 1 / octaves])
+        waves = jnp.concatenate([sizes * jnp.cos(angles), sizes * jnp.sin(angles)], axis=-1)
+        return self.dense(waves.reshape(*seconds.shape, -1), "batch", "length", "act_embed")
 
 
 class LevelEmbedding(nnx.Module):
