@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import pytest
 from absl import flags
+from hypothesis import settings
 
 from videodit.config import MeshConfig
 from videodit.sharding import make_mesh
@@ -28,6 +29,10 @@ if jax.__version_info__ < (0, 11):  # later versions have only the slow emitter,
 os.environ["XLA_FLAGS"] = " ".join([*FAST_TO_COMPILE, os.environ.get("XLA_FLAGS", "")])
 jax.config.update("jax_num_cpu_devices", 8)
 flags.FLAGS.mark_as_parsed()  # grain reads absl flags
+
+# The same examples in every run, and no limit on the time of one: machines differ.
+settings.register_profile("same", derandomize=True, database=None, deadline=None)
+settings.load_profile("same")
 
 
 @pytest.fixture(scope="session", autouse=True)
