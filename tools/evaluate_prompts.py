@@ -8,7 +8,7 @@ and lets the world's detector read them (videodit/eval/prompts.py). Into FOLDER 
     prompts.json   by kind of slot: the claimed slots, the share that is right, and that by chance;
                    the ceilings, which are the true clips and the codec's reconstructions of them;
                    and how coherent the clips are beside the true ones (videodit/eval/coherence.py)
-    sheet.png      the first, middle and last frame of the first clips
+    sheet.png      the first, middle and last frame of the first clips, above their prompts
     clips/         the clips, and index.json with their prompts
 """
 
@@ -27,11 +27,12 @@ from videodit.data.video.files import write_video
 from videodit.entry import run_command
 from videodit.eval.coherence import differences
 from videodit.eval.prompts import ALL, Prompt, following, read_prompts, true_clips
+from videodit.eval.sheet import draw
 from videodit.folders import make_folder
 from videodit.inference.codec import Codec
 from videodit.inference.pipeline import Pipeline
 
-SHEET_CLIPS, SHEET_ROWS, SCALE = 24, 8, 3  # of sheet.png
+SHEET_CLIPS, SHEET_COLUMNS, SHEET_FRAME = 24, 4, (72, 72)  # of sheet.png
 
 
 def evaluate_prompts(
@@ -87,15 +88,11 @@ def format_report(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def sheet(clips: list[np.ndarray]) -> Image.Image:
-    """First, middle and last frame of the first clips of the size of the first one."""
-    shown = [clip for clip in clips if clip.shape[1:] == clips[0].shape[1:]][:SHEET_CLIPS]
-    cells = [np.concatenate([c[0], c[len(c) // 2], c[-1]], axis=1) for c in shown]
-    cells += [np.zeros_like(cells[0])] * (-len(cells) % SHEET_ROWS)
-    columns = [np.concatenate(cells[i : i + SHEET_ROWS]) for i in range(0, len(cells), SHEET_ROWS)]
-    picture = np.concatenate(columns, axis=1)
-    size = (SCALE * picture.shape[1], SCALE * picture.shape[0])
-    return Image.fromarray(picture).resize(size, Image.Resampling.NEAREST)
+def sheet(prompts: list[Prompt], clips: list[np.ndarray]) -> Image.Image:
+    """The first clips, with their prompts."""
+    shown = [(clip, prompt.request.prompt) for prompt, clip in zip(prompts, clips)][:SHEET_CLIPS]
+    starts = range(0, len(shown), SHEET_COLUMNS)
+    return draw([("", shown[i : i + SHEET_COLUMNS]) for i in starts], SHEET_FRAME)
 
 
 def write(out: Path, report: dict[str, Any], prompts: list[Prompt], clips: list) -> None:
@@ -106,7 +103,7 @@ def write(out: Path, report: dict[str, Any], prompts: list[Prompt], clips: list)
         write_video(out / "clips" / f"{i:04d}.mp4", clip, prompt.request.fps)
         index.append({"file": f"{i:04d}.mp4", "prompt": prompt.request.prompt})
     (out / "clips" / "index.json").write_text(json.dumps(index, indent=2) + "\n")
-    sheet(clips).save(out / "sheet.png")
+    sheet(prompts, clips).save(out / "sheet.png")
     (out / "prompts.json").write_text(json.dumps(report, indent=2) + "\n")
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from absl import flags
 
 from videodit.entry import run_command
-from videodit.eval.demo_picture import draw, rows
+from videodit.eval.demo_picture import FRAME, rows
+from videodit.eval.sheet import draw
 from videodit.folders import check_folder
 
 
@@ -16,7 +17,7 @@ def main(_: list[str]) -> None:
     """Runs the command line. Raises ConfigError."""
     out = Path(flags.FLAGS.out)
     check_folder(out.parent, "--out")
-    picture = draw(rows(Path(flags.FLAGS.run)))
+    picture = draw(rows(Path(flags.FLAGS.run)), FRAME)
     out.parent.mkdir(parents=True, exist_ok=True)
     picture.save(out)
     print(f"Wrote {out}, {picture.width} x {picture.height}")

@@ -11,6 +11,7 @@ from tools import make_worlds
 from videodit.config import ConfigError, SampleConfig
 from videodit.data.sources.source import ArrayRecordSource
 from videodit.eval import prompts
+from videodit.eval.sheet import GAP
 from videodit.worlds.clip_shapes import Shapes
 
 SHAPES = Shapes(sides=(32, 32), frames=(5, 5))
@@ -62,7 +63,7 @@ def test_a_perfect_model_follows_and_is_as_coherent_as_the_truth(data, tmp_path)
     index = json.loads((tmp_path / "clips" / "index.json").read_text())
     assert [item["prompt"] for item in index] == [p.request.prompt for p in found[1]]
     assert all((tmp_path / "clips" / item["file"]).exists() for item in index)
-    assert Image.open(tmp_path / "sheet.png").size == (3 * 3 * 32, 3 * 8 * 32)
+    assert Image.open(tmp_path / "sheet.png").width == 4 * (3 * 72 + GAP) + GAP
     lines = tool.format_report(report).splitlines()
     assert lines[-2].split() == ["all", "8", "100.0%", *lines[-2].split()[3:5], "100.0%"]
 

@@ -6,26 +6,20 @@ generated from text. `python -m tools.picture` is the command.
 
 import itertools
 import json
-import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
-
 from videodit.config import ConfigError
 from videodit.data.video.files import read_frames
+from videodit.eval.sheet import Clip, Row
 from videodit.eval.training import Training
 
-CLIPS = 3  # in a row, three frames of each
+CLIPS = 3  # in a row
 FRAME = (144, 84)  # width, height in pixels of a frame in the picture
-GAP, TITLE, CAPTION = 12, 22, 34  # pixels between clips, and heights of a title and a caption
-
-TitledClip = tuple[np.ndarray, str]  # T H W 3, caption
 
 
-def rows(run: Path) -> dict[str, list[TitledClip]]:
-    """The clips of each row by the row's title. Raises ConfigError naming what the run lacks."""
+def rows(run: Path) -> list[Row]:
+    """The titled rows of clips. Raises ConfigError naming what the run lacks."""
     draws = Training.read(run / "autoencoder").draws
     if not draws:
         raise ConfigError(f"{run}/autoencoder/draws: expected the drawings of a trained model")
@@ -38,36 +32,14 @@ def rows(run: Path) -> dict[str, list[TitledClip]]:
     generated: dict[str, Path] = {}  # the first video of each prompt
     for request in requests:
         generated.setdefault(request["prompt"], run / "samples" / request["out"])
-    return {
-        "film (validation clips)": moving_clips(originals),
-        "reconstructed by the autoencoder": moving_clips(rebuilt),
-        "generated from text": moving_clips((file, text) for text, file in generated.items()),
-    }
+    return [
+        ("film (validation clips)", moving_clips(originals)),
+        ("reconstructed by the autoencoder", moving_clips(rebuilt)),
+        ("generated from text", moving_clips((file, text) for text, file in generated.items())),
+    ]
 
 
-def moving_clips(files: Iterable[tuple[Path, str]]) -> list[TitledClip]:
+def moving_clips(files: Iterable[tuple[Path, str]]) -> list[Clip]:
     """The first CLIPS videos that have several frames."""
     clips = ((read_frames(file), caption) for file, caption in files)
     return list(itertools.islice(((x, caption) for x, caption in clips if len(x) > 1), CLIPS))
-
-
-def draw(rows: dict[str, list[TitledClip]]) -> Image.Image:
-    """The picture of these rows of clips, given by title."""
-    heights = [
-        TITLE + FRAME[1] + GAP + CAPTION * any(caption for _, caption in clips)
-        for clips in rows.values()
-    ]
-    size = CLIPS * (3 * FRAME[0] + GAP) + GAP, sum(heights) + GAP
-    picture = Image.new("RGB", size, "white")
-    pen, large, small = ImageDraw.Draw(picture), *map(ImageFont.load_default, (15, 12))
-    for row, (title, clips) in enumerate(rows.items()):
-        top = GAP + sum(heights[:row])
-        pen.text((GAP, top), title, fill="black", font=large)
-        for column, (frames, caption) in enumerate(clips):
-            left = GAP + column * (3 * FRAME[0] + GAP)
-            for i, frame in enumerate((frames[0], frames[len(frames) // 2], frames[-1])):
-                image = ImageOps.pad(Image.fromarray(frame), FRAME, color="white")
-                picture.paste(image, (left + i * FRAME[0], top + TITLE))
-            place = (left, top + TITLE + FRAME[1] + 3)
-            pen.text(place, textwrap.fill(caption, 68), fill="#475569", font=small)
-    return picture
