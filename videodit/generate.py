@@ -26,6 +26,7 @@ from videodit.config import (
 )
 from videodit.data.video.files import write_video
 from videodit.entry import run_command
+from videodit.files import replacing
 from videodit.inference.request import Request
 
 LINE_FIELDS = ("prompt", "size", "frames", "fps", "seed", "out")  # of a line of --requests
@@ -116,10 +117,9 @@ def write_whole(path: Path, clip: np.ndarray, fps: float) -> None:
 
     Raises ConfigError if the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.part")
     try:
-        write_video(temporary, clip, fps)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            write_video(temporary, clip, fps)
     except OSError as error:
         raise _refusal(path, error.strerror) from None
 

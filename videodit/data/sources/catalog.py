@@ -7,7 +7,6 @@ beside the file (column_files.py, token_counts.py); they are joined when the cat
 
 import dataclasses
 import os
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from videodit.data.sources.column_files import IDS, ColumnFiles, find_groups, na
 from videodit.data.sources.columns import TEXTS, Ragged, Texts, map_texts
 from videodit.data.sources.token_counts import PREFIX, find_counts, read_counts
 from videodit.data.tokenizer import Tokenizer
+from videodit.files import replacing
 
 FILE = "catalog.parquet"
 TOKENIZER_KEY = b"videodit.tokenizer"  # Parquet metadata: digest of the tokenizer of the counts
@@ -126,9 +126,8 @@ class Catalog:
         table = table.replace_schema_metadata({TOKENIZER_KEY: self.tokenizer})
         path = Path(folder) / FILE
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
-        pq.write_table(table, temporary)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            pq.write_table(table, temporary)
 
     @classmethod
     def read(

@@ -6,7 +6,6 @@ FOLDER/stored_latents.json   `Description`
 """
 
 import functools
-import json
 import math
 import os
 from pathlib import Path
@@ -24,6 +23,7 @@ from videodit.data.sources.catalog import Catalog, Part
 from videodit.data.sources.kept import KeptFile
 from videodit.data.sources.records import Records
 from videodit.data.video.files import View, whole
+from videodit.files import read_object
 
 DESCRIPTION = "stored_latents.json"
 DTYPES = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
@@ -50,9 +50,10 @@ class Description(NamedTuple):
                 f"data.latents={os.fspath(folder)!r}: expected a folder that "
                 f"`python -m tools.encode_latents` has finished; it has no {DESCRIPTION}"
             )
+        values = read_object(storage.local(path))
         try:
-            return cls(**json.loads(storage.local(path).read_text()))
-        except (ValueError, TypeError) as error:
+            return cls(**values)
+        except TypeError as error:
             raise ConfigError(f"{path}: damaged: {error}") from error
 
 

@@ -18,6 +18,7 @@ from typing import IO
 from etils import epath
 
 from videodit.config import ConfigError, check
+from videodit.files import sync
 
 FOLDER = "VIDEODIT_CACHE"
 BOUND = "VIDEODIT_CACHE_GB"
@@ -80,20 +81,6 @@ def opened(path: str | os.PathLike) -> Iterator[IO[bytes]]:
         yield file
 
 
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary file, which becomes `path` if the block succeeds and is deleted otherwise.
-
-    Several processes may do so at the same time: each has its own file, and the last one stays.
-    """
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def local(path: str | os.PathLike) -> Path:
     """The file as a local one: itself, or a copy in the cache.
 
@@ -142,6 +129,7 @@ def cached(key: str, name: str, make: Callable[[Path], None]) -> Path:
             temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
             try:
                 make(temporary)
+                sync(temporary)
                 temporary.replace(path)
             finally:
                 _delete(temporary)

@@ -21,6 +21,7 @@ from videodit.data.sources import storage
 from videodit.data.sources.column_files import FOLDER, IDS, SUFFIX, ColumnFiles, find_groups
 from videodit.data.sources.columns import BATCH_ROWS, Ragged
 from videodit.data.tokenizer import Tokenizer
+from videodit.files import replacing
 
 PREFIX = "tokens-"  # of a group's name
 COLUMN = "text_tokens"
@@ -99,7 +100,7 @@ def _write_somewhere(
         path = Path(folder) / FOLDER / (PREFIX + tokenizer.digest) / f"counts{SUFFIX}"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with storage.replacing(path) as temporary:
+            with replacing(path) as temporary:
                 _write(catalog, tokenizer, temporary)
             return str(path)
         except OSError as error:
