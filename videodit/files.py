@@ -145,7 +145,7 @@ def whole_number(values: Mapping[str, Any], name: str, what: str) -> int:
     return value
 
 
-def number(values: Mapping[str, Any], name: str) -> float:
+def finite_number(values: Mapping[str, Any], name: str) -> float:
     """A field that is a finite number. Raises ConfigError."""
     value = values.get(name)
     good = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300

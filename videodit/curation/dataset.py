@@ -27,6 +27,7 @@ from videodit.data.sources.shards import (
 )
 from videodit.data.video.cropping import cropper
 from videodit.data.video.files import CLIP_OPTIONS, decode
+from videodit.files import shown_name
 
 
 def curate(
@@ -142,4 +143,4 @@ def summarize(
         f"{megabytes:.1f} MB) from {len(set(catalog.shard))} videos are in {out}"
     )
     if broken:
-        print(f"{len(broken)} videos were left out: {', '.join(map(str, list(broken)[:5]))}")
+        print(f"{len(broken)} videos were left out: {', '.join(map(shown_name, list(broken)[:5]))}")

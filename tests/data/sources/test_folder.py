@@ -174,6 +174,12 @@ def test_a_remote_folder(remote, folder, tmp_path):
         ("a.json", "{"),
         ("a.json", '{"captions": "one text"}'),
         ("a.json", '{"captions": [1]}'),
+        ("a.json", '{"captions": []}'),
+        ("a.json", '{"caption": ["a"]}'),
+        ("a.json", '{"caption": "\\ud800"}'),
+        ("a.json", '{"caption": "\\u0000"}'),
+        ("a.json", "[" * 99999),
+        ("a.txt", "\0a\0b"),
         ("a.json", '{"text": "a"}'),
         ("a.json", "[]"),
         ("a.json", '{"caption": " "}'),
@@ -185,6 +191,29 @@ def test_a_bad_sidecar_is_named_and_its_file_left_out(folder, caplog, name, text
     (folder / name).write_text(text)
     assert "a.mp4" not in list(FolderSource(folder, TOKENIZER).catalog.ids)
     assert f"left out: {folder / name}: " in caplog.text
+
+
+def test_captions_are_utf8_and_only_newlines_separate_them(folder, caplog):
+    (folder / "a.txt").write_bytes("\ufeffone\u2028line\r\nzwölf\n".encode() + b"na\xefve\nlast")
+    (folder / "red.json").write_bytes('\ufeff{"captions": ["a\u2028b", " 狐 "]}'.encode())
+    catalog = FolderSource(folder, TOKENIZER).catalog
+    captions = dict(zip(catalog.ids, catalog.captions))
+    assert captions["a.mp4"] == ("one\u2028line", "zwölf", "last")
+    assert captions["red.png"] == ("a\u2028b", "狐")
+    assert f"left out: {folder}/a.txt, line 3: expected UTF-8; byte 3 is 0xef" in caplog.text
+
+
+def test_a_name_that_is_not_utf8_costs_one_file(folder, caplog):
+    for suffix in (".mp4", ".txt"):
+        os.rename(folder / f"a{suffix}", os.fsencode(folder) + b"/\xff" + suffix.encode())
+    os.rename(folder / "bare.mp4", folder / ("狐" * 70 + ".mp4"))
+    (folder / ("狐" * 70 + ".txt")).write_text("a long name")
+    source = FolderSource(folder, TOKENIZER)
+    assert list(source.catalog.ids) == ["more films/b.MKV", "red.png", "狐" * 70 + ".mp4"]
+    assert f"left out: {folder}/\\xff.mp4: expected a name in UTF-8" in caplog.text
+    assert read(source, 2).shape == (6, 32, 48, 3)
+    with pytest.raises(ConfigError, match=r"data\.catalog='.*udcff': expected a path in UTF-8"):
+        open_source(DataConfig(catalog=f"{folder}/\udcff"), TOKENIZER)
 
 
 def test_a_folder_without_clips_or_captions_is_refused(tmp_path):

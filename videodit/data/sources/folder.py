@@ -9,7 +9,6 @@ if the folder cannot be written. Later only new and changed files are indexed. O
 chosen by a hash of its name, is held out for validation.
 """
 
-import json
 import logging
 import os
 from pathlib import PurePosixPath
@@ -23,7 +22,9 @@ from videodit.data.sources.kept import KeptFile
 from videodit.data.tokenizer import Tokenizer
 from videodit.data.video.files import SUFFIXES, View, probe, read_clip
 from videodit.data.video.measure import measure, stretches
+from videodit.files import captions_of, named, read_lines, read_object
 
+LEFT_OUT = "left out: %s"
 logger = logging.getLogger(__name__)
 
 
@@ -90,25 +91,18 @@ def _sidecars(name: str) -> set[str]:
 
 
 def read_captions(path: str) -> tuple[str, ...]:
-    """The captions in a .txt or .json file. Raises ConfigError naming it if there are none."""
-    try:
-        text = storage.local(path).read_text(encoding="utf-8")
-        lines = text.splitlines() if path.endswith(".txt") else _captions_of(json.loads(text))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: expected UTF-8 text, or JSON: {error}") from error
-    captions = tuple(line.strip() for line in lines if line.strip())
+    """The captions in a .txt or .json file. Raises ConfigError naming it if there are none.
+
+    A line of a .txt that is no UTF-8 is logged and left out.
+    """
+    file = storage.local(path)
+    if path.endswith(".json"):
+        values = read_object(file)
+        with named(path):
+            return captions_of(values)
+    captions = tuple(read_lines(file, str.strip, lambda reason: logger.warning(LEFT_OUT, reason)))
     if not captions:
         raise ConfigError(f"{path}: holds no caption")
-    return captions
-
-
-def _captions_of(sidecar: object) -> list[str]:
-    """The captions of a .json file. Raises ValueError if it has none of the known forms."""
-    captions = None
-    if isinstance(sidecar, dict):
-        captions = sidecar.get("captions", [sidecar.get("caption")])
-    if not isinstance(captions, list) or not all(isinstance(text, str) for text in captions):
-        raise ValueError('no {"caption": TEXT} or {"captions": [TEXT, ...]}')
     return captions
 
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from videodit.config import SYNTHETIC, ConfigError, DataConfig
+from videodit.config import SYNTHETIC, ConfigError, DataConfig, check
 from videodit.data.sources import storage
 from videodit.data.sources.catalog import FILE, Catalog, Part
 from videodit.data.sources.folder import FolderSource
@@ -18,6 +18,7 @@ from videodit.data.sources.synthetic import SyntheticSource, synthetic_tokenizer
 from videodit.data.sources.tfds import PREFIX, TfdsSource
 from videodit.data.tokenizer import Tokenizer
 from videodit.data.video.files import View, read_clip
+from videodit.files import is_utf8
 
 
 class Clips(Protocol):
@@ -70,6 +71,7 @@ def _open_one(name: str, tokenizer: Tokenizer, where: str) -> Source:
             "`python -m tools.curate --input=VIDEOS --out=FOLDER`, a folder of videos and images, "
             f"'{PREFIX}BUILDER_FOLDER:SPLIT' or '{SYNTHETIC}'"
         )
+    check(is_utf8(name), "data.catalog", name, "a path in UTF-8")
     if name.startswith(PREFIX):
         return TfdsSource(name, tokenizer, where)
     if name == SYNTHETIC:

@@ -8,6 +8,7 @@ VIDEODIT_CACHE_GB (100), the files that were not used for longest are deleted.
 import contextlib
 import fcntl
 import hashlib
+import logging
 import os
 import shutil
 import uuid
@@ -18,11 +19,13 @@ from typing import IO
 from etils import epath
 
 from videodit.config import ConfigError, check
-from videodit.files import sync
+from videodit.files import is_utf8, short_name, shown_name, sync
 
 FOLDER = "VIDEODIT_CACHE"
 BOUND = "VIDEODIT_CACHE_GB"
 LOCKS = "locks"  # a folder in the cache, of empty files
+
+logger = logging.getLogger(__name__)
 
 
 def is_remote(path: str | os.PathLike) -> bool:
@@ -49,12 +52,16 @@ def is_file(path: str | os.PathLike) -> bool:
 def files(folder: str | os.PathLike) -> list[str]:
     """Sorted names, relative to a folder, of all files in it and its folders.
 
-    Names that begin with a dot are left out. Raises ConfigError if the folder cannot be read.
+    Names that begin with a dot are left out, and so are names that are not UTF-8, which is logged.
+    Raises ConfigError if the folder cannot be read.
     """
     found: list[str] = []
     with _named(folder):
         for path in epath.Path(folder).iterdir():
             if path.name.startswith("."):
+                continue
+            if not is_utf8(path.name):
+                logger.warning("left out: %s: expected a name in UTF-8", shown_name(path))
                 continue
             inner = files(path) if path.is_dir() else None
             found += [path.name] if inner is None else [f"{path.name}/{name}" for name in inner]
@@ -119,11 +126,12 @@ def _fetch(path: str | os.PathLike, copy: Path) -> None:
 def cached(key: str, name: str, make: Callable[[Path], None]) -> Path:
     """The cache's file or folder for `key`; `make(path)` makes it if it is not there.
 
-    Its name ends in `name`. It appears whole or not at all. If several processes or threads ask at
-    once, one of them makes it. It may be deleted while it is in use: open files stay readable.
+    Its name ends in `name`, which is shortened. It appears whole or not at all. If several
+    processes or threads ask at once, one of them makes it. It may be deleted while it is in use:
+    open files stay readable.
     """
     folder = cache_folder()
-    path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}-{name}"
+    path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}-{short_name(name)}"
     with locked(path.name):
         if not path.exists():
             temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
