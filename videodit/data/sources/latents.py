@@ -119,7 +119,8 @@ class LatentSource:
     def _rows(self) -> np.ndarray:
         """N int32: each clip's row in the catalog of the stored latents, or -1 if it has none."""
         key = repr(("latents", self._store.key, self.key))
-        return np.load(storage.cached(key, "rows.npy", self._write_rows), mmap_mode="r")
+        read = lambda path: np.load(path, mmap_mode="r", allow_pickle=False)
+        return storage.load(key, "rows.npy", self._write_rows, read)
 
     def _write_rows(self, path: Path) -> None:
         with open(path, "wb") as file:

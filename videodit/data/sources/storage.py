@@ -1,8 +1,9 @@
 """Files on local disk or behind a URL such as gs://BUCKET/NAME, always opened as local files.
 
 A remote file is copied once into a cache folder, which also keeps files made from other files. The
-environment's VIDEODIT_CACHE names the folder (~/.cache/videodit). When it holds more than
-VIDEODIT_CACHE_GB (100), the files that were not used for longest are deleted.
+environment's VIDEODIT_CACHE names the folder (~/.cache/videodit), which is closed to other users.
+When it holds more than VIDEODIT_CACHE_GB (100), the files that were not used for longest are
+deleted.
 """
 
 import contextlib
@@ -11,10 +12,11 @@ import hashlib
 import logging
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from etils import epath
 
@@ -24,6 +26,8 @@ from videodit.files import is_utf8, short_name, shown_name, sync
 FOLDER = "VIDEODIT_CACHE"
 BOUND = "VIDEODIT_CACHE_GB"
 LOCKS = "locks"  # a folder in the cache, of empty files
+DAMAGED = (OSError, EOFError, ValueError, TypeError, KeyError, ConfigError)
+Loaded = TypeVar("Loaded")
 
 logger = logging.getLogger(__name__)
 
@@ -72,10 +76,10 @@ def stamp(path: str | os.PathLike) -> str:
     """Size and modification time of a file, which show that it changed. Raises ConfigError."""
     with _named(path):
         if is_remote(path):
-            stat = epath.Path(path).stat()
-            return f"{stat.length}:{stat.mtime}"
-        stat = os.stat(path)
-        return f"{stat.st_size}:{stat.st_mtime_ns}"
+            remote = epath.Path(path).stat()
+            return f"{remote.length}:{remote.mtime}"
+        found = os.stat(path)
+        return f"{found.st_size}:{found.st_mtime_ns}"
 
 
 @contextlib.contextmanager
@@ -146,6 +150,22 @@ def cached(key: str, name: str, make: Callable[[Path], None]) -> Path:
     return path
 
 
+def load(
+    key: str, name: str, make: Callable[[Path], None], read: Callable[[Path], Loaded]
+) -> Loaded:
+    """`read(path)` of what is cached for `key`; if that is damaged, it is made again.
+
+    `read` raises one of DAMAGED for what is damaged.
+    """
+    path = cached(key, name, make)
+    try:
+        return read(path)
+    except DAMAGED as error:
+        logger.warning("%s: damaged, it is made anew: %s", path, error)
+        _delete(path)
+        return read(cached(key, name, make))
+
+
 @contextlib.contextmanager
 def locked(name: str) -> Iterator[None]:
     """Holds a lock that all threads and processes of the machine share under `name`."""
@@ -157,13 +177,41 @@ def locked(name: str) -> Iterator[None]:
 
 
 def cache_folder() -> Path:
-    """The cache's folder, made if it does not exist. Raises ConfigError if it cannot be made."""
+    """The cache's folder, made if it does not exist. It belongs to this user alone (mode 700).
+
+    Raises ConfigError if it cannot be made, belongs to another user, or holds what is no cache.
+    """
     folder = Path(os.environ.get(FOLDER) or "~/.cache/videodit").expanduser()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _check_own(folder)
     except OSError as error:
         raise ConfigError(f"{FOLDER}={folder}: cannot be made: {error.strerror}") from error
     return folder
+
+
+def _check_own(folder: Path) -> None:
+    """Closes the cache's folder to other users; an older version left it open.
+
+    Raises ConfigError for a folder of another user, and for one that holds other files: the cache
+    deletes old ones. Raises OSError.
+    """
+    name, found = f"{FOLDER}={folder}", folder.stat()
+    if found.st_uid != os.geteuid():
+        raise ConfigError(
+            f"{name}: belongs to another user (uid {found.st_uid}, not {os.geteuid()}); expected a "
+            f"folder of your own, such as {folder / 'videodit'}"
+        )
+    other = next((entry for entry in os.listdir(folder) if entry != LOCKS), None)
+    if other and not (folder / LOCKS).is_dir():
+        raise ConfigError(
+            f"{name}: holds {other!r}, which is no part of a cache; expected a folder for the "
+            f"cache alone, such as {folder / 'videodit'}"
+        )
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        folder.chmod(0o700)
+        if stat.S_IMODE(folder.stat().st_mode) & 0o077:
+            raise ConfigError(f"{name}: is open to other users and cannot be closed to them")
 
 
 def _trim(folder: Path, newest: Path) -> None:
