@@ -113,6 +113,7 @@ class Data:
         patch, chunk = cfg.autoencoder.patch, cfg.autoencoder.chunk
         self.plan = Plan(source.catalog, cfg.data, cfg.seed, patch, source.parts, chunk=chunk)
         check_same(self.plan.digest(), "data.catalog")
+        self.plan.say_if_never_evaluated()
         self._parts = (source, self.plan, self.tokenizer, patch)
         self._pool = make_pool(*self._parts)
         return self.plan.cfg

@@ -59,8 +59,9 @@ def test_clips_hold_the_frames_that_they_should(videos, tmp_path):
         assert shape == str(next(s for s in SHAPES if s[:3] == clip.shape[2:0:-1] + (len(clip),)))
 
 
-def test_captions_splits_and_counts(videos, tmp_path):
+def test_captions_splits_and_counts(videos, tmp_path, capsys):
     catalog = curate(videos, tmp_path / "out", SHAPES, val_fraction=0.4)
+    assert "no clip is held out" not in capsys.readouterr().out
     tokenizer = open_tokenizer(str(tmp_path / "out"))
     first = np.array([int(name.split("/")[1]) for name in catalog.ids])
     film = np.array([name.startswith("film.mp4/") for name in catalog.ids])
@@ -118,6 +119,7 @@ def test_a_broken_video_is_named_and_left_out(videos, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "left out: " in printed and "broken.mp4" in printed and "short.mp4" in printed
     assert "2 videos were left out" in printed and "from 2 videos" in printed
+    assert "no clip is held out for validation" in printed
     films = {name.split("/")[0] for name in catalog.ids}
     assert films == {"film.mp4", "more%20films%2Fplain.mp4"}
 

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import logging
 import os
@@ -11,6 +12,7 @@ from PIL import Image
 from videodit.config import ConfigError, DataConfig
 from videodit.data.sources import folder as folder_module
 from videodit.data.sources.folder import FolderSource
+from videodit.data.sources.indexing import split_of
 from videodit.data.sources.source import open_source, open_tokenizer
 from videodit.data.tokenizer import train_tokenizer
 from videodit.data.video.files import View, whole, write_video
@@ -151,6 +153,37 @@ def test_one_in_twenty_is_held_out_whatever_else_there_is(tmp_path):
     catalog = FolderSource(tmp_path, TOKENIZER).catalog
     kept = {name for name, split in zip(catalog.ids, catalog.split) if split == "val"}
     assert len(catalog) == 150 and kept == held_out & set(catalog.ids)
+
+
+def held_out(folder, fraction):
+    catalog = open_source(DataConfig(catalog=str(folder), val_fraction=fraction), TOKENIZER).catalog
+    return {name for name, split in zip(catalog.ids, catalog.split) if split == "val"}
+
+
+def test_the_share_that_is_held_out_can_be_chosen(tmp_path):
+    image = Image.fromarray(np.zeros((8, 8, 3), np.uint8))
+    for i in range(100):
+        image.save(tmp_path / f"{i}.png")
+        (tmp_path / f"{i}.txt").write_text("black")
+    some, half = held_out(tmp_path, DataConfig.val_fraction), held_out(tmp_path, 0.5)
+    assert held_out(tmp_path, 0.0) == set() and some < half
+    assert 33 <= len(half) <= 67  # 3.5 standard deviations
+    for i in range(50):
+        (tmp_path / f"{i}.png").unlink()
+    assert held_out(tmp_path, 0.5) == {name for name in half if int(name[:-4]) >= 50}
+    with pytest.raises(ConfigError, match=r"data\.val_fraction=1\.5: expected 0 to below 1"):
+        DataConfig(val_fraction=1.5)
+
+
+def test_the_split_of_a_name_never_changes():
+    """SHA-256, so it is the same on any machine; at 0.05 it is as before the field existed."""
+    names = [f"films/{i}.mp4" for i in range(2000)]
+    numbers = [int(hashlib.sha256(name.encode()).hexdigest()[:16], 16) for name in names]
+    assert [split_of(name, 0.05) for name in names] == [
+        "val" if number % 100 < 5 else "train" for number in numbers
+    ]
+    share = sum(split_of(name, 0.0125) == "val" for name in names) / len(names)
+    assert abs(share - 0.0125) < 3.5 * (0.0125 / 2000) ** 0.5
 
 
 def test_a_folder_that_cannot_be_written_has_its_index_in_the_cache(folder, tmp_path, monkeypatch):

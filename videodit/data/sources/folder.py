@@ -5,8 +5,8 @@ NAME.json ({"caption": TEXT} or {"captions": [TEXT, ...]}) beside it. A file wit
 left out.
 
 The folder is indexed when it is first used, into FOLDER/.videodit/catalog.parquet, or in the cache
-if the folder cannot be written. Later only new and changed files are indexed. One file in twenty,
-chosen by a hash of its name, is held out for validation.
+if the folder cannot be written. Later only new and changed files are indexed. The share
+data.val_fraction of the files, chosen by a hash of their names, is held out for validation.
 """
 
 import logging
@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from videodit.config import ConfigError
+from videodit.config import ConfigError, DataConfig
 from videodit.data.sources import storage
 from videodit.data.sources.indexing import Index, IndexedClip, index_folder, run_all, split_of
 from videodit.data.sources.kept import KeptFile
@@ -31,12 +31,18 @@ logger = logging.getLogger(__name__)
 class FolderSource(KeptFile):
     """Clips of a folder. Their ids are the names of their files relative to it."""
 
-    def __init__(self, folder: str | os.PathLike, tokenizer: Tokenizer, where: str = "") -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        tokenizer: Tokenizer,
+        where: str = "",
+        val_fraction: float = DataConfig.val_fraction,
+    ) -> None:
         """Indexes new and changed files. Raises ConfigError if no file can be used."""
         self._folder = os.fspath(folder)
         kept = index_folder(folder)
         with storage.locked(f"index {kept}"):  # the processes of a machine index it once
-            update_index(folder, Index(kept), tokenizer)
+            update_index(folder, Index(kept), tokenizer, val_fraction)
             super().__init__(kept, where, tokenizer, folder)
 
     def read(self, i: int, view: View) -> np.ndarray:
@@ -53,7 +59,9 @@ class FolderSource(KeptFile):
             raise ConfigError(f"clip {name}: {error}") from error
 
 
-def update_index(folder: str | os.PathLike, index: Index, tokenizer: Tokenizer) -> None:
+def update_index(
+    folder: str | os.PathLike, index: Index, tokenizer: Tokenizer, val_fraction: float
+) -> None:
     """Brings a folder's index up to date. Raises ConfigError if no clip comes out."""
     names = set(storage.files(folder))
     media = sorted(name for name in names if PurePosixPath(name).suffix.lower() in SUFFIXES)
@@ -75,7 +83,7 @@ def update_index(folder: str | os.PathLike, index: Index, tokenizer: Tokenizer) 
         stamp = storage.stamp(os.path.join(folder, name))
         old, old_stamp = index.clips.get(name, (None, None))
         clip = old if old and stamp == old_stamp else _measured(folder, name)
-        return clip._replace(captions=captions), stamp
+        return clip._replace(captions=captions, split=split_of(name, val_fraction)), stamp
 
     results = run_all(entry, sidecars, len(sidecars), f"indexing {folder}")
     entries = [result for result in results if result]
@@ -107,7 +115,10 @@ def read_captions(path: str) -> tuple[str, ...]:
 
 
 def _measured(folder: str | os.PathLike, name: str) -> IndexedClip:
-    """The index entry of a file without captions, from decoded parts. Raises ConfigError."""
+    """The index entry of a file without captions and split, from decoded parts.
+
+    Raises ConfigError.
+    """
     file = storage.local(os.path.join(folder, name))
     info = probe(file)
     views = stretches(info.frames, info.height, info.width)
@@ -121,7 +132,7 @@ def _measured(folder: str | os.PathLike, name: str) -> IndexedClip:
         frames=info.frames,
         fps=info.fps,
         captions=(),
-        split=split_of(name),
+        split="",
         motion=measured.motion,
         static=measured.static,
     )

@@ -100,8 +100,8 @@ def _read(folder: Path) -> Catalog:
     }
     lengths = Ragged(columns.pop(OFFSETS), columns.pop(VALUES))
     rest = read_object(folder / REST)
-    texts = load_texts(rest["texts"], folder)
-    return Catalog(**columns, **texts, caption_lengths=lengths, tokenizer=rest["tokenizer"])
+    columns |= load_texts(rest["texts"], folder)
+    return Catalog(**columns, caption_lengths=lengths, tokenizer=rest["tokenizer"])
 
 
 def _write(catalog: Catalog, folder: Path) -> None:
