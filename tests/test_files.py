@@ -53,7 +53,7 @@ def test_what_is_left_out_of_records_is_logged_once(tmp_path, caplog):
         for _ in range(2):
             assert files.read_records(path, KINDS) == [{"step": 1, "time": 2, "kind": "a"}]
     (line,) = (record.getMessage() for record in caplog.records)
-    assert f"{path}, line 3: step='1': expected a int, and 1 more lines" in line
+    assert f"{path}, line 3: step='1': expected a value of type int, and 1 more lines" in line
     assert files.read_records(tmp_path / "absent", KINDS) == []
 
 

@@ -288,7 +288,7 @@ def _checked(record: dict[str, Any], kinds: Mapping[str, type]) -> dict[str, Any
         accepted = int | float if kind is float else kind
         value = record.get(name)
         good = isinstance(value, accepted) and not isinstance(value, bool)
-        check(good, name, value, f"a {kind.__name__}")
+        check(good, name, value, f"a value of type {kind.__name__}")
     return record
 
 

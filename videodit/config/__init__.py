@@ -15,7 +15,15 @@ Functions of the project take the piece they need (`cfg.optim`), never the root.
 """
 
 from videodit.config.data import SYNTHETIC, DataConfig, ModeWeights, Table, ViewConfig
-from videodit.config.errors import ConfigError, check, check_positive, nearest, refuse, shortened
+from videodit.config.errors import (
+    ConfigError,
+    check,
+    check_positive,
+    nearest,
+    one_line,
+    refuse,
+    shortened,
+)
 from videodit.config.models import RANDOM, AutoencoderConfig, DiTConfig, TextConfig
 from videodit.config.reading import (
     Changes,
@@ -76,6 +84,7 @@ __all__ = [
     "from_config_dict",
     "from_saved",
     "nearest",
+    "one_line",
     "parse_size",
     "refuse",
     "refuse_old_name",

@@ -22,6 +22,11 @@ def check(condition: bool, name: str, value: object, expected: str) -> None:
         raise ConfigError(f"{name}={shortened(value)}: expected {expected}")
 
 
+def one_line(error: BaseException) -> str:
+    """The message of a library's error, some of which have several lines."""
+    return " ".join(str(error).split())
+
+
 def shortened(value: object) -> str:
     """The value for a message, at most about a line long."""
     text = repr(value)

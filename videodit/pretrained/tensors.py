@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from videodit.config import ConfigError
+from videodit.config import ConfigError, one_line
 from videodit.files import read_object
 
 FILE = "model.safetensors"
@@ -160,4 +160,4 @@ def _open(file: Path, stack: ExitStack) -> Any:
     try:
         return stack.enter_context(safe_open(file, framework="numpy"))
     except (SafetensorError, OSError) as error:
-        raise ConfigError(f"{file}: not a readable safetensors file: {error}") from error
+        raise ConfigError(f"{file}: not a readable safetensors file: {one_line(error)}") from error

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from videodit.config import ConfigError
+from videodit.config import ConfigError, one_line
 from videodit.data.sources import storage
 
 logger = logging.getLogger(__name__)
@@ -256,7 +256,9 @@ def _write_texts(parquet: Path, path: Path) -> None:
                 writer.write_table(table)
     except pa.ArrowException as error:
         names = ", ".join(TEXTS.names)
-        raise ConfigError(f"{parquet}: {names}: wrong type, or damaged: {error}") from error
+        raise ConfigError(
+            f"{parquet}: {names}: wrong type, or damaged: {one_line(error)}"
+        ) from error
 
 
 def _check_texts(table: pa.Table, text_tokens: pa.Array, parquet: Path) -> None:

@@ -15,7 +15,7 @@ import ml_dtypes
 import numpy as np
 import pyarrow.compute as pc
 
-from videodit.config import ConfigError
+from videodit.config import ConfigError, one_line
 from videodit.data import patches
 from videodit.data.patches import Size
 from videodit.data.sources import storage
@@ -54,7 +54,7 @@ class Description(NamedTuple):
         try:
             return cls(**values)
         except TypeError as error:
-            raise ConfigError(f"{path}: damaged: {error}") from error
+            raise ConfigError(f"{path}: damaged: {one_line(error)}") from error
 
 
 class _Source(Protocol):  # data/sources/source.py:Source, without a circle of imports
@@ -113,7 +113,7 @@ class LatentSource:
             return _decode(self._records.read(shard, record), self.description.dtype, shape)
         except (ConfigError, RuntimeError, ValueError, IndexError) as error:
             where = f"record {record} of {shard} in {self._folder}"
-            raise ConfigError(f"clip {clip.ids[i]}, {where}: {error}") from error
+            raise ConfigError(f"clip {clip.ids[i]}, {where}: {one_line(error)}") from error
 
     @functools.cached_property
     def _rows(self) -> np.ndarray:

@@ -20,7 +20,7 @@ from typing import IO, TypeVar
 
 from etils import epath
 
-from videodit.config import ConfigError, check
+from videodit.config import ConfigError, check, one_line
 from videodit.files import is_utf8, short_name, shown_name, sync
 
 FOLDER = "VIDEODIT_CACHE"
@@ -257,6 +257,10 @@ def _named(path: str | os.PathLike) -> Iterator[None]:
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file or folder") from error
     except ImportError as error:
-        raise ConfigError(f"{path}: gs:// needs pip install -e '.[gcs]' ({error})") from error
+        raise ConfigError(
+            f"{path}: gs:// needs pip install -e '.[gcs]' ({one_line(error)})"
+        ) from error
     except Exception as error:  # every storage library has errors of its own
-        raise ConfigError(f"{path}: cannot be read: {type(error).__name__}: {error}") from error
+        raise ConfigError(
+            f"{path}: cannot be read: {type(error).__name__}: {one_line(error)}"
+        ) from error

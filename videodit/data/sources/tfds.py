@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from videodit.config import ConfigError, DataConfig
+from videodit.config import ConfigError, DataConfig, one_line
 from videodit.data.patches import Size
 from videodit.data.sources import storage
 from videodit.data.sources.indexing import Index, IndexedClip, index_folder, run_all, split_of
@@ -85,7 +85,7 @@ class TfdsSource(KeptFile):
             data = self._opened.examples[int(row.index[i])][self._opened.names.clip]
             return _read(data, view, float(row.fps[i]), expected)
         except (ConfigError, RuntimeError, ValueError, IndexError) as error:
-            raise ConfigError(f"clip {row.ids[i]}: {error}") from error
+            raise ConfigError(f"clip {row.ids[i]}: {one_line(error)}") from error
 
     @functools.cached_property
     def _opened(self) -> "_Opened":
@@ -104,7 +104,7 @@ class TfdsSource(KeptFile):
             try:
                 return _measured(examples[i], names, name, i)._replace(split=split)
             except (ConfigError, RuntimeError, ValueError) as error:
-                raise ConfigError(f"{name}: {error}") from error
+                raise ConfigError(f"{name}: {one_line(error)}") from error
 
         count = len(examples)
         found = run_all(entry, range(count), count, f"indexing {self._folder}")
@@ -131,7 +131,9 @@ def _open(folder: Path, split: str) -> _Opened:
         decoders = {names.clip: tfds.decode.SkipDecoding()} if is_image else None
         examples = builder.as_data_source(split, decoders=decoders)
     except (OSError, ValueError, NotImplementedError, ImportError) as error:
-        raise ConfigError(f"{PREFIX}{folder}:{split}: cannot be opened: {error}") from error
+        raise ConfigError(
+            f"{PREFIX}{folder}:{split}: cannot be opened: {one_line(error)}"
+        ) from error
     return _Opened(examples, names, builder.info.full_name)
 
 
