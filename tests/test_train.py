@@ -57,6 +57,23 @@ def losses(workdir):
     return [{k: v for k, v in line.items() if k not in LEAVE_OUT} for line in read_metrics(workdir)]
 
 
+def test_a_crash_in_any_file_of_a_run_does_not_stop_its_next_start(tmp_path, caplog):
+    train(short("autoencoder", steps=2), tmp_path)
+    for name in ("metrics.jsonl", "goodput.jsonl"):
+        lines = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(lines + bytes(64) + b"\n" + lines.splitlines()[-1][:-9])
+    for name in ("data.digest", "summary.json", "latents.json", "draws/000002/index.json"):
+        (tmp_path / name).write_bytes(b"")
+    train(short("autoencoder", steps=3), tmp_path)
+    steps = [line["step"] for line in read_metrics(tmp_path) if line["kind"] == "train"]
+    assert steps == [1, 2, 3]
+    assert json.loads((tmp_path / "summary.json").read_text())["seconds"]["lost"] == 0
+    assert len(json.loads((tmp_path / "latents.json").read_text())["mean"]) > 0
+    (tmp_path / "config.json").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"config\.json: is empty; expected JSON"):
+        train(short("autoencoder", steps=4), tmp_path)
+
+
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_a_run_without_held_out_clips_says_so_once(mesh, monkeypatch, caplog, split):
     source = SyntheticSource(8)
