@@ -66,14 +66,20 @@ def test_a_folder_without_a_run_is_named(tmp_path):
         read_config(tmp_path, "--workdir")
 
 
-@pytest.mark.parametrize("text", [b"{", b"[]", b"\xff"])
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff", b"\0\0", b"[" * 99999])
 def test_a_damaged_config_is_named(tmp_path, text):
     (tmp_path / "config.json").write_bytes(text)
     (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(ConfigError, match=r"config\.json: damaged: "):
+    with pytest.raises(ConfigError, match=r"config\.json: (is|expected) "):
         read_config(tmp_path, "--workdir")
-    with pytest.raises(ConfigError, match=r"config\.json: damaged: "):
+    with pytest.raises(ConfigError, match=r"config\.json: (is|expected) "):
         check_run(tmp_path, tiny_config(), open_tokenizer("synthetic"))
+
+
+def test_a_bad_value_in_a_config_is_named_with_the_file(tmp_path):
+    (tmp_path / "config.json").write_text('{"steps": "many"}')
+    with pytest.raises(ConfigError, match=r"config\.json: steps='many': expected"):
+        read_config(tmp_path, "--workdir")
 
 
 def test_a_run_is_known_by_its_model_and_tokenizer_wherever_its_inputs_lie(tmp_path):
@@ -99,6 +105,18 @@ def test_weights_trained_in_the_latents_of_another_encoder_are_refused(tmp_path)
     check_digests(tmp_path, {}, cfg)
     with pytest.raises(ConfigError, match=r"autoencoder.workdir='there': .*\(two\).*\(one\)"):
         check_digests(tmp_path, {"autoencoder": "two"}, cfg)
+
+
+@pytest.mark.parametrize("damage", [b"", b"\0" * 17, b"\xff"])
+def test_digests_that_a_crash_has_damaged_are_written_anew(tmp_path, damage, caplog):
+    (tmp_path / "data.digest").write_bytes(damage)
+    (tmp_path / "text.digest").write_bytes(damage)
+    check_digests(tmp_path, {"text": "one"}, tiny_config())
+    check_data(tmp_path, "one", resumed=True)
+    write_digests(tmp_path, {"text": "one"})
+    assert "has changed" not in caplog.text
+    with pytest.raises(ConfigError, match=r"\(two\).*\(one\)"):
+        check_digests(tmp_path, {"text": "two"}, tiny_config())
 
 
 def test_other_data_on_resume_are_said(tmp_path, caplog):

@@ -11,7 +11,7 @@ from videodit.config import (
     defaults,
     differences,
     from_config_dict,
-    from_json,
+    from_saved,
     refuse_old_name,
     to_dict,
     to_json,
@@ -22,7 +22,7 @@ from videodit.config.renamed import RENAMED
 def test_defaults_and_json_give_the_same_config():
     assert from_config_dict(defaults()) == Config()
     cfg = dataclasses.replace(Config(), steps=7)
-    assert from_json(json.dumps(to_dict(cfg))) == cfg
+    assert from_saved(to_dict(cfg)) == cfg
 
 
 def test_overrides_reach_the_typed_config():
@@ -72,16 +72,16 @@ def test_overrides_reach_the_typed_config():
 ])  # fmt: skip
 def test_a_wrong_field_or_value_is_named(values, message):
     with pytest.raises(ConfigError, match=message):
-        from_json(json.dumps(values))
+        from_saved(values)
 
 
 def test_a_field_that_changes_models_is_off_for_runs_that_are_older():
-    assert not from_json("{}").dit.places
-    assert from_json(to_json(Config())).dit.places
+    assert not from_saved({}).dit.places
+    assert from_saved(json.loads(to_json(Config()))).dit.places
 
 
 def test_a_learning_rate_of_0_is_allowed():
-    assert from_json('{"optim": {"learning_rate": 0}}').optim.learning_rate == 0
+    assert from_saved({"optim": {"learning_rate": 0}}).optim.learning_rate == 0
 
 
 @pytest.mark.parametrize("name, message", [
@@ -116,12 +116,12 @@ OLD = {
 
 
 def test_a_config_json_of_an_older_version_is_read_by_its_new_names():
-    data = from_json(json.dumps(OLD)).data
+    data = from_saved(OLD).data
     assert (data.modes.generate, data.views.sides) == (0.5, ((0, 32, 64),))
     assert data.rows_per_group == 16
     both = {"data": {"tasks": {}, "modes": {}}}
     with pytest.raises(ConfigError, match=r"data.tasks is now called data.modes: expected one"):
-        from_json(json.dumps(both))
+        from_saved(both)
 
 
 def test_every_old_name_has_a_field_to_go_to():

@@ -5,12 +5,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from absl import flags
 from packs import tiny_config
 
 from videodit.checkpoint import restore_ema
 from videodit.config import ConfigError, MeshConfig
 from videodit.data.video.files import probe, read_frames, write_video
-from videodit.generate import GroupProgress, check_output, generate, read_requests
+from videodit.generate import GroupProgress, check_output, generate, main, read_requests
 from videodit.inference.pipeline import sampling_mesh
 from videodit.inference.request import Request
 from videodit.train import train
@@ -143,8 +144,10 @@ def test_a_bad_line_of_requests_is_named(tmp_path):
     file = tmp_path / "r.jsonl"
     good = {"prompt": "a", "size": "96x64", "frames": 17, "fps": 12, "seed": 0, "out": "a.mp4"}
     file.write_text(json.dumps(good))
-    ((path, request),) = read_requests(file, tmp_path).items()
+    left_out = []
+    ((path, request),) = read_requests(file, tmp_path, left_out).items()
     assert path == tmp_path / "a.mp4" and (request.width, request.height) == (96, 64)
+    assert not left_out
     for bad, message in (
         ({**good, "size": "96"}, "WIDTHxHEIGHT"),
         ({"prompt": "a", "size": "8x8"}, "out is missing"),
@@ -152,9 +155,48 @@ def test_a_bad_line_of_requests_is_named(tmp_path):
         ({**good, "out": "a.avi"}, "ends in .mp4"),
         ({**good, "fps": float("nan")}, "fps=nan"),
         ({**good, "prompt": 3}, "prompt=3"),
+        ({**good, "prompt": "\ud800"}, "a text that is not empty"),
+        ({**good, "out": 3}, "out=3"),
+        ({**good, "out": "a\0.mp4"}, "a text that is not empty"),
+        ({**good, "out": "狐" * 70 + ".mp4"}, "at most 200 bytes"),
+        ({**good, "size": 8}, "size=8"),
+        ({**good, "frames": 0.5}, "frames=0.5"),
+        ({**good, "fps": "12"}, "fps='12'"),
         (good, "out='a.mp4': expected another file"),
         ([3], "an object of fields"),
     ):
-        file.write_text(json.dumps(good) + "\n" + json.dumps(bad))
-        with pytest.raises(ConfigError, match=f"line 2: .*{message}"):
-            read_requests(file, tmp_path)
+        last = {**good, "out": "last.mp4"}
+        file.write_text("\n".join(map(json.dumps, (good, bad, last))))
+        left_out = []
+        found = read_requests(file, tmp_path, left_out)
+        assert [path.name for path in found] == ["a.mp4", "last.mp4"]
+        (reason,) = left_out
+        assert re.match(f"{file}, line 2: .*{message}", reason)
+        file.write_text(json.dumps([bad] if bad == good else bad))
+        with pytest.raises(ConfigError, match=f"expected a request a line; {file}, line 1: "):
+            read_requests(file, tmp_path, [])
+
+
+def test_requests_are_lines_of_utf8_with_any_separators_inside(tmp_path):
+    """U+2028 in a JSON string is valid; only "\\n" separates lines (RFC 8259, section 7)."""
+    file, prompt = tmp_path / "r.jsonl", "a\u2028b\u0085c"
+    line = json.dumps({"prompt": prompt, "size": "8x8", "out": "a.mp4"}, ensure_ascii=False)
+    file.write_bytes(b"\xef\xbb\xbf" + line.encode() + b"\r\n")
+    left_out = []
+    (request,) = read_requests(file, tmp_path, left_out).values()
+    assert request.prompt == prompt and not left_out
+
+
+def test_what_is_left_out_of_requests_is_said_at_the_end_too(tmp_path, monkeypatch, capsys):
+    file = tmp_path / "r.jsonl"
+    good = {"prompt": "a", "size": "96x64", "out": "a.mp4"}
+    file.write_text(json.dumps(good) + "\n{\n")
+    made = []
+    monkeypatch.setattr("videodit.generate.generate", lambda _, requests: made.extend(requests))
+    monkeypatch.setattr("videodit.sharding.join_processes", lambda _: None)
+    for name, value in (("workdir", "w"), ("requests", str(file)), ("out", str(tmp_path))):
+        monkeypatch.setattr(flags.FLAGS, name, value)
+    with pytest.raises(ConfigError, match=f"1 requests were left out, .* {file}, line 2: "):
+        main([])
+    assert made == [tmp_path / "a.mp4"]
+    assert f"left out: {file}, line 2: is not JSON" in capsys.readouterr().out

@@ -72,6 +72,24 @@ def test_the_processes_of_a_run_add_up_to_its_wall_time(monkeypatch, tmp_path):
     assert total["goodput"] == 24 / total["total"]
 
 
+def test_a_crash_at_any_byte_of_a_line_costs_that_line(tmp_path, clock):
+    run, life = Goodput(), begin_life(tmp_path, 0, 0.0)
+    for step in (1, 2):
+        clock["now"] += 1
+        run.write(tmp_path, step, life)
+    path = tmp_path / goodput.FILE
+    whole, first = path.read_bytes(), path.read_bytes().index(b"\n") + 1
+    path.write_bytes(whole[:first])
+    expected = total_goodput(tmp_path)
+    for end in (*range(first, len(whole) - 1, 7), len(whole) - 2):
+        for damage in (b"", b"\0" * 8):
+            path.write_bytes(whole[:end] + damage)
+            assert total_goodput(tmp_path) == expected
+            assert begin_life(tmp_path, 1, 9.0)["first"] == 1
+    run.write(tmp_path, 3, life)
+    assert [line["step"] for line in goodput._read(tmp_path)] == [1, 3]
+
+
 def test_compilations_are_counted():
     before = compilation()["count"]
     double = jax.jit(lambda x: 2 * x + before)

@@ -60,6 +60,7 @@ def test_resuming_writes_no_step_twice(tmp_path):
         first.write(step, "train", {"loss": 1.0})
     first.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write("\0" * 9 + "\n" + '{"step": 5}\n')  # which a file system may leave
         file.write('{"step": 35, "ki')  # killed in the middle of a line
     second = MetricWriter(tmp_path, 40, resume_step=20)
     for step in (30, 40):

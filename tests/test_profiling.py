@@ -34,7 +34,9 @@ def test_a_profile_is_of_whole_steps(tmp_path, traces):
     assert [name for name, *_ in traces] == ["wait", "start", "wait", "stop"]
 
 
-@pytest.mark.parametrize("text, steps", [("2\n", 2), ("", STEPS), ("0", STEPS), ("many", STEPS)])
+@pytest.mark.parametrize(
+    "text, steps", [("2\n", 2), ("", STEPS), ("0", STEPS), ("many", STEPS), ("²", STEPS)]
+)
 def test_as_many_steps_are_traced_as_asked_for(tmp_path, traces, text, steps):
     profiler = Profiler(tmp_path)
     profiler.before(6, ())

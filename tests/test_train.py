@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+from contextlib import closing
 
 import jax
 import numpy as np
@@ -12,12 +13,12 @@ from packs import tiny_config
 
 from videodit.config import ConfigError
 from videodit.data.planning.plan import Plan
-from videodit.data.sources.synthetic import synthetic_tokenizer
+from videodit.data.sources.synthetic import SyntheticSource, synthetic_tokenizer
 from videodit.inference.codec import Codec
 from videodit.metrics import has_line, read_metrics
 from videodit.preemption import Preempted, Preemption
 from videodit.tasks.registry import make_task
-from videodit.train import check_state, keep_compiled, plan_metrics, train
+from videodit.train import Data, check_state, keep_compiled, plan_metrics, train
 
 LEAVE_OUT = {
     "time", "step_seconds", "tokens_per_second", "seconds_left",
@@ -54,6 +55,38 @@ def short(task="diffusion", steps=5, **changes):
 
 def losses(workdir):
     return [{k: v for k, v in line.items() if k not in LEAVE_OUT} for line in read_metrics(workdir)]
+
+
+def test_a_crash_in_any_file_of_a_run_does_not_stop_its_next_start(tmp_path, caplog):
+    train(short("autoencoder", steps=2), tmp_path)
+    for name in ("metrics.jsonl", "goodput.jsonl"):
+        lines = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(lines + bytes(64) + b"\n" + lines.splitlines()[-1][:-9])
+    for name in ("data.digest", "summary.json", "latents.json", "draws/000002/index.json"):
+        (tmp_path / name).write_bytes(b"")
+    train(short("autoencoder", steps=3), tmp_path)
+    steps = [line["step"] for line in read_metrics(tmp_path) if line["kind"] == "train"]
+    assert steps == [1, 2, 3]
+    assert json.loads((tmp_path / "summary.json").read_text())["seconds"]["lost"] == 0
+    assert len(json.loads((tmp_path / "latents.json").read_text())["mean"]) > 0
+    (tmp_path / "config.json").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"config\.json: is empty; expected JSON"):
+        train(short("autoencoder", steps=4), tmp_path)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_run_without_held_out_clips_says_so_once(mesh, monkeypatch, caplog, split):
+    source = SyntheticSource(8)
+    source.catalog = dataclasses.replace(
+        source.catalog, split=np.array(["train"] * 7 + [split], object)
+    )
+    monkeypatch.setattr("videodit.train.open_source", lambda *_: source)
+    with mesh(), closing(Data(synthetic_tokenizer())) as data:
+        data.open(short())
+    assert caplog.text.count("no clip is held out, so nothing will be evaluated") == (
+        split == "train"
+    )
+    assert ("data.val_fraction" in caplog.text) == (split == "train")
 
 
 def test_a_run_that_is_asked_to_leave_saves_and_goes_on_as_if_it_had_not(tmp_path, monkeypatch):

@@ -35,9 +35,9 @@ from videodit.data.sources.shards import (
     write_catalog,
     write_shard,
 )
-from videodit.data.sources.storage import replacing
 from videodit.data.video.files import CLIP_OPTIONS
 from videodit.entry import run_command
+from videodit.files import replacing
 from videodit.folders import check_folder
 from videodit.worlds.clip_shapes import Shapes, clip_seed, define_flags, shapes_from_flags
 from videodit.worlds.truth import Truth, truth_file, write_truth

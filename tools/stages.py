@@ -4,7 +4,6 @@ tools/demo.py and tools/world.py are recipes. A stage that is done is skipped th
 that was interrupted resumes.
 """
 
-import json
 import os
 import signal
 import subprocess
@@ -14,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from videodit.config import ConfigError
+from videodit.files import read_object, write_json
 from videodit.folders import make_folder
 from videodit.metrics import format_seconds
 
@@ -27,9 +28,13 @@ class StageRecord:
     """A JSON file that tells which stages are done, and the seconds of each over all runs."""
 
     def __init__(self, file: Path) -> None:
-        """Reads the file if it exists."""
+        """Reads the file if it exists. With a damaged one no stage is done; each resumes."""
         self._file = file
-        self.stages: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+        self.stages: dict[str, Any] = {}
+        try:
+            self.stages = read_object(file) if file.exists() else {}
+        except ConfigError as error:
+            print(f"left out: {error}", flush=True)
 
     def seconds(self, name: str) -> float:
         """The seconds that a stage took so far."""
@@ -42,9 +47,7 @@ class StageRecord:
     def record(self, name: str, seconds: float, done: bool) -> None:
         """Records a stage. The file is replaced whole: a crash leaves the old or the new one."""
         self.stages[name] = {"seconds": round(seconds, 1), "done": done}
-        temporary = self._file.with_suffix(".tmp")
-        temporary.write_text(json.dumps(self.stages, indent=2) + "\n")
-        temporary.replace(self._file)
+        write_json(self._file, self.stages)
 
 
 def run_stage(name: str, command: Sequence[str], log: Path, record: StageRecord) -> int:

@@ -12,8 +12,9 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from videodit.config import Config, ConfigError, differences, find_task, from_json, to_json
+from videodit.config import Config, ConfigError, differences, find_task, from_saved, to_json
 from videodit.data.tokenizer import Tokenizer
+from videodit.files import named, read_object, read_text, write_text
 
 DATA_FILE = "data.digest"  # in the workdir: digest of the plan that the batches came from
 SNAPSHOTS = "averages"  # in the workdir: a folder of checkpoints of the power averages
@@ -92,10 +93,18 @@ def read_config(workdir: str | os.PathLike, field: str) -> Config:
 
 def _config_of(path: Path) -> Config:
     """The config in a config.json. Raises ConfigError naming the file if it is damaged."""
+    values = read_object(path)
+    with named(path):
+        return from_saved(values)
+
+
+def _known_digest(path: Path) -> str:
+    """The digest in a file; "" if there is none, or if a crash has damaged it, which is logged."""
     try:
-        return from_json(path.read_text())
-    except ValueError as error:  # of JSON or of UTF-8
-        raise ConfigError(f"{path}: damaged: {error}") from None
+        return read_text(path).strip() if path.is_file() else ""
+    except ConfigError as error:
+        logger.warning("%s; it is written anew", error)
+        return ""
 
 
 def has_checkpoints(workdir: str | os.PathLike) -> bool:
@@ -125,14 +134,14 @@ def check_run(workdir: str | os.PathLike, cfg: Config, tokenizer: Tokenizer) -> 
 def check_data(workdir: str | os.PathLike, digest: str, *, resumed: bool) -> None:
     """Writes the digest of a run's plan; warns if a resumed run has other data than before."""
     path = Path(workdir) / DATA_FILE
-    if resumed and path.is_file() and path.read_text().strip() != digest:
+    if resumed and _known_digest(path) not in ("", digest):
         logger.warning(
             "%s: the catalog, the data config or the seed has changed since the run stopped: "
             "from here on its batches differ from those of a run that did not stop",
             workdir,
         )
     if jax.process_index() == 0:
-        path.write_text(digest + "\n")
+        write_text(path, digest + "\n")
 
 
 def check_digests(workdir: str | os.PathLike, digests: dict[str, str], cfg: Config) -> None:
@@ -143,7 +152,7 @@ def check_digests(workdir: str | os.PathLike, digests: dict[str, str], cfg: Conf
     """
     for name, digest in digests.items():
         path = Path(workdir) / FROZEN_FILE.format(name)
-        if path.is_file() and (known := path.read_text().strip()) != digest:
+        if (known := _known_digest(path)) not in ("", digest):
             raise ConfigError(
                 f"{name}.workdir={getattr(cfg, name).workdir!r}: its digest ({digest}) is not "
                 f"the one that {workdir} was trained with ({known})"
@@ -154,7 +163,7 @@ def write_digests(workdir: str | os.PathLike, digests: dict[str, str]) -> None:
     """Writes what `check_digests` compares with, a file for each digest."""
     if jax.process_index() == 0:
         for name, digest in digests.items():
-            (Path(workdir) / FROZEN_FILE.format(name)).write_text(digest + "\n")
+            write_text(Path(workdir) / FROZEN_FILE.format(name), digest + "\n")
 
 
 def write_run(workdir: str | os.PathLike, cfg: Config, tokenizer: Tokenizer) -> None:
@@ -162,9 +171,7 @@ def write_run(workdir: str | os.PathLike, cfg: Config, tokenizer: Tokenizer) -> 
     if jax.process_index() == 0:
         path = Path(workdir) / "config.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(to_json(cfg))
-        temporary.replace(path)
+        write_text(path, to_json(cfg))
         tokenizer.write(workdir)
 
 

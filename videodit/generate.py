@@ -1,10 +1,11 @@
 """python -m videodit.generate --workdir=runs/demo/dit --prompt="..." --size=96x64 --out=a.mp4
 
 Many clips at a time: --requests=FILE.jsonl --out=FOLDER, each line {"prompt", "size", "frames",
-"fps", "seed", "out"}. Each clip is written as soon as it is finished, in no particular order.
+"fps", "seed", "out"}. Each clip is written as soon as it is finished, in no particular order. A
+wrong line is named and left out; the exit status is then 2.
 """
 
-import json
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -26,9 +27,12 @@ from videodit.config import (
 )
 from videodit.data.video.files import write_video
 from videodit.entry import run_command
+from videodit.files import parse_object, plain_text, read_lines, replacing
 from videodit.inference.request import Request
 
 LINE_FIELDS = ("prompt", "size", "frames", "fps", "seed", "out")  # of a line of --requests
+
+NAME_BYTES = 200  # of a clip's file; its temporary file has a longer name
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", None, "Folder of a trained diffusion run.")
@@ -105,6 +109,8 @@ def check_output(path: Path) -> None:
 
 def _check_name(path: str | Path, name: str = "--out") -> None:
     check(Path(path).suffix == ".mp4", name, str(path), "a file that ends in .mp4")
+    long = len(os.fsencode(Path(path).name)) > NAME_BYTES
+    check(not long, name, str(path), f"a name of at most {NAME_BYTES} bytes")
 
 
 def _refusal(path: Path, reason: str | None) -> ConfigError:
@@ -116,52 +122,56 @@ def write_whole(path: Path, clip: np.ndarray, fps: float) -> None:
 
     Raises ConfigError if the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.part")
     try:
-        write_video(temporary, clip, fps)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            write_video(temporary, clip, fps)
     except OSError as error:
         raise _refusal(path, error.strerror) from None
 
 
-def read_requests(file: str, folder: str) -> dict[Path, Request]:
-    """The requests of a .jsonl file by the path to write. Raises ConfigError naming a bad line."""
+def read_requests(file: str, folder: str, left_out: list[str]) -> dict[Path, Request]:
+    """The requests of a .jsonl file by the path to write.
+
+    What is wrong with a line is added to `left_out`, with its number. Raises ConfigError if no line
+    is left.
+    """
     check(Path(file).is_file(), "--requests", file, "a .jsonl file; there is none")
-    requests = {}
-    for number, line in enumerate(Path(file).read_text().splitlines(), 1):
-        try:
-            path, request = _parse_request(json.loads(line))
-            if Path(folder) / path in requests:
-                raise ConfigError(f"out={path!r}: expected another file than of an earlier line")
-            requests[Path(folder) / path] = request
-        except (ConfigError, ValueError) as error:
-            raise ConfigError(f"{file}, line {number}: {error}") from None
-    check(bool(requests), "--requests", file, "a request a line; the file is empty")
+    requests: dict[Path, Request] = {}
+
+    def parse(line: str) -> None:
+        path, request = _parse_request(parse_object(line))
+        again = Path(folder) / path in requests
+        check(not again, "out", path, "another file than of an earlier line")
+        requests[Path(folder) / path] = request
+
+    read_lines(file, parse, left_out.append)
+    if not requests:
+        why = left_out[0] if left_out else "the file is empty"
+        raise ConfigError(f"--requests={file!r}: expected a request a line; {why}")
     return requests
 
 
-def _parse_request(values: Any) -> tuple[str, Request]:
-    if not isinstance(values, dict):
-        raise ConfigError(f"expected an object of fields, not {values!r}")
+def _parse_request(values: dict[str, Any]) -> tuple[str, Request]:
     for name in ("prompt", "size", "out"):
         if name not in values:
             raise ConfigError(f"{name} is missing")
     for name in values:
         if name not in LINE_FIELDS:
             raise ConfigError(f"unknown field {name}: {nearest(name, LINE_FIELDS)}")
-    out, (width, height) = str(values.pop("out")), parse_size(str(values.pop("size")))
+    out, size, prompt = (plain_text(name, values.pop(name)) for name in ("out", "size", "prompt"))
+    width, height = parse_size(size)
     _check_name(out, "out")
-    return out, Request(width=width, height=height, **values)
+    return out, Request(prompt, width, height, **values)
 
 
-def _requests_of_flags() -> dict[Path, Request]:
+def _requests_of_flags(left_out: list[str]) -> dict[Path, Request]:
     for name in ("workdir", "out"):
         if not FLAGS[name].value:
             raise ConfigError(f"--{name}: expected a value")
     if (FLAGS.prompt is None) == (FLAGS.requests is None):
         raise ConfigError("expected either --prompt or --requests")
     if FLAGS.requests is not None:
-        return read_requests(FLAGS.requests, FLAGS.out)
+        return read_requests(FLAGS.requests, FLAGS.out, left_out)
     width, height = parse_size(FLAGS.size, "--size")
     request = Request(FLAGS.prompt, width, height, FLAGS.frames, FLAGS.fps, FLAGS.seed)
     return {Path(FLAGS.out): request}
@@ -182,7 +192,10 @@ def _sample_of_flags() -> dict[str, Any]:
 def main(_: list[str]) -> None:
     """Runs the command line. Raises ConfigError."""
     absl_logging.set_verbosity(absl_logging.WARNING)
-    requests = _requests_of_flags()
+    left_out: list[str] = []
+    requests = _requests_of_flags(left_out)
+    for reason in left_out:
+        print(f"left out: {reason}", flush=True)
     changes = _sample_of_flags()
     for path in requests:
         check_output(path)
@@ -190,6 +203,8 @@ def main(_: list[str]) -> None:
 
     join_processes(MeshConfig())
     generate(FLAGS.workdir, requests, **changes)
+    if left_out:
+        raise ConfigError(f"{len(left_out)} requests were left out, the first is {left_out[0]}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Where the wall time of a run goes, how fast its devices work, and how often it compiled."""
 
 import functools
-import json
 import logging
 import os
 import time
@@ -12,13 +11,16 @@ from typing import Any
 
 import jax
 
+from videodit.files import append_record, read_records
 from videodit.flops import Flops
-from videodit.metrics import read_lines, read_metrics
+from videodit.metrics import FILE as METRICS
 
 FILE = "goodput.jsonl"
 COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
 KINDS = ("start", "data", "evaluate", "save")
 WAITS = ("data", "save")  # kinds whose shares of the time are metrics of a step
+TOTALS = (*KINDS, "compile", "train", "lost", "restart")  # seconds in every line of FILE
+FIELDS = {"step": int, "first": int} | dict.fromkeys((*TOTALS, "began", "time"), float)
 
 # bfloat16 FLOP/s of a device without sparsity, from vendors' data sheets; keys: jax's device_kind.
 PEAK_FLOPS = {
@@ -90,8 +92,7 @@ class Goodput:
         """
         if jax.process_index() == 0:
             line = {**life, "step": step, "time": time.time(), **self.seconds()}
-            with (Path(workdir) / FILE).open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            append_record(Path(workdir) / FILE, line)
 
 
 def begin_life(workdir: str | os.PathLike, first: int, began: float) -> dict[str, float]:
@@ -101,8 +102,9 @@ def begin_life(workdir: str | os.PathLike, first: int, began: float) -> dict[str
     `first`, and: lost_steps, the steps after `first` that an earlier process had trained; lost, the
     seconds it spent on them; restart, the seconds from its last metrics until `began`.
     """
-    trained = [line for line in read_metrics(workdir) if line["kind"] == "train"]
-    lines = _valid(read_lines(Path(workdir) / FILE), first)
+    written = read_records(Path(workdir) / METRICS, {"step": int, "kind": str, "time": float})
+    trained = [line for line in written if line["kind"] == "train"]
+    lines = _valid(_read(workdir), first)
     ended = max((line["time"] for line in (*lines, *trained)), default=began)
     saved = max(
         (line["time"] for line in lines), default=min([ended, *(line["time"] for line in trained)])
@@ -120,14 +122,18 @@ def total_goodput(workdir: str | os.PathLike) -> dict[str, float]:
     "train" in it.
     """
     kept: list[dict] = []
-    for line in read_lines(Path(workdir) / FILE):
+    for line in _read(workdir):
         same = kept and kept[-1]["began"] == line["began"]
         kept = [*(kept if same else _valid(kept, line["first"])), line]
     lives = {line["began"]: line for line in kept}.values()
-    kinds = (*KINDS, "compile", "train", "lost", "restart")
-    spent = {kind: sum(life[kind] for life in lives) for kind in kinds}
+    spent = {kind: sum(life[kind] for life in lives) for kind in TOTALS}
     total = sum(spent.values())
     return {**spent, "total": total, "goodput": spent["train"] / max(total, 1e-9)}
+
+
+def _read(workdir: str | os.PathLike) -> list[dict]:
+    """The lines of goodput.jsonl in the order written; damaged ones are left out."""
+    return read_records(Path(workdir) / FILE, FIELDS)
 
 
 def _valid(lines: list[dict], first: int) -> list[dict]:

@@ -3,7 +3,6 @@
 The only place that formats numbers for people.
 """
 
-import json
 import os
 import time
 from collections import deque
@@ -12,7 +11,10 @@ from pathlib import Path
 import jax
 from tensorboardX import SummaryWriter
 
+from videodit.files import append_record, read_records, write_records
+
 FILE = "metrics.jsonl"
+KINDS = {"step": int, "kind": str}  # fields that a line must have
 # Metrics that are printed only if they are not 0, and metrics that are never printed.
 QUIET = ("replaced", "tokens_dropped", "flops_saved", "save_wait")
 HIDDEN = ("compiles",)
@@ -66,11 +68,11 @@ class MetricWriter:
         self._active = jax.process_index() == 0
         if not self._active:
             return
-        path = Path(workdir) / FILE
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _drop_after(path, resume_step)
-        self._file = path.open("a", buffering=1)  # a line is on disk when it is written
-        self._board = SummaryWriter(str(path.parent / "tensorboard"), purge_step=resume_step + 1)
+        self._path = Path(workdir) / FILE
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        _drop_after(self._path, resume_step)
+        folder = self._path.with_name("tensorboard")
+        self._board = SummaryWriter(str(folder), purge_step=resume_step + 1)
 
     def write(self, step: int, kind: str, values: dict[str, float]) -> None:
         """Reports `values` measured after `step` steps; `kind` is "train" or "eval"."""
@@ -79,29 +81,19 @@ class MetricWriter:
         values = {name: float(value) for name, value in values.items()}
         print(format_line(step, self.total_steps, kind, values), flush=True)
         record = {"step": step, "kind": kind, "time": time.time(), **values}
-        self._file.write(json.dumps(record) + "\n")
+        append_record(self._path, record)
         for name, value in values.items():
             self._board.add_scalar(f"{kind}/{name}", value, step)
 
     def close(self) -> None:
-        """Flushes and closes the files."""
+        """Flushes and closes the files of TensorBoard."""
         if self._active:
-            self._file.close()
             self._board.close()
 
 
 def read_metrics(workdir: str | os.PathLike) -> list[dict]:
-    """The lines of workdir/metrics.jsonl in the order written."""
-    return read_lines(Path(workdir) / FILE)
-
-
-def read_lines(path: Path) -> list[dict]:
-    """The lines of a .jsonl file; [] if there is no file.
-
-    A last line that a crash has cut off is left out.
-    """
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    """The lines of workdir/metrics.jsonl in the order written; damaged ones are left out."""
+    return read_records(Path(workdir) / FILE, KINDS)
 
 
 def has_line(workdir: str | os.PathLike, step: int, kind: str) -> bool:
@@ -112,10 +104,7 @@ def has_line(workdir: str | os.PathLike, step: int, kind: str) -> bool:
 
 def _drop_after(path: Path, step: int) -> None:
     old = read_metrics(path.parent) if step else []
-    kept = [record for record in old if record["step"] <= step]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
-    temporary.replace(path)
+    write_records(path, (record for record in old if record["step"] <= step))
 
 
 def format_line(step: int, total_steps: int, kind: str, values: dict[str, float]) -> str:

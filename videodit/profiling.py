@@ -33,7 +33,7 @@ class Profiler:
         if not self._active:
             return
         request, ends = self._workdir / REQUEST, step == self._stop
-        begins = (ends or self._stop is None) and request.exists()
+        begins = (ends or self._stop is None) and request.is_file()
         if ends or begins:
             jax.block_until_ready(list(pending))  # it does not accept a deque
         if ends:
@@ -49,9 +49,9 @@ class Profiler:
             logger.info("profile written")
 
     def _begin(self, step: int, request: Path) -> None:
-        text = request.read_text().strip()
+        text = request.read_bytes()[:9].strip()
         request.unlink()
-        steps = int(text) if text.isdigit() and int(text) else STEPS
+        steps = int(text) if text.isdigit() and int(text) else STEPS  # bytes: ASCII digits only
         folder = self._workdir / FOLDER / str(step)
         try:
             jax.profiler.start_trace(str(folder))

@@ -1,6 +1,5 @@
 """The one training loop, to be read from top to bottom."""
 
-import json
 import logging
 import os
 import time
@@ -38,6 +37,7 @@ from videodit.data.sources.source import open_source, open_tokenizer
 from videodit.data.tokenizer import Tokenizer
 from videodit.data.workers import Pool
 from videodit.eval.prompts import PromptFollowing
+from videodit.files import write_json
 from videodit.flops import Clips, Flops
 from videodit.folders import check_folder, make_folder
 from videodit.goodput import Goodput, begin_life, device_metrics, total_goodput
@@ -113,6 +113,7 @@ class Data:
         patch, chunk = cfg.autoencoder.patch, cfg.autoencoder.chunk
         self.plan = Plan(source.catalog, cfg.data, cfg.seed, patch, source.parts, chunk=chunk)
         check_same(self.plan.digest(), "data.catalog")
+        self.plan.say_if_never_evaluated()
         self._parts = (source, self.plan, self.tokenizer, patch)
         self._pool = make_pool(*self._parts)
         return self.plan.cfg
@@ -355,7 +356,7 @@ def write_summary(workdir: Path, cfg: Config, plan: Plan, parameters: int) -> No
             "padding": 1 - plan.fill(range(min(cfg.steps, PADDING_STEPS))),
             "seconds": total_goodput(workdir),
         }
-        (workdir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+        write_json(workdir / "summary.json", summary)
 
 
 def plan_metrics(plan: Plan, task: Task, step: int) -> tuple[dict[str, float], Flops]:

@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -104,25 +105,51 @@ def test_shots_and_captions_are_read(film):
 @pytest.mark.parametrize(
     "line, message",
     [
-        ("not json", "expected start, end and caption"),
-        ('{"start": 0, "end": 9}', "'caption'"),
+        ("not json", "is not JSON"),
+        ("[0, 9]", "an object of fields"),
+        ('{"start": 0, "end": 9}', "caption=None"),
         ('{"start": 9, "end": 31, "caption": "a"}', "0 <= start < end <= 30"),
         ('{"start": 9, "end": 9, "caption": "a"}', "0 <= start < end <= 30"),
+        (
+            '{"start": 0.5, "end": 9, "caption": "a"}',
+            "start=0.5: expected a whole number",
+        ),
+        ('{"start": 0, "end": "9", "caption": "a"}', "end='9': expected a whole number of frames"),
+        ('{"start": true, "end": 9, "caption": "a"}', "start=True"),
+        ('{"start": 0, "end": 9, "captions": "一只红色的狐狸"}', "captions='一只.*a list of texts"),
+        ('{"start": 0, "end": 9, "caption": ["a"]}', "caption="),
+        ('{"start": 0, "end": 9, "caption": "\\ud800"}', "caption="),
+        ('{"start": 0, "end": 9, "caption": "a", "fps": "24"}', "fps='24': expected a number"),
+        ('{"start": 0, "end": 9, "caption": "a", "fps": NaN}', "fps=nan"),
         ('{"start": 0, "end": 9, "caption": "a", "fps": 25}', "the film's 24"),
         ('{"start": 0, "end": 9, "caption": " "}', "not empty"),
-        ('{"start": 0, "end": 9, "captions": []}', "not empty"),
+        ('{"start": 0, "end": 9, "captions": []}', "a list of texts"),
         ('{"start": 0, "end": 9, "captions": [3]}', "not empty"),
     ],
 )
-def test_a_wrong_line_is_named(film, line, message):
+def test_a_wrong_line_is_named_and_left_out(film, line, message, capsys):
     good = '{"start": 20, "end": 30, "caption": "fine"}\n'
     film.with_suffix(".jsonl").write_text(good + line)
-    with pytest.raises(ConfigError, match=rf"film\.jsonl:2.*{message}"):
-        read_film(film, "x")
+    assert read_film(film, "x").shots == [Shot(20, 30, ("fine",))]
+    assert re.search(rf"left out: .*film\.jsonl, line 2: .*{message}", capsys.readouterr().out)
 
 
-def test_overlapping_shots_are_refused(film):
+def test_a_shot_that_overlaps_an_earlier_one_is_left_out(film, capsys):
     shots = [{"start": 0, "end": 15, "caption": "a"}, {"start": 14, "end": 30, "caption": "b"}]
     film.with_suffix(".jsonl").write_text("\n".join(map(json.dumps, shots)))
-    with pytest.raises(ConfigError, match="overlap at frame 14"):
+    assert read_film(film, "x").shots == [Shot(0, 15, ("a",))]
+    assert "line 2: start, end=(14, 30): expected no overlap with" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("data", [b"", b"\n\n", b"{\n[]", b"\0\0"])
+def test_a_film_whose_file_has_no_usable_shot_is_left_out(film, data):
+    film.with_suffix(".jsonl").write_bytes(data)
+    with pytest.raises(ConfigError, match=r"film\.jsonl: expected a shot a line"):
         read_film(film, "x")
+
+
+def test_only_newlines_separate_shots(film):
+    text, shot = "a\u2028b\x0cc", {"start": 0, "end": 9}
+    line = json.dumps(shot | {"caption": text}, ensure_ascii=False)
+    film.with_suffix(".jsonl").write_bytes(b"\xef\xbb\xbf" + line.encode() + b"\r\n")
+    assert read_film(film, "x").shots == [Shot(0, 9, (text,))]

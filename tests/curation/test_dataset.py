@@ -1,4 +1,6 @@
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -57,8 +59,9 @@ def test_clips_hold_the_frames_that_they_should(videos, tmp_path):
         assert shape == str(next(s for s in SHAPES if s[:3] == clip.shape[2:0:-1] + (len(clip),)))
 
 
-def test_captions_splits_and_counts(videos, tmp_path):
+def test_captions_splits_and_counts(videos, tmp_path, capsys):
     catalog = curate(videos, tmp_path / "out", SHAPES, val_fraction=0.4)
+    assert "no clip is held out" not in capsys.readouterr().out
     tokenizer = open_tokenizer(str(tmp_path / "out"))
     first = np.array([int(name.split("/")[1]) for name in catalog.ids])
     film = np.array([name.startswith("film.mp4/") for name in catalog.ids])
@@ -116,8 +119,27 @@ def test_a_broken_video_is_named_and_left_out(videos, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "left out: " in printed and "broken.mp4" in printed and "short.mp4" in printed
     assert "2 videos were left out" in printed and "from 2 videos" in printed
+    assert "no clip is held out for validation" in printed
     films = {name.split("/")[0] for name in catalog.ids}
     assert films == {"film.mp4", "more%20films%2Fplain.mp4"}
+
+
+def test_any_name_of_a_video_makes_a_shard(videos, tmp_path, capsys):
+    names = ["狐" * 43, "two words " * 19, "x" * 250, "ä"]  # the sidecar of the third cannot exist
+    for name in names:
+        shutil.copy(videos / "more films" / "plain.mp4", videos / f"{name}.mp4")
+    os.rename(videos / "more films" / "plain.mp4", os.fsencode(videos) + b"/\xff.mp4")
+    catalog = curate(videos, tmp_path / "out", parse_shapes("16x16x4@6"))
+    assert all(len(shard) <= 210 and shard.isascii() for shard in set(catalog.shard))
+    assert len(set(catalog.shard)) == 5 and "%C3%A4.mp4" in {x.split("/")[0] for x in catalog.ids}
+    source = ArrayRecordSource(tmp_path / "out")
+    assert all(read_all(source, i).shape == (4, 16, 16, 3) for i in range(len(catalog)))
+    printed = capsys.readouterr().out
+    assert f"left out: {videos}/\\xff.mp4: expected a name in UTF-8" in printed
+    assert f"1 videos were left out: {videos}/\\xff.mp4" in printed
+    printed.encode()  # nothing that a terminal could not show
+    with pytest.raises(ConfigError, match=r"input='.*udcff\.mp4': expected a path in UTF-8"):
+        curate(videos / "\udcff.mp4", tmp_path / "out", SHAPES)
 
 
 def test_nothing_usable_is_an_error(tmp_path, videos):

@@ -140,4 +140,6 @@ def test_what_does_not_fit_is_named(folder, devices, tmp_path):
     (folder / "a.safetensors").write_bytes(b"\x00" * 20)
     refused(r"a\.safetensors: not a readable")
     (folder / INDEX).write_text("[]")
+    refused(r"index\.json: expected an object of fields")
+    (folder / INDEX).write_text("{}")
     refused(r"index\.json: not an index")

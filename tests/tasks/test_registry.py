@@ -19,7 +19,7 @@ from videodit.config import (
     TaskConfig,
     defaults,
     from_config_dict,
-    from_json,
+    from_saved,
     to_json,
 )
 from videodit.config.renamed import RENAMED
@@ -107,12 +107,12 @@ def test_a_section_is_part_of_the_config_and_of_its_tasks_config_json(run):
     assert defaults().toy.width == 8 and toy(toy__width=3).toy == ToyConfig(width=3)
     assert json.loads((run[0] / "config.json").read_text())["toy"] == {"width": 8, "probe": 0.1}
     cfg = toy(toy__width=3)
-    assert from_json(to_json(cfg)).toy == cfg.toy
+    assert from_saved(json.loads(to_json(cfg))).toy == cfg.toy
     assert "toy" not in json.loads(to_json(tiny_config()))
     with pytest.raises(ConfigError, match=r"toy\.width=0: expected at least 1"):
         toy(toy__width=0)
     with pytest.raises(ConfigError, match=r"unknown field toy\.widt: did you mean 'width'"):
-        from_json('{"toy": {"widt": 3}}')
+        from_saved({"toy": {"widt": 3}})
     with pytest.raises(ConfigError, match=r"data\.latents='x': expected '' for this task"):
         toy(data__latents="x")
     with pytest.raises(AttributeError, match="no section or field 'toys'"):

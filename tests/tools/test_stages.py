@@ -20,6 +20,13 @@ def test_a_failing_stage_is_named_and_run_again(tmp_path, capfd):
     assert after["second"]["seconds"] >= before["second"]["seconds"]
 
 
+def test_a_damaged_record_starts_anew(tmp_path, capsys):
+    for text in ("", "\0\0", '{"a": {"se', "[]"):
+        (tmp_path / "stages.json").write_text(text)
+        assert not StageRecord(tmp_path / "stages.json").done("a")
+        assert "left out: " in capsys.readouterr().out
+
+
 def test_seconds_of_earlier_runs_count(tmp_path):
     record = StageRecord(tmp_path / "stages.json")
     record.record("slow", 100.0, done=False)

@@ -15,7 +15,15 @@ Functions of the project take the piece they need (`cfg.optim`), never the root.
 """
 
 from videodit.config.data import SYNTHETIC, DataConfig, ModeWeights, Table, ViewConfig
-from videodit.config.errors import ConfigError, check, check_positive, nearest, refuse
+from videodit.config.errors import (
+    ConfigError,
+    check,
+    check_positive,
+    nearest,
+    one_line,
+    refuse,
+    shortened,
+)
 from videodit.config.models import RANDOM, AutoencoderConfig, DiTConfig, TextConfig
 from videodit.config.reading import (
     Changes,
@@ -24,7 +32,7 @@ from videodit.config.reading import (
     defaults,
     differences,
     from_config_dict,
-    from_json,
+    from_saved,
     to_dict,
     to_json,
 )
@@ -74,12 +82,14 @@ __all__ = [
     "differences",
     "find_task",
     "from_config_dict",
-    "from_json",
+    "from_saved",
     "nearest",
+    "one_line",
     "parse_size",
     "refuse",
     "refuse_old_name",
     "register_task",
+    "shortened",
     "to_dict",
     "to_json",
 ]

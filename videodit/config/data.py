@@ -80,6 +80,9 @@ class DataConfig:
     # and images, "tfds:BUILDER_FOLDER:SPLIT", or "synthetic"; a folder may be gs://...
     catalog: str = ""
     mixture: tuple[tuple[str, float], ...] = ()  # instead: (source, weight in vision tokens), ...
+    # Share that is held out of the files of a folder of videos, or of the examples of a split of
+    # tensorflow-datasets that is not for evaluation; a hash of the name decides.
+    val_fraction: float = 0.05
     where: str = ""  # SQL over the catalog's columns, such as "aspect > 1 and motion > 0.2"
     # Where the clips' latents are (tools/encode_latents.py); "": pixels are encoded at every step.
     latents: str = ""
@@ -104,6 +107,7 @@ class DataConfig:
             check(getattr(self, name) >= 0, f"data.{name}", getattr(self, name), "0 or more")
         check(self.worker_memory > 0, "data.worker_memory", self.worker_memory, "more than 0 GB")
         check(0 <= self.max_broken <= 1, "data.max_broken", self.max_broken, "a share of 0 to 1")
+        check(0 <= self.val_fraction < 1, "data.val_fraction", self.val_fraction, "0 to below 1")
         good = all(weight > 0 for _, weight in self.mixture)
         check(good, "data.mixture", self.mixture, "(source, weight above 0), ...")
         if self.catalog and self.mixture:

@@ -19,7 +19,18 @@ def refuse(error: object) -> typing.NoReturn:
 def check(condition: bool, name: str, value: object, expected: str) -> None:
     """Raises ConfigError("name=value: expected ...") unless `condition` holds."""
     if not condition:
-        raise ConfigError(f"{name}={value!r}: expected {expected}")
+        raise ConfigError(f"{name}={shortened(value)}: expected {expected}")
+
+
+def one_line(error: BaseException) -> str:
+    """The message of a library's error, some of which have several lines."""
+    return " ".join(str(error).split())
+
+
+def shortened(value: object) -> str:
+    """The value for a message, at most about a line long."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:180]} ... ({len(text)} characters)"
 
 
 def check_positive(cfg: object, prefix: str, names: tuple[str, ...]) -> None:

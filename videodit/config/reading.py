@@ -40,14 +40,11 @@ def to_json(cfg: Config) -> str:
     return json.dumps(values, indent=2) + "\n"
 
 
-def from_json(text: str) -> Config:
-    """The config that `to_json` wrote, in this version or in an older one (renamed.py).
+def from_saved(values: dict) -> Config:
+    """The config of the fields that `to_json` wrote, now or in an older version (renamed.py).
 
-    Raises ConfigError as `from_config_dict` does, and ValueError if the text is no JSON object.
+    Raises ConfigError as `from_config_dict` does.
     """
-    values = json.loads(text)
-    if not isinstance(values, dict):
-        raise ValueError(f"expected an object of fields, not {type(values).__name__}")
     return _build_config(with_new_fields(with_new_names(values)))
 
 

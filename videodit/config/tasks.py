@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from typing import Any
 
-from videodit.config.errors import ConfigError, check, check_positive
+from videodit.config.errors import ConfigError, check, check_positive, shortened
 
 FPS = (0.01, 1000.0)  # what an mp4 file can say
 SOLVERS = ("euler", "heun")  # values of sample.solver: diffusion/samplers.py
@@ -94,9 +94,11 @@ class FlowConfig:
 
 def parse_size(text: str, name: str = "size") -> tuple[int, int]:
     """Width and height in pixels of a text such as "96x64". Raises ConfigError with `name`."""
-    match = re.fullmatch(r"([1-9][0-9]*)x([1-9][0-9]*)", text)
+    match = re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})", text)
     if not match:
-        raise ConfigError(f"{name}={text!r}: expected WIDTHxHEIGHT in pixels, such as 96x64")
+        raise ConfigError(
+            f"{name}={shortened(text)}: expected WIDTHxHEIGHT in pixels, such as 96x64"
+        )
     return int(match[1]), int(match[2])
 
 

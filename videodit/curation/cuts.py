@@ -1,17 +1,26 @@
 """Decides what is cut out of which film: shapes, shots and lists of cuts. It decodes no film."""
 
-import itertools
-import json
+import os
 import re
 import sys
-import urllib.parse
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from videodit.config import ConfigError, check
 from videodit.data.video.files import SUFFIXES, VideoInfo, fits, probe
+from videodit.files import (
+    captions_of,
+    finite_number,
+    is_utf8,
+    parse_object,
+    read_lines,
+    short_name,
+    shown_name,
+    whole_number,
+)
 
 SHAPE = re.compile(r"(\d+)x(\d+)x(\d+)(?:@(\d+(?:\.\d+)?))?")
 VAL_SECONDS = 1.2  # a shorter end of a shot is not held out for validation
@@ -44,7 +53,7 @@ class Film(NamedTuple):
     """A video file to be cut."""
 
     path: Path
-    name: str  # unique within the dataset and fit for a file name
+    name: str  # unique within the dataset and fit for a file name (files.py:short_name)
     info: VideoInfo
     shots: list[Shot]
 
@@ -86,18 +95,18 @@ def read_films(videos: Path, broken: dict[Path, str]) -> list[Film]:
     """
     if not videos.exists():
         raise ConfigError(f"input={str(videos)!r}: no such file or folder")
+    check(is_utf8(str(videos)), "input", str(videos), "a path in UTF-8")
     folder, paths = videos, sorted(videos.rglob("*"))
     if videos.is_file():
         folder, paths = videos.parent, [videos]
     films = []
     for path in paths:
         if path == videos or (path.is_file() and path.suffix.lower() in SUFFIXES):
-            name = urllib.parse.quote(path.relative_to(folder).as_posix(), safe="")
             try:
-                films.append(read_film(path, name))
+                films.append(read_film(path, short_name(path.relative_to(folder).as_posix())))
             except ConfigError as error:
                 broken[path] = str(error)
-                print(f"left out: {error}", flush=True)
+                _say_left_out(str(error))
     if not films:
         raise ConfigError(f"input={str(videos)!r}: no usable video; {list(broken.values())[:3]}")
     return films
@@ -106,43 +115,43 @@ def read_films(videos: Path, broken: dict[Path, str]) -> list[Film]:
 def read_film(path: Path, name: str) -> Film:
     """What is known of a film before it is decoded, with its shots from the file beside it.
 
-    Raises ConfigError if the film or the description of its shots cannot be used.
+    A wrong line of that file is printed and left out. Raises ConfigError if the film cannot be
+    used, or if the file has no shot that can.
     """
+    if not is_utf8(str(path)):
+        raise ConfigError(f"{shown_name(path)}: expected a name in UTF-8")
     info = probe(path)
     sidecar = path.with_suffix(".jsonl")
-    if not sidecar.exists():
+    if not os.path.exists(sidecar):  # False also for a name that is too long
         return Film(path, name, info, [Shot(0, info.frames, ())])
-    shots = []
-    for number, line in enumerate(sidecar.read_text().splitlines(), start=1):
-        if line.strip():
-            shots.append(_shot(line, f"{sidecar}:{number}", info))
-    shots.sort()
-    for before, after in itertools.pairwise(shots):
-        if after.start < before.end:
-            raise ConfigError(f"{sidecar}: shots overlap at frame {after.start}")
-    return Film(path, name, info, shots)
+    shots: list[Shot] = []
+
+    def parse(line: str) -> None:
+        shots.append(_shot(parse_object(line), info, shots))
+
+    read_lines(sidecar, parse, _say_left_out)
+    if not shots:
+        raise ConfigError(f"{sidecar}: expected a shot a line; none can be used")
+    return Film(path, name, info, sorted(shots))
 
 
-def _shot(line: str, where: str, info: VideoInfo) -> Shot:
-    try:
-        fields = json.loads(line)
-        start, end = int(fields["start"]), int(fields["end"])
-        captions = tuple(fields["captions"] if "captions" in fields else [fields["caption"]])
-        fps = float(fields.get("fps", info.fps))
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{where}: expected start, end and caption (or captions): {error!r}"
-        ) from error
-    check(0 <= start < end <= info.frames, f"{where}: start, end", (start, end), _within(info))
+def _shot(fields: Mapping[str, Any], info: VideoInfo, others: list[Shot]) -> Shot:
+    """The shot of a line. Raises ConfigError, also if it overlaps one of the others."""
+    start, end = (whole_number(fields, name, "frames") for name in ("start", "end"))
+    expected = f"0 <= start < end <= {info.frames}, the film's frames"
+    check(0 <= start < end <= info.frames, "start, end", (start, end), expected)
+    overlap = next((shot for shot in others if start < shot.end and shot.start < end), None)
+    if overlap:
+        expected = f"no overlap with the shot of frames {overlap.start} to {overlap.end}"
+        check(False, "start, end", (start, end), expected)
+    fps = finite_number({"fps": info.fps} | dict(fields), "fps")
     same_rate = 1 / FPS_SLACK < fps / info.fps < FPS_SLACK
-    check(same_rate, f"{where}: fps", fps, f"the film's {info.fps:g}")
-    written = captions and all(isinstance(text, str) and text.strip() for text in captions)
-    check(bool(written), f"{where}: captions", captions, "texts that are not empty")
-    return Shot(start, end, captions)
+    check(same_rate, "fps", fps, f"the film's {info.fps:g}")
+    return Shot(start, end, captions_of(fields))
 
 
-def _within(info: VideoInfo) -> str:
-    return f"0 <= start < end <= {info.frames}, the film's frames"
+def _say_left_out(reason: str) -> None:
+    print(f"left out: {reason}", flush=True)
 
 
 def refusal(shape: Shape, info: VideoInfo) -> str | None:

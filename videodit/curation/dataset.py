@@ -14,7 +14,15 @@ import av
 import numpy as np
 
 from videodit.config import ConfigError, check
-from videodit.curation.cuts import Cut, Film, Shape, check_shapes, list_all_cuts, read_films
+from videodit.curation.cuts import (
+    VAL_SECONDS,
+    Cut,
+    Film,
+    Shape,
+    check_shapes,
+    list_all_cuts,
+    read_films,
+)
 from videodit.curation.describe import describe
 from videodit.data.progress import Progress
 from videodit.data.sources.catalog import Catalog
@@ -27,6 +35,7 @@ from videodit.data.sources.shards import (
 )
 from videodit.data.video.cropping import cropper
 from videodit.data.video.files import CLIP_OPTIONS, decode
+from videodit.files import shown_name
 
 
 def curate(
@@ -141,5 +150,10 @@ def summarize(
         f"{len(catalog)} clips ({hours:.2f} hours of video, {(~moving).sum()} images, "
         f"{megabytes:.1f} MB) from {len(set(catalog.shard))} videos are in {out}"
     )
+    if not (catalog.split == "val").any():
+        print(
+            "no clip is held out for validation: the share --val_fraction of each shot is shorter "
+            f"than {VAL_SECONDS} s or than every shape"
+        )
     if broken:
-        print(f"{len(broken)} videos were left out: {', '.join(map(str, list(broken)[:5]))}")
+        print(f"{len(broken)} videos were left out: {', '.join(map(shown_name, list(broken)[:5]))}")

@@ -6,7 +6,6 @@
 import functools
 import hashlib
 import itertools
-import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -31,7 +30,7 @@ from videodit.data.sources.catalog import Catalog
 from videodit.data.sources.columns import Texts
 from videodit.data.sources.latents import DESCRIPTION, DTYPES, Description, encode
 from videodit.data.sources.shards import is_finished, read_rows, write_records
-from videodit.data.sources.storage import replacing
+from videodit.files import read_object, write_json
 from videodit.sharding import local_mesh
 
 SHARD_BATCHES = 16  # about so many batches make a shard; the last one is seldom full
@@ -71,7 +70,7 @@ def encode_latents(
         reader = open_reader(encoder.cfg, data, tokenizer or tokenizer_of(data, autoencoder), rows)
         work = Work(Path(out), dtype, encoder, reader)
         work.make(work.shards[host::hosts])
-    left = sum(not is_finished(work.out, shard.name) for shard in work.shards)
+    left = sum(not work.is_finished(shard) for shard in work.shards)
     if left:
         print(f"{left} of {len(work.shards)} shards are left to the other hosts")
         return None
@@ -105,9 +104,17 @@ class Work:
             self._counted[:] = True
         self.shards = list(self._cut())
 
+    def is_finished(self, shard: Shard) -> bool:
+        """Whether a shard, its rows and its statistics exist and can be read."""
+        try:
+            read_object(self._statistics(shard))
+        except ConfigError:
+            return False
+        return is_finished(self.out, shard.name)
+
     def make(self, shards: list[Shard]) -> None:
         """Makes the shards that are missing among these."""
-        missing = [shard for shard in shards if not is_finished(self.out, shard.name)]
+        missing = [shard for shard in shards if not self.is_finished(shard)]
         total, clips = (sum(s.stop - s.start for s in some) for some in (shards, missing))
         progress = Progress(total, "clips")
         progress.skip(total - clips)
@@ -136,8 +143,7 @@ class Work:
         )
         catalog.write(self.out)
         description = self._describe()
-        with replacing(self.out / DESCRIPTION) as temporary:
-            temporary.write_text(json.dumps(description._asdict()) + "\n")
+        write_json(self.out / DESCRIPTION, description._asdict())
         megabytes = sum(row["bytes"] for row in rows) / 1e6
         print(
             f"latents of {len(catalog)} clips ({megabytes:.1f} MB of {self.dtype}) are in "
@@ -147,7 +153,7 @@ class Work:
 
     def _describe(self) -> Description:
         """What the latents are, with the statistics of all shards."""
-        found = [json.loads(self._statistics(shard).read_text()) for shard in self.shards]
+        found = [read_object(self._statistics(shard)) for shard in self.shards]
         tokens, sums, squares = (
             np.sum([values[name] for values in found], 0) for name in ("tokens", "sums", "squares")
         )
@@ -230,8 +236,7 @@ class Work:
         }
         path = self._statistics(shard)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(statistics))
+        write_json(path, statistics)
 
     def _statistics(self, shard: Shard) -> Path:
         return self.out / STATISTICS / f"{shard.name}.json"

@@ -10,6 +10,7 @@ import sentencepiece
 
 from videodit.config import ConfigError, check
 from videodit.data.sources import storage
+from videodit.files import named, replacing
 
 FILE = "tokenizer.model"
 MIN_VOCAB_SIZE = 300  # 256 bytes, 4 special tokens, and a few letters
@@ -64,19 +65,19 @@ class Tokenizer:
         """
         path = os.path.join(folder, FILE)
         if not storage.is_file(path):
-            named = f"{field}={os.fspath(folder)!r}: " if field else ""
+            given = f"{field}={os.fspath(folder)!r}: " if field else ""
             raise ConfigError(
-                f"{named}{path}: no such file; expected a folder that tools.curate made"
+                f"{given}{path}: no such file; expected a folder that tools.curate made"
             )
-        return cls(storage.local(path).read_bytes())
+        with named(path):
+            return cls(storage.local(path).read_bytes())
 
     def write(self, folder: str | os.PathLike) -> None:
         """Writes `folder`/tokenizer.model, in one piece or not at all. Makes the folder."""
         path = Path(folder) / FILE
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_bytes(self.model)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_bytes(self.model)
 
 
 def train_tokenizer(captions: Iterable[str], vocab_size: int) -> Tokenizer:

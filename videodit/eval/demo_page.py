@@ -5,7 +5,6 @@ tools.report` is the command.
 """
 
 import html
-import json
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,11 @@ from videodit.eval.charts import GRAY, ORANGE, Series, line_chart
 from videodit.eval.page import document, missing, tiles, video
 from videodit.eval.sections import clips, dit_section, loss_chart, prompted, table_section
 from videodit.eval.training import Training, points, read_json
+from videodit.files import read_records
 from videodit.metrics import format_seconds
 
+# Fields of a line of requests.jsonl.
+REQUEST = {"prompt": str, "out": str, "size": str, "frames": int, "fps": float}
 INTRODUCTION = (
     "An autoencoder and a text-to-video model, trained for minutes from scratch on one film. "
     "Validation clips are the last moments of the shots whose other moments are trained on: the "
@@ -66,9 +68,8 @@ def generated_section(run: Path) -> str:
     file = run / "requests.jsonl"
     if not file.exists():
         return f"<h2>Generated from text</h2>{missing(file)}"
-    requests = [json.loads(line) for line in file.read_text().splitlines()]
     rows: dict[str, list[str]] = {}
-    for request in requests:
+    for request in read_records(file, REQUEST):
         shown = video(run / "samples" / request["out"], request_line(request))
         rows.setdefault(request["prompt"], []).append(shown)
     return f"<h2>Generated from text</h2><p>{GENERATED_NOTE}</p>{prompted(rows)}"

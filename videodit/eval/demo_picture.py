@@ -5,7 +5,6 @@ generated from text. `python -m tools.picture` is the command.
 """
 
 import itertools
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from videodit.config import ConfigError
 from videodit.data.video.files import read_frames
 from videodit.eval.sheet import Clip, Row
 from videodit.eval.training import Training
+from videodit.files import read_records
 
 CLIPS = 3  # in a row
 FRAME = (144, 84)  # width, height in pixels of a frame in the picture
@@ -28,9 +28,8 @@ def rows(run: Path) -> list[Row]:
     items = sorted(draws[max(draws)], key=lambda item: item["clip"])
     originals = [(i["file"], i["caption"]) for i in items if i["role"] == "original"]
     rebuilt = [(i["file"], "") for i in items if i["role"] == "reconstruction"]
-    requests = map(json.loads, (run / "requests.jsonl").open())
     generated: dict[str, Path] = {}  # the first video of each prompt
-    for request in requests:
+    for request in read_records(run / "requests.jsonl", {"prompt": str, "out": str}):
         generated.setdefault(request["prompt"], run / "samples" / request["out"])
     return [
         ("film (validation clips)", moving_clips(originals)),

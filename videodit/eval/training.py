@@ -1,11 +1,15 @@
 """Reads what a run has left in its workdir: metrics, summary and drawn clips."""
 
-import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from videodit import files
+from videodit.config import ConfigError
 from videodit.metrics import read_metrics
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Training:
         metrics = read_metrics(workdir)
         draws = {
             int(index.parent.name): [
-                item | {"file": index.parent / item["file"]} for item in read_json(index)
+                item | {"file": index.parent / item["file"]} for item in (read_json(index) or [])
             ]
             for index in sorted((workdir / "draws").glob("*/index.json"))
         }
@@ -42,8 +46,12 @@ class Training:
 
 
 def read_json(file: Path) -> Any:
-    """The content of a JSON file; None if there is no such file."""
-    return json.loads(file.read_text()) if file.exists() else None
+    """The content of a JSON file; None if there is none. A damaged one is logged, and None too."""
+    try:
+        return files.read_json(file) if file.exists() else None
+    except ConfigError as error:
+        logger.warning("left out: %s", error)
+        return None
 
 
 def points(lines: list[dict[str, Any]], name: str) -> list[tuple[float, float]]:

@@ -1,6 +1,5 @@
 """Our autoencoder as a `LatentCodec`: in packed rows, and chunk by chunk in any duration."""
 
-import json
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from videodit.checkpoint import read_config, restore_ema
 from videodit.config import RANDOM, AutoencoderConfig, ComputeConfig, ConfigError
 from videodit.data.packing import PackedBatch
+from videodit.files import read_object
 from videodit.flops import Clips, StackRun, chunk_pairs
 from videodit.models.autoencoder import (
     SIZES,
@@ -167,8 +167,15 @@ def read_statistics(workdir: str) -> Statistics:
             f"{FIELD}={workdir!r}: {path.name} is missing: "
             "its training has not reached the last step"
         )
-    values = json.loads(path.read_text())
-    return Statistics(np.array(values["mean"]), np.array(values["covariance"]))
+    values = read_object(path)
+    try:
+        found = Statistics(*(np.array(values[name], float) for name in ("mean", "covariance")))
+    except (KeyError, ValueError, TypeError):
+        found = Statistics(np.empty(0), np.empty(0))
+    good = found.mean.ndim == 1 and found.mean.size
+    if not (good and found.covariance.shape == found.mean.shape * 2):
+        raise ConfigError(f"{path}: expected the mean (C) and covariance (C C) of latents")
+    return found
 
 
 def _padded(past: Past, room: int) -> Past:

@@ -9,7 +9,6 @@ memory, and the safetensors library copies slices. A model is one file, or sever
     FOLDER/model.safetensors.index.json     which file has which tensor
 """
 
-import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,8 @@ import jax
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from videodit.config import ConfigError
+from videodit.config import ConfigError, one_line
+from videodit.files import read_object
 
 FILE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -150,8 +150,8 @@ def _list_files(path: Path) -> list[Path]:
     if path.suffix != ".json":
         return [path]
     try:
-        names = json.loads(path.read_text())["weight_map"].values()
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        names = read_object(path)["weight_map"].values()
+    except (KeyError, AttributeError) as error:
         raise ConfigError(f"{path}: not an index of safetensors files: {error!r}") from error
     return [path.parent / name for name in sorted(set(names))]
 
@@ -160,4 +160,4 @@ def _open(file: Path, stack: ExitStack) -> Any:
     try:
         return stack.enter_context(safe_open(file, framework="numpy"))
     except (SafetensorError, OSError) as error:
-        raise ConfigError(f"{file}: not a readable safetensors file: {error}") from error
+        raise ConfigError(f"{file}: not a readable safetensors file: {one_line(error)}") from error

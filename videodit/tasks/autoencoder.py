@@ -1,7 +1,6 @@
 """Training the video autoencoder by the terms of tasks/losses.py and a small KL divergence."""
 
 import itertools
-import json
 import math
 import os
 from collections.abc import Iterable
@@ -17,6 +16,7 @@ from videodit.data.tokenizer import Tokenizer
 from videodit.diffusion.flow import token_noise, token_weights
 from videodit.eval import pca
 from videodit.eval.reconstruction import clip_psnr
+from videodit.files import write_json
 from videodit.flops import Clips, StackRun, chunk_pairs
 from videodit.models import discriminator
 from videodit.models.autoencoder import (
@@ -224,9 +224,9 @@ class AutoencoderTask(Task):
             for batch in itertools.islice(batches, STATISTICS_BATCHES)
         )
         mean, covariance = pca.mean_and_covariance(latents)
-        text = json.dumps({"mean": mean.tolist(), "covariance": covariance.tolist()})
+        values = {"mean": mean.tolist(), "covariance": covariance.tolist()}
         if jax.process_index() == 0:
-            (Path(workdir) / STATISTICS_FILE).write_text(text)
+            write_json(Path(workdir) / STATISTICS_FILE, values)
 
     def _latents(self, params: Params, batch: PackedBatch) -> tuple[jax.Array, jax.Array]:
         return self.encode(params, batch), batch.segment_ids > 0

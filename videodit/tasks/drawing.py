@@ -1,12 +1,12 @@
 """Writes the clips that a task draws to the workdir, where people and reports find them."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 
 from videodit.data.video.files import write_video
+from videodit.files import write_json
 from videodit.tasks.task import Drawing
 
 
@@ -22,4 +22,4 @@ def write_drawings(folder: Path, drawings: Sequence[Drawing]) -> None:
         index.append(
             {"file": file, "caption": drawing.caption, "role": drawing.role, "clip": drawing.clip}
         )
-    (folder / "index.json").write_text(json.dumps(index, indent=2) + "\n")
+    write_json(folder / "index.json", index)

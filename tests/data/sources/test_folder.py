@@ -1,3 +1,4 @@
+import hashlib
 import json
 import logging
 import os
@@ -11,6 +12,7 @@ from PIL import Image
 from videodit.config import ConfigError, DataConfig
 from videodit.data.sources import folder as folder_module
 from videodit.data.sources.folder import FolderSource
+from videodit.data.sources.indexing import split_of
 from videodit.data.sources.source import open_source, open_tokenizer
 from videodit.data.tokenizer import train_tokenizer
 from videodit.data.video.files import View, whole, write_video
@@ -153,6 +155,37 @@ def test_one_in_twenty_is_held_out_whatever_else_there_is(tmp_path):
     assert len(catalog) == 150 and kept == held_out & set(catalog.ids)
 
 
+def held_out(folder, fraction):
+    catalog = open_source(DataConfig(catalog=str(folder), val_fraction=fraction), TOKENIZER).catalog
+    return {name for name, split in zip(catalog.ids, catalog.split) if split == "val"}
+
+
+def test_the_share_that_is_held_out_can_be_chosen(tmp_path):
+    image = Image.fromarray(np.zeros((8, 8, 3), np.uint8))
+    for i in range(100):
+        image.save(tmp_path / f"{i}.png")
+        (tmp_path / f"{i}.txt").write_text("black")
+    some, half = held_out(tmp_path, DataConfig.val_fraction), held_out(tmp_path, 0.5)
+    assert held_out(tmp_path, 0.0) == set() and some < half
+    assert 33 <= len(half) <= 67  # 3.5 standard deviations
+    for i in range(50):
+        (tmp_path / f"{i}.png").unlink()
+    assert held_out(tmp_path, 0.5) == {name for name in half if int(name[:-4]) >= 50}
+    with pytest.raises(ConfigError, match=r"data\.val_fraction=1\.5: expected 0 to below 1"):
+        DataConfig(val_fraction=1.5)
+
+
+def test_the_split_of_a_name_never_changes():
+    """SHA-256, so it is the same on any machine; at 0.05 it is as before the field existed."""
+    names = [f"films/{i}.mp4" for i in range(2000)]
+    numbers = [int(hashlib.sha256(name.encode()).hexdigest()[:16], 16) for name in names]
+    assert [split_of(name, 0.05) for name in names] == [
+        "val" if number % 100 < 5 else "train" for number in numbers
+    ]
+    share = sum(split_of(name, 0.0125) == "val" for name in names) / len(names)
+    assert abs(share - 0.0125) < 3.5 * (0.0125 / 2000) ** 0.5
+
+
 def test_a_folder_that_cannot_be_written_has_its_index_in_the_cache(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("VIDEODIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(os, "access", lambda *_: False)
@@ -174,6 +207,12 @@ def test_a_remote_folder(remote, folder, tmp_path):
         ("a.json", "{"),
         ("a.json", '{"captions": "one text"}'),
         ("a.json", '{"captions": [1]}'),
+        ("a.json", '{"captions": []}'),
+        ("a.json", '{"caption": ["a"]}'),
+        ("a.json", '{"caption": "\\ud800"}'),
+        ("a.json", '{"caption": "\\u0000"}'),
+        ("a.json", "[" * 99999),
+        ("a.txt", "\0a\0b"),
         ("a.json", '{"text": "a"}'),
         ("a.json", "[]"),
         ("a.json", '{"caption": " "}'),
@@ -185,6 +224,29 @@ def test_a_bad_sidecar_is_named_and_its_file_left_out(folder, caplog, name, text
     (folder / name).write_text(text)
     assert "a.mp4" not in list(FolderSource(folder, TOKENIZER).catalog.ids)
     assert f"left out: {folder / name}: " in caplog.text
+
+
+def test_captions_are_utf8_and_only_newlines_separate_them(folder, caplog):
+    (folder / "a.txt").write_bytes("\ufeffone\u2028line\r\nzwölf\n".encode() + b"na\xefve\nlast")
+    (folder / "red.json").write_bytes('\ufeff{"captions": ["a\u2028b", " 狐 "]}'.encode())
+    catalog = FolderSource(folder, TOKENIZER).catalog
+    captions = dict(zip(catalog.ids, catalog.captions))
+    assert captions["a.mp4"] == ("one\u2028line", "zwölf", "last")
+    assert captions["red.png"] == ("a\u2028b", "狐")
+    assert f"left out: {folder}/a.txt, line 3: expected UTF-8; byte 3 is 0xef" in caplog.text
+
+
+def test_a_name_that_is_not_utf8_costs_one_file(folder, caplog):
+    for suffix in (".mp4", ".txt"):
+        os.rename(folder / f"a{suffix}", os.fsencode(folder) + b"/\xff" + suffix.encode())
+    os.rename(folder / "bare.mp4", folder / ("狐" * 70 + ".mp4"))
+    (folder / ("狐" * 70 + ".txt")).write_text("a long name")
+    source = FolderSource(folder, TOKENIZER)
+    assert list(source.catalog.ids) == ["more films/b.MKV", "red.png", "狐" * 70 + ".mp4"]
+    assert f"left out: {folder}/\\xff.mp4: expected a name in UTF-8" in caplog.text
+    assert read(source, 2).shape == (6, 32, 48, 3)
+    with pytest.raises(ConfigError, match=r"data\.catalog='.*udcff': expected a path in UTF-8"):
+        open_source(DataConfig(catalog=f"{folder}/\udcff"), TOKENIZER)
 
 
 def test_a_folder_without_clips_or_captions_is_refused(tmp_path):

@@ -1,11 +1,14 @@
+import os
 import pickle
 import shutil
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from tools.bench.made_up import write
 from videodit.config import ConfigError
+from videodit.data.sources import columns
 from videodit.data.sources.catalog import FILE, Catalog
 from videodit.data.sources.columns import Ragged, Texts
 from videodit.data.sources.kept import KeptFile, keep
@@ -69,8 +72,8 @@ def test_a_catalog_that_changed_meanwhile_is_refused(cache, folder):
     assert len(KeptFile(folder, "").catalog) == 400
 
 
-def test_any_catalog_can_be_kept(cache):
-    catalog = Catalog(
+def in_memory(text="x"):
+    return Catalog(
         ids=["a", "b"],
         shard=["s", "s"],
         index=np.arange(2, dtype=np.int32),
@@ -78,11 +81,15 @@ def test_any_catalog_can_be_kept(cache):
         height=np.array([6, 7], np.int32),
         frames=np.array([1, 2], np.int32),
         fps=np.array([1, 24], np.float32),
-        captions=[("x", "y"), ("z",)],
+        captions=[(text, "y"), ("z",)],
         caption_lengths=[(3, 4), (5,)],
         split=np.array(["train", "val"], object),
         tokenizer="t",
     )
+
+
+def test_any_catalog_can_be_kept(cache):
+    catalog = in_memory()
     made = []
     for _ in range(2):
         kept = keep("key", lambda: made.append(1) or catalog)
@@ -93,3 +100,52 @@ def test_any_catalog_can_be_kept(cache):
         kept.caption_lengths.offsets.dtype == np.int64
         and kept.caption_lengths.values.dtype == np.int32
     )
+
+
+class Trap:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def damages(path, trap):
+    """What may stand in a file of the cache in place of its content."""
+    whole = path.read_bytes()
+    return b"", whole[: len(whole) // 2], whole[:-1], bytes(len(whole)), pickle.dumps(Trap(trap))
+
+
+def test_nothing_of_the_cache_is_unpickled_and_what_is_damaged_is_made_again(cache, tmp_path):
+    catalog = in_memory()
+    keep("key", lambda: catalog)
+    (folder,) = cache.glob("*-catalog")
+    for path in sorted(folder.iterdir()):
+        for data in damages(path, tmp_path / "trap"):
+            path.write_bytes(data)
+            assert_same(keep("key", lambda: catalog), catalog)
+            assert not (tmp_path / "trap").exists()
+
+
+def test_damaged_texts_of_the_cache_are_made_again(cache, folder, tmp_path):
+    expected = Catalog.read(folder)
+    for number in range(4):
+        source = KeptFile(folder, "")
+        source.catalog.open_texts()
+        (path,) = cache.glob("*-texts.arrow")
+        path.write_bytes(damages(path, tmp_path / "trap")[number])
+        columns._map.cache_clear()
+        assert_same(KeptFile(folder, "").catalog, expected)
+
+
+def test_texts_of_a_catalog_in_memory_are_mapped_too(cache):
+    size = 8_000_000
+    for _ in range(2):
+        tracemalloc.start()
+        kept = keep("key", lambda: in_memory("ä" * (size // 2)))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < size / 100  # the second time it is only opened
+    assert len(kept.captions[0][0]) == size // 2

@@ -1,7 +1,9 @@
 import os
+import stat
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import fsspec
 import pytest
@@ -111,6 +113,47 @@ def test_above_its_bound_the_cache_forgets_what_was_not_used_for_longest(
     monkeypatch.setenv(storage.BOUND, "much")
     with pytest.raises(ConfigError, match="VIDEODIT_CACHE_GB='much': expected a number"):
         use("e")
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_the_cache_belongs_to_its_user_alone(tmp_path, monkeypatch):
+    cache = tmp_path / "new" / "cache"
+    monkeypatch.setenv(storage.FOLDER, str(cache))
+    storage.cached("key", "name", lambda path: path.touch())
+    assert mode(cache) == 0o700
+    cache.chmod(0o755)  # as older versions made it
+    storage.cached("key", "name", lambda path: path.touch())
+    assert mode(cache) == 0o700
+    monkeypatch.setattr(os, "geteuid", lambda: cache.stat().st_uid + 1)
+    with pytest.raises(ConfigError, match=r"VIDEODIT_CACHE=.*cache: belongs to another user"):
+        storage.cached("key", "name", lambda path: path.touch())
+
+
+def test_a_folder_with_other_files_is_no_cache(tmp_path, monkeypatch):
+    """The cache deletes what is old, and closes its folder to other users."""
+    (tmp_path / "thesis.tex").touch()
+    tmp_path.chmod(0o755)
+    monkeypatch.setenv(storage.FOLDER, str(tmp_path))
+    with pytest.raises(ConfigError, match=r"holds 'thesis\.tex', which is no part of a cache"):
+        storage.cached("key", "name", lambda path: path.touch())
+    assert mode(tmp_path) == 0o755
+
+
+def test_a_cache_that_cannot_be_closed_to_others_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "cache").mkdir(mode=0o755)
+    monkeypatch.setenv(storage.FOLDER, str(tmp_path / "cache"))
+    monkeypatch.setattr(Path, "chmod", lambda *_: None)  # as on some network file systems
+    with pytest.raises(ConfigError, match="cannot be closed to them"):
+        storage.cached("key", "name", lambda path: path.touch())
+
+
+def test_a_remote_file_of_any_name_is_copied(remote):
+    for name in ("狐" * 70 + ".mp4", "a b" * 80):
+        (remote / name).write_text(name)
+        assert storage.local(f"gs://bucket/{name}").read_text() == name
 
 
 def test_a_cache_folder_that_cannot_be_made_is_named(tmp_path, monkeypatch):

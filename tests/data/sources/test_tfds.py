@@ -146,6 +146,15 @@ def test_each_split_has_an_index_that_is_made_once(folder, monkeypatch):
         assert len(TfdsSource(f"tfds:{folder}:{split}", TOKENIZER).catalog) >= 1
 
 
+def test_the_share_that_is_held_out_can_be_chosen(folder):
+    """The index is written anew with other splits; examples are not measured again."""
+    for fraction, expected in ((0.0, {"train"}), (0.999999, {"val"}), (0.0, {"train"})):
+        cfg = DataConfig(catalog=f"tfds:{folder}:train", val_fraction=fraction)
+        assert set(open_source(cfg, TOKENIZER).catalog.split) == expected
+    cfg = DataConfig(catalog=f"tfds:{folder}:validation", val_fraction=0.0)
+    assert set(open_source(cfg, TOKENIZER).catalog.split) == {"val"}
+
+
 def test_the_filter_is_over_the_index(folder):
     source = TfdsSource(f"tfds:{folder}:train", TOKENIZER, where="captions[1] like '3%'")
     assert list(source.catalog.captions) == [("3: a",)]

@@ -15,6 +15,7 @@ import dataclasses
 import functools
 import hashlib
 import itertools
+import logging
 import threading
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -40,7 +41,13 @@ PLANNED = (
 # The digest of a plan keeps the class names of the version that first wrote it.
 DIGEST_NAMES = {"ModeWeights(": "TaskWeights(", "ViewConfig(": "SamplingConfig("}
 CACHED = 8  # groups and steps, because the loader is ahead of the step whose metrics are read
+UNEVALUATED = (
+    "no clip is held out, so nothing will be evaluated; clips are held out by data.val_fraction in "
+    "a folder of videos, and by tools.curate --val_fraction in a dataset"
+)
 SPARES = 256  # random clips among which the replacement of a broken one is looked for
+
+logger = logging.getLogger(__name__)
 
 
 class Placed(NamedTuple):
@@ -131,6 +138,11 @@ class Plan:
         `generate`. Empty rows complete the last batch.
         """
         return self._validation()
+
+    def say_if_never_evaluated(self) -> None:
+        """Logs how to hold clips out, if none is."""
+        if not (np.asarray(self.catalog.split) == "val").any():
+            logger.warning("%s", UNEVALUATED)
 
     def spare(self, placed: Placed, step: int, row: int, slot: int) -> Placed | None:
         """What replaces a clip that cannot be read, or None if no clip is small enough.

@@ -7,7 +7,6 @@ beside the file (column_files.py, token_counts.py); they are joined when the cat
 
 import dataclasses
 import os
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +17,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from videodit.config import ConfigError
+from videodit.config import ConfigError, one_line, shortened
 from videodit.data.sources import storage
 from videodit.data.sources.column_files import IDS, ColumnFiles, find_groups, named_in
 from videodit.data.sources.columns import TEXTS, Ragged, Texts, map_texts
 from videodit.data.sources.token_counts import PREFIX, find_counts, read_counts
 from videodit.data.tokenizer import Tokenizer
+from videodit.files import replacing
 
 FILE = "catalog.parquet"
 TOKENIZER_KEY = b"videodit.tokenizer"  # Parquet metadata: digest of the tokenizer of the counts
@@ -126,9 +126,8 @@ class Catalog:
         table = table.replace_schema_metadata({TOKENIZER_KEY: self.tokenizer})
         path = Path(folder) / FILE
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
-        pq.write_table(table, temporary)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            pq.write_table(table, temporary)
 
     @classmethod
     def read(
@@ -216,11 +215,11 @@ def matching(path: Path, where: str, columns: Sequence[ColumnFiles] = ()) -> np.
             found = clips.project(f"*{added}").filter(where).project("file_row_number")
             rows = found.fetchnumpy()["file_row_number"]
         except duckdb.Error as error:
-            reason = " ".join(str(error).split())
-            message = f"data.where={where!r}: {path}: {reason}; columns: {names}"
+            reason = one_line(error)
+            message = f"data.where={shortened(where)}: {path}: {reason}; columns: {names}"
             raise ConfigError(message) from error
     if not len(rows):
-        raise ConfigError(f"data.where={where!r}: true for no clip of {path}")
+        raise ConfigError(f"data.where={shortened(where)}: true for no clip of {path}")
     return np.sort(rows)
 
 
@@ -267,7 +266,7 @@ def _check_file(path: Path) -> str:
     try:
         schema, rows = pq.read_schema(path), pq.read_metadata(path).num_rows
     except (pa.ArrowException, OSError) as error:
-        raise ConfigError(f"{path}: not a readable Parquet file: {error}") from error
+        raise ConfigError(f"{path}: not a readable Parquet file: {one_line(error)}") from error
     if TOKENIZER_KEY not in (schema.metadata or {}):
         raise ConfigError(
             f"{path}: not a videodit catalog: its Parquet metadata lack {TOKENIZER_KEY.decode()} "
@@ -289,7 +288,9 @@ def _read_column(path: Path, name: str) -> np.ndarray | Ragged | None:
         column = pq.read_table(path, columns=[name])[name]
         column = column.cast(SCHEMA.field(name).type).combine_chunks()
     except (pa.ArrowException, OSError) as error:
-        raise ConfigError(f"{path}: {name} has the wrong type or is damaged: {error}") from error
+        raise ConfigError(
+            f"{path}: {name} has the wrong type or is damaged: {one_line(error)}"
+        ) from error
     if column.null_count and name not in MEASURED:
         raise ConfigError(f"{path}: {name} is missing for {column.null_count} clips")
     if name == "text_tokens":
@@ -307,9 +308,17 @@ def _check_rows(catalog: Catalog, path: str) -> None:
     split = np.logical_or.reduce([catalog.split == name for name in SPLITS])
     for good, what in (
         (sizes >= 1, "width, height and frames of at least 1, and an index of at least 0"),
-        (catalog.fps > 0, "fps above 0"),
+        ((catalog.fps > 0) & np.isfinite(catalog.fps), "fps above 0"),
         (split, f"a split out of {', '.join(SPLITS)}"),
         (catalog.caption_lengths.counts() >= 1, "captions, and a token count for each"),
+        (_counted(catalog.caption_lengths), "token counts of at least 1"),
     ):
         if not good.all():
             raise ConfigError(f"{path}: clip {catalog.ids[int(np.argmin(good))]}: expected {what}")
+
+
+def _counted(lengths: Ragged) -> np.ndarray:
+    """N bool: whether all token counts of a clip are at least 1."""
+    good = np.ones(len(lengths), bool)
+    good[np.searchsorted(lengths.offsets, np.flatnonzero(lengths.values < 1), side="right") - 1] = 0
+    return good

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from videodit.config import ConfigError
+from videodit.config import ConfigError, one_line
 from videodit.data.sources import storage
 
 FOLDER = "columns"
@@ -43,7 +43,9 @@ class ColumnFiles(NamedTuple):
         try:
             table = pa.concat_tables(tables)
         except pa.ArrowException as error:
-            raise ConfigError(f"{self._where()}: columns of different types: {error}") from error
+            raise ConfigError(
+                f"{self._where()}: columns of different types: {one_line(error)}"
+            ) from error
         names = table[IDS]
         if names.equals(ids):
             return table.drop_columns([IDS])
@@ -104,7 +106,7 @@ def _read(path: str, names: tuple[str, ...]) -> pa.Table:
         table = table.select([IDS, *names])
         table = table.set_column(0, IDS, table[IDS].cast(pa.string()))
     except (pa.ArrowException, OSError) as error:
-        raise ConfigError(f"{path}: not a readable file of columns: {error}") from error
+        raise ConfigError(f"{path}: not a readable file of columns: {one_line(error)}") from error
     if table[IDS].null_count:
         raise ConfigError(f"{path}: {IDS} is missing for {table[IDS].null_count} clips")
     return table

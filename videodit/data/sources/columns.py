@@ -7,7 +7,7 @@ import functools
 import logging
 import mmap
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from videodit.config import ConfigError
+from videodit.config import ConfigError, one_line
 from videodit.data.sources import storage
 
 logger = logging.getLogger(__name__)
@@ -175,11 +175,68 @@ def _map(parquet: str, stamp: str) -> pa.Table:
             raise ConfigError(f"{parquet}: has changed since it was opened")
         _write_texts(storage.local(parquet), path)
 
-    path = storage.cached(f"{TEXTS.names} {parquet} {stamp}", "texts.arrow", convert)
+    return storage.load(f"{TEXTS.names} {parquet} {stamp}", "texts.arrow", convert, _map_table)
+
+
+def _map_table(path: Path) -> pa.Table:
+    """A table in an Arrow file, which is mapped into memory."""
     with open(path, "rb") as file:
         data = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
     data.madvise(mmap.MADV_RANDOM)  # no read-ahead: captions are read one by one
     return pa.ipc.open_file(pa.py_buffer(data)).read_all()
+
+
+def map_array(folder: Path, name: str) -> np.ndarray:
+    """The array in a file NAME.npy, which is mapped into memory."""
+    return np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False))
+
+
+def save_texts(columns: Mapping[str, Texts], folder: Path) -> dict[str, Any]:
+    """Writes columns of texts into a folder; returns what `load_texts` needs, as JSON values.
+
+    Of texts that are mapped from a file only its name is written.
+    """
+    selections: list[np.ndarray] = []  # the columns of a catalog share one
+    described = {}
+    for name, column in columns.items():
+        if column._rows is not None and not any(column._rows is rows for rows in selections):
+            np.save(folder / f"rows-{len(selections)}.npy", column._rows)
+            selections.append(column._rows)
+        numbers = [i for i, rows in enumerate(selections) if column._rows is rows]
+        stores = [
+            store._asdict() if isinstance(store, _Mapped) else _save(store, folder / f"{name}-{i}")
+            for i, store in enumerate(column._stores)
+        ]
+        described[name] = {"stores": stores, "rows": numbers}
+    return described
+
+
+def _save(store: _Stored, path: Path) -> dict[str, Any]:
+    """Writes texts that are in memory as the only column of an Arrow file."""
+    table = pa.table({"texts": store.array})
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    return {"arrow": path.name}
+
+
+def load_texts(described: Mapping[str, Any], folder: Path) -> dict[str, Texts]:
+    """The columns that `save_texts` wrote, mapped into memory.
+
+    Raises one of storage.DAMAGED if they are damaged.
+    """
+    columns = {}
+    for name, column in described.items():
+        rows = [map_array(folder, f"rows-{i}") for i in column["rows"]]
+        stores = [_load(store, folder) for store in column["stores"]]
+        columns[name] = Texts(stores, rows[0] if rows else None)
+    return columns
+
+
+def _load(store: dict[str, Any], folder: Path) -> _Stored | _Mapped:
+    if "arrow" not in store:
+        return _Mapped(**store)
+    texts = _map_table(folder / store["arrow"])["texts"]
+    return _Stored(texts, len(texts))
 
 
 def _write_texts(parquet: Path, path: Path) -> None:
@@ -199,7 +256,9 @@ def _write_texts(parquet: Path, path: Path) -> None:
                 writer.write_table(table)
     except pa.ArrowException as error:
         names = ", ".join(TEXTS.names)
-        raise ConfigError(f"{parquet}: {names}: wrong type, or damaged: {error}") from error
+        raise ConfigError(
+            f"{parquet}: {names}: wrong type, or damaged: {one_line(error)}"
+        ) from error
 
 
 def _check_texts(table: pa.Table, text_tokens: pa.Array, parquet: Path) -> None:

@@ -5,37 +5,44 @@ NAME.json ({"caption": TEXT} or {"captions": [TEXT, ...]}) beside it. A file wit
 left out.
 
 The folder is indexed when it is first used, into FOLDER/.videodit/catalog.parquet, or in the cache
-if the folder cannot be written. Later only new and changed files are indexed. One file in twenty,
-chosen by a hash of its name, is held out for validation.
+if the folder cannot be written. Later only new and changed files are indexed. The share
+data.val_fraction of the files, chosen by a hash of their names, is held out for validation.
 """
 
-import json
 import logging
 import os
 from pathlib import PurePosixPath
 
 import numpy as np
 
-from videodit.config import ConfigError
+from videodit.config import ConfigError, DataConfig
 from videodit.data.sources import storage
 from videodit.data.sources.indexing import Index, IndexedClip, index_folder, run_all, split_of
 from videodit.data.sources.kept import KeptFile
 from videodit.data.tokenizer import Tokenizer
 from videodit.data.video.files import SUFFIXES, View, probe, read_clip
 from videodit.data.video.measure import measure, stretches
+from videodit.files import captions_of, named, read_lines, read_object
 
+LEFT_OUT = "left out: %s"
 logger = logging.getLogger(__name__)
 
 
 class FolderSource(KeptFile):
     """Clips of a folder. Their ids are the names of their files relative to it."""
 
-    def __init__(self, folder: str | os.PathLike, tokenizer: Tokenizer, where: str = "") -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        tokenizer: Tokenizer,
+        where: str = "",
+        val_fraction: float = DataConfig.val_fraction,
+    ) -> None:
         """Indexes new and changed files. Raises ConfigError if no file can be used."""
         self._folder = os.fspath(folder)
         kept = index_folder(folder)
         with storage.locked(f"index {kept}"):  # the processes of a machine index it once
-            update_index(folder, Index(kept), tokenizer)
+            update_index(folder, Index(kept), tokenizer, val_fraction)
             super().__init__(kept, where, tokenizer, folder)
 
     def read(self, i: int, view: View) -> np.ndarray:
@@ -52,7 +59,9 @@ class FolderSource(KeptFile):
             raise ConfigError(f"clip {name}: {error}") from error
 
 
-def update_index(folder: str | os.PathLike, index: Index, tokenizer: Tokenizer) -> None:
+def update_index(
+    folder: str | os.PathLike, index: Index, tokenizer: Tokenizer, val_fraction: float
+) -> None:
     """Brings a folder's index up to date. Raises ConfigError if no clip comes out."""
     names = set(storage.files(folder))
     media = sorted(name for name in names if PurePosixPath(name).suffix.lower() in SUFFIXES)
@@ -74,7 +83,7 @@ def update_index(folder: str | os.PathLike, index: Index, tokenizer: Tokenizer) 
         stamp = storage.stamp(os.path.join(folder, name))
         old, old_stamp = index.clips.get(name, (None, None))
         clip = old if old and stamp == old_stamp else _measured(folder, name)
-        return clip._replace(captions=captions), stamp
+        return clip._replace(captions=captions, split=split_of(name, val_fraction)), stamp
 
     results = run_all(entry, sidecars, len(sidecars), f"indexing {folder}")
     entries = [result for result in results if result]
@@ -90,30 +99,26 @@ def _sidecars(name: str) -> set[str]:
 
 
 def read_captions(path: str) -> tuple[str, ...]:
-    """The captions in a .txt or .json file. Raises ConfigError naming it if there are none."""
-    try:
-        text = storage.local(path).read_text(encoding="utf-8")
-        lines = text.splitlines() if path.endswith(".txt") else _captions_of(json.loads(text))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: expected UTF-8 text, or JSON: {error}") from error
-    captions = tuple(line.strip() for line in lines if line.strip())
+    """The captions in a .txt or .json file. Raises ConfigError naming it if there are none.
+
+    A line of a .txt that is no UTF-8 is logged and left out.
+    """
+    file = storage.local(path)
+    if path.endswith(".json"):
+        values = read_object(file)
+        with named(path):
+            return captions_of(values)
+    captions = tuple(read_lines(file, str.strip, lambda reason: logger.warning(LEFT_OUT, reason)))
     if not captions:
         raise ConfigError(f"{path}: holds no caption")
     return captions
 
 
-def _captions_of(sidecar: object) -> list[str]:
-    """The captions of a .json file. Raises ValueError if it has none of the known forms."""
-    captions = None
-    if isinstance(sidecar, dict):
-        captions = sidecar.get("captions", [sidecar.get("caption")])
-    if not isinstance(captions, list) or not all(isinstance(text, str) for text in captions):
-        raise ValueError('no {"caption": TEXT} or {"captions": [TEXT, ...]}')
-    return captions
-
-
 def _measured(folder: str | os.PathLike, name: str) -> IndexedClip:
-    """The index entry of a file without captions, from decoded parts. Raises ConfigError."""
+    """The index entry of a file without captions and split, from decoded parts.
+
+    Raises ConfigError.
+    """
     file = storage.local(os.path.join(folder, name))
     info = probe(file)
     views = stretches(info.frames, info.height, info.width)
@@ -127,7 +132,7 @@ def _measured(folder: str | os.PathLike, name: str) -> IndexedClip:
         frames=info.frames,
         fps=info.fps,
         captions=(),
-        split=split_of(name),
+        split="",
         motion=measured.motion,
         static=measured.static,
     )

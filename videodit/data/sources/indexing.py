@@ -22,7 +22,6 @@ from videodit.data.tokenizer import Tokenizer
 logger = logging.getLogger(__name__)
 
 FOLDER = ".videodit"  # holds the index, inside the folder that is indexed
-VAL_PERCENT = 5  # share of the clips that is held out if the source knows no splits
 PROGRESS_SECONDS = 10.0  # between two lines of the log
 
 Item = TypeVar("Item")
@@ -59,10 +58,14 @@ def make_catalog(clips: Sequence[IndexedClip], tokenizer: Tokenizer) -> Catalog:
     return Catalog(**columns, caption_lengths=Ragged.of(counts), tokenizer=tokenizer.digest)
 
 
-def split_of(name: str) -> str:
-    """The split of a clip whose source knows no splits: a hash of its name decides."""
-    digest = hashlib.sha256(name.encode()).digest()
-    return "val" if int.from_bytes(digest[:8], "big") % 100 < VAL_PERCENT else "train"
+def split_of(name: str, val_fraction: float) -> str:
+    """The split of a clip whose source knows no splits: a hash of its name decides.
+
+    A larger fraction holds out more clips, and all that a smaller one does.
+    """
+    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+    place = number % 100 * 10_000 + number // 100 % 10_000  # in millionths
+    return "val" if place < round(val_fraction * 1_000_000) else "train"
 
 
 def index_folder(folder: str | os.PathLike, name: str = "") -> Path:

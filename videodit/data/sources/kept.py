@@ -1,13 +1,13 @@
 """Catalogs kept as files in the cache.
 
 The files are mapped into memory, so the processes of a machine share them and start at once, and a
-source is pickled without its catalog.
+source is pickled without its catalog. They hold numbers and texts only: nothing on
+disk is unpickled.
 """
 
 import abc
 import functools
 import os
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ import numpy as np
 from videodit.config import ConfigError
 from videodit.data.sources import storage
 from videodit.data.sources.catalog import FILE, SCHEMA, Catalog, Part, find_joined
-from videodit.data.sources.columns import TEXTS, Ragged
+from videodit.data.sources.columns import TEXTS, Ragged, load_texts, map_array, save_texts
 from videodit.data.tokenizer import Tokenizer
+from videodit.files import read_object, write_json
 
 NUMBERS = [name for name in SCHEMA.names if name not in (*TEXTS.names, "text_tokens")]
-OFFSETS, VALUES, REST = "offsets", "values", "rest.pickle"
+OFFSETS, VALUES, REST = "offsets", "values", "catalog.json"
 
 
 class Kept(abc.ABC):
@@ -89,13 +90,18 @@ class KeptFile(Kept):
 
 def keep(key: str, make: Callable[[], Catalog]) -> Catalog:
     """The catalog that the cache has for `key`, mapped from files; `make()` makes a missing one."""
-    folder = storage.cached(f"{SCHEMA.names} {key}", "catalog", lambda path: _write(make(), path))
-    arrays: dict[str, Any] = {
-        path.stem: np.asarray(np.load(path, mmap_mode="r")) for path in folder.glob("*.npy")
+    write = lambda path: _write(make(), path)
+    return storage.load(f"{REST} {SCHEMA.names} {key}", "catalog", write, _read)
+
+
+def _read(folder: Path) -> Catalog:
+    columns: dict[str, Any] = {
+        name: map_array(folder, name) for name in (*NUMBERS, OFFSETS, VALUES)
     }
-    lengths = Ragged(arrays.pop(OFFSETS), arrays.pop(VALUES))
-    rest = pickle.loads((folder / REST).read_bytes())
-    return Catalog(**arrays, **rest, caption_lengths=lengths)
+    lengths = Ragged(columns.pop(OFFSETS), columns.pop(VALUES))
+    rest = read_object(folder / REST)
+    columns |= load_texts(rest["texts"], folder)
+    return Catalog(**columns, caption_lengths=lengths, tokenizer=rest["tokenizer"])
 
 
 def _write(catalog: Catalog, folder: Path) -> None:
@@ -106,5 +112,5 @@ def _write(catalog: Catalog, folder: Path) -> None:
     arrays[OFFSETS], arrays[VALUES] = lengths.offsets, lengths.values
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
-    rest = {name: getattr(catalog, name) for name in (*TEXTS.names, "tokenizer")}
-    (folder / REST).write_bytes(pickle.dumps(rest))
+    texts = save_texts({name: getattr(catalog, name) for name in TEXTS.names}, folder)
+    write_json(folder / REST, {"tokenizer": catalog.tokenizer, "texts": texts})

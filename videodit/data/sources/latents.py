@@ -6,7 +6,6 @@ FOLDER/stored_latents.json   `Description`
 """
 
 import functools
-import json
 import math
 import os
 from pathlib import Path
@@ -16,7 +15,7 @@ import ml_dtypes
 import numpy as np
 import pyarrow.compute as pc
 
-from videodit.config import ConfigError
+from videodit.config import ConfigError, one_line
 from videodit.data import patches
 from videodit.data.patches import Size
 from videodit.data.sources import storage
@@ -24,6 +23,7 @@ from videodit.data.sources.catalog import Catalog, Part
 from videodit.data.sources.kept import KeptFile
 from videodit.data.sources.records import Records
 from videodit.data.video.files import View, whole
+from videodit.files import read_object
 
 DESCRIPTION = "stored_latents.json"
 DTYPES = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
@@ -50,10 +50,11 @@ class Description(NamedTuple):
                 f"data.latents={os.fspath(folder)!r}: expected a folder that "
                 f"`python -m tools.encode_latents` has finished; it has no {DESCRIPTION}"
             )
+        values = read_object(storage.local(path))
         try:
-            return cls(**json.loads(storage.local(path).read_text()))
-        except (ValueError, TypeError) as error:
-            raise ConfigError(f"{path}: damaged: {error}") from error
+            return cls(**values)
+        except TypeError as error:
+            raise ConfigError(f"{path}: damaged: {one_line(error)}") from error
 
 
 class _Source(Protocol):  # data/sources/source.py:Source, without a circle of imports
@@ -112,13 +113,14 @@ class LatentSource:
             return _decode(self._records.read(shard, record), self.description.dtype, shape)
         except (ConfigError, RuntimeError, ValueError, IndexError) as error:
             where = f"record {record} of {shard} in {self._folder}"
-            raise ConfigError(f"clip {clip.ids[i]}, {where}: {error}") from error
+            raise ConfigError(f"clip {clip.ids[i]}, {where}: {one_line(error)}") from error
 
     @functools.cached_property
     def _rows(self) -> np.ndarray:
         """N int32: each clip's row in the catalog of the stored latents, or -1 if it has none."""
         key = repr(("latents", self._store.key, self.key))
-        return np.load(storage.cached(key, "rows.npy", self._write_rows), mmap_mode="r")
+        read = lambda path: np.load(path, mmap_mode="r", allow_pickle=False)
+        return storage.load(key, "rows.npy", self._write_rows, read)
 
     def _write_rows(self, path: Path) -> None:
         with open(path, "wb") as file:

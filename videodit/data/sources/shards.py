@@ -10,7 +10,6 @@ place once it is complete: a run that is killed leaves a *.tmp.
 """
 
 import glob
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,14 @@ from typing import Any
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 
+from videodit.config import ConfigError, check
 from videodit.data.sources.catalog import Catalog
 from videodit.data.sources.indexing import IndexedClip, make_catalog
-from videodit.data.sources.storage import replacing
 from videodit.data.tokenizer import FILE as TOKENIZER_FILE
 from videodit.data.tokenizer import Tokenizer, train_tokenizer
 from videodit.data.video.files import encode, resize
 from videodit.data.video.measure import measure, stretches
+from videodit.files import read_json, replacing, write_json
 
 PARTS = "parts"
 SUFFIX = ".array_record"
@@ -33,13 +33,21 @@ WRITER_OPTIONS = "group_size:1,uncompressed"
 
 
 def is_finished(out: Path, name: str) -> bool:
-    """Whether a shard and its rows exist."""
-    return _part(out, name).exists() and (out / f"{name}{SUFFIX}").exists()
+    """Whether a shard and its rows exist; rows that a crash has damaged do not count."""
+    if not (out / f"{name}{SUFFIX}").exists():
+        return False
+    try:
+        read_rows(out, name)
+    except ConfigError:
+        return False
+    return True
 
 
 def read_rows(out: Path, name: str) -> list[dict[str, Any]]:
-    """The catalog rows of a finished shard."""
-    return json.loads(_part(out, name).read_text())
+    """The catalog rows of a shard. Raises ConfigError if they are missing or damaged."""
+    rows = read_json(_part(out, name))
+    check(isinstance(rows, list), str(_part(out, name)), rows, "a list of rows")
+    return rows
 
 
 def write_shard(
@@ -75,8 +83,7 @@ def write_records(
                 rows.append(row | place)
         finally:
             writer.close()
-    with replacing(_part(out, name)) as temporary:
-        temporary.write_text(json.dumps(rows))
+    write_json(_part(out, name), rows)
     return rows
 
 

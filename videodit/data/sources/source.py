@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from videodit.config import SYNTHETIC, ConfigError, DataConfig
+from videodit.config import SYNTHETIC, ConfigError, DataConfig, check
 from videodit.data.sources import storage
 from videodit.data.sources.catalog import FILE, Catalog, Part
 from videodit.data.sources.folder import FolderSource
@@ -18,6 +18,7 @@ from videodit.data.sources.synthetic import SyntheticSource, synthetic_tokenizer
 from videodit.data.sources.tfds import PREFIX, TfdsSource
 from videodit.data.tokenizer import Tokenizer
 from videodit.data.video.files import View, read_clip
+from videodit.files import is_utf8
 
 
 class Clips(Protocol):
@@ -58,20 +59,22 @@ def open_source(cfg: DataConfig, tokenizer: Tokenizer) -> Source:
 def _open_pixels(cfg: DataConfig, tokenizer: Tokenizer) -> Source:
     if cfg.mixture:
         names, weights = zip(*cfg.mixture)
-        sources = [_open_one(name, tokenizer, cfg.where) for name in names]
+        sources = [_open_one(name, tokenizer, cfg) for name in names]
         return MixtureSource(sources, weights)
-    return _open_one(cfg.catalog, tokenizer, cfg.where)
+    return _open_one(cfg.catalog, tokenizer, cfg)
 
 
-def _open_one(name: str, tokenizer: Tokenizer, where: str) -> Source:
+def _open_one(name: str, tokenizer: Tokenizer, cfg: DataConfig) -> Source:
+    where = cfg.where
     if not name:
         raise ConfigError(
             "data.catalog='': expected a folder made by "
             "`python -m tools.curate --input=VIDEOS --out=FOLDER`, a folder of videos and images, "
             f"'{PREFIX}BUILDER_FOLDER:SPLIT' or '{SYNTHETIC}'"
         )
+    check(is_utf8(name), "data.catalog", name, "a path in UTF-8")
     if name.startswith(PREFIX):
-        return TfdsSource(name, tokenizer, where)
+        return TfdsSource(name, tokenizer, where, cfg.val_fraction)
     if name == SYNTHETIC:
         if where:
             raise ConfigError(f"data.where={where!r}: expected '' for '{SYNTHETIC}' clips")
@@ -81,7 +84,7 @@ def _open_one(name: str, tokenizer: Tokenizer, where: str) -> Source:
     elif storage.is_file(os.path.join(name, FILE)):
         source = ArrayRecordSource(name, where, tokenizer)
     elif storage.is_dir(name):
-        return FolderSource(name, tokenizer, where)
+        return FolderSource(name, tokenizer, where, cfg.val_fraction)
     else:
         raise ConfigError(f"data.catalog={name!r}: no such folder")
     check_tokenizer(source.catalog, tokenizer)

@@ -12,7 +12,7 @@ fps: optional, a number of frames per second; needed for a Tensor of several fra
 
 The examples are indexed when they are first used, into BUILDER_FOLDER/.videodit, or in the cache
 if the folder cannot be written. The splits val, validation and test, whole or in part, are held
-out; of any other split one example in twenty is.
+out; of any other split the share data.val_fraction of the examples is.
 """
 
 import functools
@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from videodit.config import ConfigError
+from videodit.config import ConfigError, DataConfig, one_line
 from videodit.data.patches import Size
 from videodit.data.sources import storage
 from videodit.data.sources.indexing import Index, IndexedClip, index_folder, run_all, split_of
@@ -51,7 +51,13 @@ class Names(NamedTuple):
 class TfdsSource(KeptFile):
     """The examples of one split; the catalog's column `index` says which example a clip is."""
 
-    def __init__(self, name: str, tokenizer: Tokenizer, where: str = "") -> None:
+    def __init__(
+        self,
+        name: str,
+        tokenizer: Tokenizer,
+        where: str = "",
+        val_fraction: float = DataConfig.val_fraction,
+    ) -> None:
         """Opens "tfds:BUILDER_FOLDER:SPLIT" and indexes examples that are new.
 
         Raises ConfigError if no example can be used.
@@ -60,6 +66,8 @@ class TfdsSource(KeptFile):
         if not match:
             raise ConfigError(f"data.catalog={name!r}: expected {PREFIX}BUILDER_FOLDER:SPLIT")
         folder, self._split = match.groups()
+        held_out = re.split(r"\W", self._split)[0] in VAL_SPLITS
+        self._val_fraction = 1.0 if held_out else val_fraction
         self._folder = storage.local_folder(folder)
         kept = index_folder(folder, re.sub(r"[^\w.-]", "_", self._split))
         with storage.locked(f"index {kept}"):  # the processes of a machine index it once
@@ -77,7 +85,7 @@ class TfdsSource(KeptFile):
             data = self._opened.examples[int(row.index[i])][self._opened.names.clip]
             return _read(data, view, float(row.fps[i]), expected)
         except (ConfigError, RuntimeError, ValueError, IndexError) as error:
-            raise ConfigError(f"clip {row.ids[i]}: {error}") from error
+            raise ConfigError(f"clip {row.ids[i]}: {one_line(error)}") from error
 
     @functools.cached_property
     def _opened(self) -> "_Opened":
@@ -90,12 +98,13 @@ class TfdsSource(KeptFile):
         def entry(i: int) -> IndexedClip:
             name = f"{label}/{self._split}/{i:08d}"
             old, old_stamp = index.clips.get(name, (None, None))
+            split = split_of(name, self._val_fraction)
             if old and old_stamp == stamp:
-                return old
+                return old._replace(split=split)
             try:
-                return _measured(examples[i], names, name, i, self._split)
+                return _measured(examples[i], names, name, i)._replace(split=split)
             except (ConfigError, RuntimeError, ValueError) as error:
-                raise ConfigError(f"{name}: {error}") from error
+                raise ConfigError(f"{name}: {one_line(error)}") from error
 
         count = len(examples)
         found = run_all(entry, range(count), count, f"indexing {self._folder}")
@@ -122,7 +131,9 @@ def _open(folder: Path, split: str) -> _Opened:
         decoders = {names.clip: tfds.decode.SkipDecoding()} if is_image else None
         examples = builder.as_data_source(split, decoders=decoders)
     except (OSError, ValueError, NotImplementedError, ImportError) as error:
-        raise ConfigError(f"{PREFIX}{folder}:{split}: cannot be opened: {error}") from error
+        raise ConfigError(
+            f"{PREFIX}{folder}:{split}: cannot be opened: {one_line(error)}"
+        ) from error
     return _Opened(examples, names, builder.info.full_name)
 
 
@@ -161,10 +172,11 @@ def _choose(found: list[str], preferred: tuple[str, ...]) -> str | None:
     return found[0] if len(found) == 1 else next((n for n in preferred if n in found), None)
 
 
-def _measured(
-    example: Mapping[str, Any], names: Names, name: str, i: int, split: str
-) -> IndexedClip:
-    """The index entry of an example. Raises ConfigError if the example cannot be used."""
+def _measured(example: Mapping[str, Any], names: Names, name: str, i: int) -> IndexedClip:
+    """The index entry of an example, without its split.
+
+    Raises ConfigError if the example cannot be used.
+    """
     data, texts = example[names.clip], example[names.caption]
     texts = [texts] if isinstance(texts, (bytes, str)) else list(texts)
     decoded = (text.decode() if isinstance(text, bytes) else str(text) for text in texts)
@@ -184,7 +196,7 @@ def _measured(
         frames=info.frames,
         fps=info.fps,
         captions=captions,
-        split="val" if re.split(r"\W", split)[0] in VAL_SPLITS else split_of(name),
+        split="",
         motion=measured.motion,
         static=measured.static,
     )

@@ -15,12 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from videodit.config import ConfigError
+from videodit.config import ConfigError, one_line
 from videodit.data.progress import Progress
 from videodit.data.sources import storage
 from videodit.data.sources.column_files import FOLDER, IDS, SUFFIX, ColumnFiles, find_groups
 from videodit.data.sources.columns import BATCH_ROWS, Ragged
 from videodit.data.tokenizer import Tokenizer
+from videodit.files import replacing
 
 PREFIX = "tokens-"  # of a group's name
 COLUMN = "text_tokens"
@@ -52,7 +53,9 @@ def read_counts(files: ColumnFiles, catalog: Path) -> Ragged:
     try:
         counts = counts.cast(SCHEMA.field(COLUMN).type).combine_chunks()
     except pa.ArrowException as error:
-        raise ConfigError(f"{files.paths[0]}: {COLUMN} has the wrong type: {error}") from error
+        raise ConfigError(
+            f"{files.paths[0]}: {COLUMN} has the wrong type: {one_line(error)}"
+        ) from error
     lengths = (pc.fill_null(pc.list_value_length(x), 0) for x in (counts, table[COLUMN]))
     there, expected = (length.to_numpy() for length in lengths)
     if (there != expected).any():
@@ -99,7 +102,7 @@ def _write_somewhere(
         path = Path(folder) / FOLDER / (PREFIX + tokenizer.digest) / f"counts{SUFFIX}"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with storage.replacing(path) as temporary:
+            with replacing(path) as temporary:
                 _write(catalog, tokenizer, temporary)
             return str(path)
         except OSError as error:
