@@ -7,9 +7,9 @@
 --dry_run prints the YAML instead of giving it to kubectl. An image has the checkout in /videodit,
 installed by `pip install -e '.[tpu]'`. GKE tells every pod about its slice; jax finds the others.
 A pod that fails restarts the whole JobSet, and the run resumes. JobSet counts restarts over its
-whole life, so the pauses before them grow to five minutes and stay there. Final exit statuses, such as
-2 (a user's error), end the JobSet (videodit/config/exits.py). `kubectl delete jobset xl` stops the
-run, which saves first.
+whole life, so the pauses before them grow to five minutes and stay there. Final exit statuses, such
+as 2 (a user's error), end the JobSet (videodit/config/exits.py). `kubectl delete jobset xl` stops
+the run, which saves first.
 """
 
 import json

@@ -47,7 +47,8 @@ def make_optimizer(
 ) -> optax.GradientTransformationExtraArgs:
     """The optimizer of the parameters of all groups; its state is sharded like the parameters.
 
-    The state changes only if `sound`, a bool scalar that its update takes, is true. Raises ConfigError where optim.memory asks for memory that devices do not share with hosts.
+    The state changes only if `sound`, a bool scalar that its update takes, is true. Raises
+    ConfigError where optim.memory asks for memory that devices do not share with hosts.
     """
     decays = lambda params: by_group(lambda path, group: group.decays(path), params, groups)
 
