@@ -141,9 +141,13 @@ def test_if_all_are_damaged_they_stay_and_are_named(saved, tmp_path, mesh):
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     for step in (5, 6):
         (tmp_path / f"checkpoints/{step}/loader/metadata").unlink()
-    with mesh(), closing(Checkpointer(tmp_path)) as checkpoints:
-        with pytest.raises(ConfigError, match=r"no checkpoint is as .*/6: .*; .*/5: ") as error:
-            checkpoints.restore(abstract(make_state))
+    match = r"no checkpoint is as .*/6: .*; .*/5: "
+    with (
+        mesh(),
+        closing(Checkpointer(tmp_path)) as checkpoints,
+        pytest.raises(ConfigError, match=match) as error,
+    ):
+        checkpoints.restore(abstract(make_state))
     assert "\n" not in str(error.value)
     assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"5", "6"}
 
@@ -188,9 +192,12 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, mesh):
 
 def test_a_checkpoint_that_does_not_fit_on_the_disk_is_not_begun(tmp_path, monkeypatch):
     monkeypatch.setattr("videodit.folders.shutil.disk_usage", lambda _: Usage(10, 10, 0))
-    with closing(Checkpointer(tmp_path)) as checkpoints:
-        with pytest.raises(FullDisk, match=rf"^{tmp_path}: no space left for a checkpoint of 0 MiB"):
-            checkpoints.save(5, jax.jit(make_state)())
+    message = rf"^{tmp_path}: no space left for a checkpoint of 0 MiB; 0 MiB are free"
+    with (
+        closing(Checkpointer(tmp_path)) as checkpoints,
+        pytest.raises(FullDisk, match=message),
+    ):
+        checkpoints.save(5, jax.jit(make_state)())
     assert not list((tmp_path / "checkpoints").iterdir())
 
 
