@@ -114,6 +114,17 @@ def test_no_damage_yields_other_arrays_than_were_saved(saved, tmp_path, mesh, da
     assert (tmp_path / "checkpoints/7").is_dir()
 
 
+def test_a_damaged_checkpoint_behind_a_damaged_one_ends_nothing(saved, tmp_path, mesh):
+    folder, expected = saved
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "checkpoints/6/loader/metadata").unlink()
+    (tmp_path / "checkpoints/5/_CHECKPOINT_METADATA").write_bytes(b"")
+    with mesh(), closing(Checkpointer(tmp_path)) as checkpoints:
+        state, step = checkpoints.restore(abstract(make_state))
+        assert (step, checkpoints.steps()) == (5, [5])
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), expected[5])
+
+
 def flipped_kernel(self, step, target):
     """Wrong arrays of step 6, as if the file system had changed them without notice."""
     found, known = original_load(self, step, target)

@@ -75,13 +75,13 @@ class Checkpointer:
     ) -> None:
         """`keep` as in Rotation. With writes=False nothing in the folder is changed."""
         self._workdir, self._rotation = Path(workdir).absolute(), Rotation(keep)
-        options = ocp.CheckpointManagerOptions(
+        self._options = ocp.CheckpointManagerOptions(
             preservation_policy=self._rotation,
             create=writes,
             cleanup_tmp_directories=writes,
             lightweight_initialize=True,
         )
-        self._manager = ocp.CheckpointManager(_folder(workdir), options=options)
+        self._manager = self._open()
         self._reader = _make_reader()
         self._rotation.sound = self._known_sound(self.latest_step() or 0)
 
@@ -150,6 +150,9 @@ class Checkpointer:
         """Waits until everything is saved."""
         self._manager.close()
 
+    def _open(self) -> ocp.CheckpointManager:
+        return ocp.CheckpointManager(_folder(self._workdir), options=self._options)
+
     def _known_sound(self, newest: int) -> int:
         """The step in SOUND_FILE, at most `newest`; -1 if there is none."""
         path = self._workdir / SOUND_FILE
@@ -199,12 +202,13 @@ class Checkpointer:
 
     def _set_aside_after(self, step: int) -> None:
         """Moves the folders of later steps, which are damaged or not complete, to DAMAGED."""
-        if jax.process_index() == 0:
-            for path in _folder(self._workdir).iterdir():
-                if path.name.isdigit() and int(path.name) > step:
-                    logger.warning("set aside: %s", _move(path, self._workdir / DAMAGED))
-        from_all(0)  # others wait
-        self._manager.reload()
+        found = _folder(self._workdir).iterdir() if jax.process_index() == 0 else ()
+        later = [path for path in found if path.name.isdigit() and int(path.name) > step]
+        for path in later:
+            logger.warning("set aside: %s", _move(path, self._workdir / DAMAGED))
+        if from_all(len(later))[0]:  # others wait for process 0
+            self._manager.close()
+            self._manager = self._open()
 
     def _path(self, step: int) -> Path:
         return _folder(self._workdir) / str(step)

@@ -14,7 +14,7 @@ from absl import logging as absl_logging
 from videodit.command_line import config_from_flags, parse_flags
 from videodit.config.exits import DIVERGED, FULL_DISK, INTERRUPTED
 from videodit.entry import run_command
-from videodit.folders import is_full_disk, newest_checkpoint
+from videodit.folders import FullDisk, is_full_disk, newest_checkpoint
 
 flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, samples.")
 
@@ -52,10 +52,15 @@ def one_line(workdir: str) -> Iterator[None]:
     except Exception as error:
         if not is_full_disk(error):
             raise
-        text = " ".join(str(error).split())[:300]
         # Not sys.exit: what runs at an exit would write too.
-        print(f"error: a disk is full: {text}; {saved(workdir)}", file=sys.stderr, flush=True)
+        print(f"error: {full_disk(error, workdir)}; {saved(workdir)}", file=sys.stderr, flush=True)
         os._exit(FULL_DISK)
+
+
+def full_disk(error: Exception, workdir: str) -> FullDisk:
+    """What a full disk has no space for."""
+    text = " ".join(str(error).split())[:300]
+    return error if isinstance(error, FullDisk) else FullDisk(workdir, f"its files ({text})")
 
 
 def leave(line: str, status: int) -> None:
@@ -74,7 +79,7 @@ def saved(workdir: str) -> str:
 
 def hush_full_disks() -> None:
     """Keeps threads and libraries from printing tracebacks about a full disk: the run says it."""
-    original = threading.excepthook
+    original, original_of_callbacks = threading.excepthook, sys.excepthook
 
     def hook(args: Any) -> None:
         if not (args.exc_value and is_full_disk(args.exc_value)):
@@ -84,7 +89,11 @@ def hush_full_disks() -> None:
         error = record.exc_info[1] if record.exc_info else None
         return not (error and is_full_disk(error))
 
-    threading.excepthook = hook
+    def hook_of_callbacks(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        if str(error) != "Event loop is closed":  # of writes that are given up with a save
+            original_of_callbacks(kind, error, trace)
+
+    threading.excepthook, sys.excepthook = hook, hook_of_callbacks
     absl_logging.get_absl_handler().addFilter(keep)
 
 

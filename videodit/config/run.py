@@ -121,7 +121,7 @@ class Config(TaskSections):
     eval_batches: int = 0  # at most this many batches of held-out clips; 0: all
     inspect_batches: int = 2  # of these, the ones on which costly measures are taken
     save_every: int = 500
-    keep: int = 2  # checkpoints
+    keep: int = 2  # of the newest checkpoints; the newest sound one is always kept
     init_from: str = ""  # workdir of an earlier stage, whose EMA weights a new run starts from
     data: DataConfig = field(default_factory=DataConfig)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
