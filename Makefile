@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/installed-py$(VERSION)
 INSTALLED_TEST := $(VENV)/installed-test-py$(VERSION)
 PIP_INSTALL := $(RUN) -m pip install --quiet --progress-bar off --disable-pip-version-check --require-hashes
 
-.PHONY: env test-env test test-slow lint demo world lock
+.PHONY: env test-env test test-slow test-faults lint demo world lock
 
 # What training, generation, the demo and the world need.
 env: $(INSTALLED)
@@ -39,6 +39,10 @@ test: test-env
 # Exit status 5 is "no tests collected": a slow tier that is empty is not a failure.
 test-slow: test-env
 	$(RUN) -m pytest -m slow -n 2 --dist loadfile || test $$? -eq 5
+
+# Kills, stops and starves a run of two processes; the result must be that of the unbroken run. Takes many minutes.
+test-faults: env
+	$(RUN) -m tools.faults --out=$(or $(OUT),runs/faults)
 
 lint: test-env
 	$(RUN) -m ruff check .

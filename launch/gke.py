@@ -7,8 +7,9 @@
 --dry_run prints the YAML instead of giving it to kubectl. An image has the checkout in /videodit,
 installed by `pip install -e '.[tpu]'`. GKE tells every pod about its slice; jax finds the others.
 A pod that fails restarts the whole JobSet, and the run resumes. JobSet counts restarts over its
-whole life, so the pauses before them grow to five minutes and stay there. Exit status 2 (a user's
-error) is final. `kubectl delete jobset xl` stops the run, which saves first.
+whole life, so the pauses before them grow to five minutes and stay there. Final exit statuses, such
+as 2 (a user's error), end the JobSet (videodit/config/exits.py). `kubectl delete jobset xl` stops
+the run, which saves first.
 """
 
 import json
@@ -20,22 +21,24 @@ from typing import Any
 
 from absl import flags
 
+from launch import supervise
 from launch.command_line import behind_dashes, run
-from launch.supervise import USER_ERROR
 from videodit.config import check
+from videodit.config.exits import PREEMPTED, SUCCESS, TABLE
 
-USER_ERRORS = {"containerName": "train", "operator": "In", "values": [USER_ERROR]}
+FINAL = [row.status for row in TABLE if row.final and row.status != SUCCESS]
+FINAL_FAILURES = {"containerName": "train", "operator": "In", "values": FINAL}
 FAIL = {
-    "name": "userError",
+    "name": "finalFailure",
     "action": "FailJobSet",
     "onJobFailureReasons": ["PodFailurePolicy"],
 }
 # What a pod runs. JobSet restarts it at once, so the pause is made here; SIGTERM ends the pause.
-RUN = """\
-if [ "${RESTART:-0}" -gt 0 ]; then
+RUN = f"""\
+if [ "${{RESTART:-0}}" -gt 0 ]; then
   pause=$(( RESTART < 6 ? 5 << RESTART : 300 ))
   echo "restart $RESTART; starting in $pause s" >&2
-  trap 'exit 143' TERM
+  trap 'exit {PREEMPTED}' TERM
   sleep "$pause" & wait $!
   trap - TERM
 fi
@@ -43,6 +46,7 @@ exec python3 -m videodit.main "$@"
 """
 ATTEMPT = "metadata.labels['jobset.sigs.k8s.io/restart-attempt']"
 
+flags.adopt_module_key_flags(supervise)
 flags.DEFINE_string("name", None, "Name of the JobSet.", required=True)
 flags.DEFINE_string("image", None, "Container image.", required=True)
 flags.DEFINE_string("accelerator", None, "Such as tpu-v5p-slice, tpu-v6e-slice.", required=True)
@@ -78,7 +82,7 @@ def jobset(args: Any, arguments: list[str]) -> dict[str, Any]:
         "parallelism": count,
         "completions": count,
         "backoffLimit": 0,  # a pod that fails makes its slice fail, and so the JobSet restarts
-        "podFailurePolicy": {"rules": [{"action": "FailJob", "onExitCodes": USER_ERRORS}]},
+        "podFailurePolicy": {"rules": [{"action": "FailJob", "onExitCodes": FINAL_FAILURES}]},
         "template": {"spec": _pod(args, arguments)},
     }
     placement = {"alpha.jobset.sigs.k8s.io/exclusive-topology": "cloud.google.com/gke-nodepool"}

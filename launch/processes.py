@@ -18,6 +18,7 @@ from absl import flags
 
 from launch.command_line import behind_dashes, run
 from launch.supervise import Stopped, until_success
+from videodit.config.exits import decisive
 
 GRACE = 20.0  # seconds that processes have to leave after one of them has left or died
 
@@ -39,7 +40,7 @@ def environments(count: int, port: int, one_gpu_each: bool) -> list[dict[str, st
 
 
 def run_together(command: list[str], stopped: Stopped, count: int, one_gpu_each: bool) -> int:
-    """Runs `count` processes to their end and returns the first exit status that is not 0.
+    """Runs `count` processes to their end and returns the decisive exit status (exits.py).
 
     If one fails, the others are ended. After a signal, which all of them got, they are also ended
     if one has left without them.
@@ -55,7 +56,7 @@ def run_together(command: list[str], stopped: Stopped, count: int, one_gpu_each:
             statuses = [*left, *(process.returncode for process in stopped.processes)]
             break
         time.sleep(0.2)
-    return next(filter(None, statuses), 0)
+    return decisive(statuses)
 
 
 def _end(processes: list[subprocess.Popen], *, asked: bool) -> None:

@@ -44,7 +44,7 @@ if [[ -n "$dry_run" ]]; then
   echo "JAX_COORDINATOR_ADDRESS=$JAX_COORDINATOR_ADDRESS $(printf '%q ' "${step[@]}")"
   exit
 fi
-left=143  # exit status of a run that was asked to leave (videodit/preemption.py)
+left=143  # exit status of a run that was asked to leave (videodit/config/exits.py)
 again=1   # whether to requeue a run that left
 status=0
 leave() { scancel --quiet --signal=TERM "$SLURM_JOB_ID" || true; }  # not srun: it would kill them

@@ -3,8 +3,8 @@
   python -m launch.supervise [--dry_run] -- python -m videodit.main --config=CONFIG --workdir=DIR
 
 A command that fails is started again after a pause, which grows with every failure in a row; a run
-resumes from its newest checkpoint. Exit status 2 (a user's error) is final, and so are those that
---final lists (143: the run was asked to leave and has saved). SIGTERM and SIGINT are passed on to
+resumes from its newest checkpoint. Some exit statuses are final, such as 2, a user's error
+(videodit/config/exits.py), and so are those that --final lists. SIGTERM and SIGINT are passed on to
 the command, which saves and leaves; it is then not started again. SIGHUP, which a closing terminal
 sends, is passed on as SIGTERM, unless nohup ignores it.
 """
@@ -23,8 +23,8 @@ from absl import flags
 
 from launch.command_line import behind_dashes, run
 from videodit.config import check
+from videodit.config.exits import is_final, least_pause
 
-USER_ERROR = 2
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0  # seconds
 HEALTHY = 600.0  # seconds; after a command ran for so long the pauses are short again
 
@@ -76,21 +76,22 @@ def until_success(
 ) -> int:
     """Calls `attempt` until it returns 0, and returns its last exit status.
 
-    It is not called again after a user's error, a status in `final`, a signal, or `restarts`
-    restarts.
+    It is not called again after a status that is final (videodit/config/exits.py) or in `final`, a
+    signal, or `restarts` restarts. `pause`: seconds before the first restart, at least.
     """
-    wait, ends = pause, {0, USER_ERROR, *final}
+    wait = pause
     for left in range(restarts, -1, -1):
         began = time.monotonic()
         status = attempt()
-        if status in ends or stopped.signal or not left:
+        if is_final(status) or status in final or stopped.signal or not left:
             break
         if time.monotonic() - began > HEALTHY:
             wait = pause
-        print(f"exit status {status}; starting again in {wait:g} s", file=sys.stderr, flush=True)
-        deadline = time.monotonic() + wait
+        seconds = max(wait, least_pause(status))
+        print(f"exit status {status}; starting again in {seconds:g} s", file=sys.stderr, flush=True)
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and not stopped.signal:
-            time.sleep(min(0.2, wait))
+            time.sleep(min(0.2, seconds))
         if stopped.signal:
             break
         wait = min(2 * wait, LONGEST_PAUSE)

@@ -1,13 +1,16 @@
 """The command line as a user meets it: one message that names the thing, no traceback."""
 
+import errno
 import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from videodit import main as main_module
 from videodit.metrics import read_metrics
 
 ROOT = Path(__file__).parents[1]
@@ -51,6 +54,56 @@ def test_wrong_input_is_one_message(tmp_path, args, message):
     assert message in result.stderr and "Traceback" not in result.stderr
     assert result.stderr.count("error: ") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def full(number):
+    """An error as libraries raise it in a thread that writes."""
+    error = ValueError("UNKNOWN: Error writing local file")
+    error.__cause__ = OSError(number, os.strerror(number), "/a/file")
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        full(errno.ENOSPC),
+        full(errno.EDQUOT),
+        full(errno.EFBIG),
+        ValueError("RESOURCE_EXHAUSTED: [OS error 28: ENOSPC No space left on device]"),
+    ],
+)
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch, capsys, error):
+    (tmp_path / "checkpoints/12").mkdir(parents=True)
+    (tmp_path / "checkpoints/14.orbax-checkpoint-tmp").mkdir()
+    statuses = []
+    monkeypatch.setattr(os, "_exit", statuses.append)
+    with main_module.one_line(str(tmp_path)):
+        raise error
+    lines = capsys.readouterr().err.splitlines()
+    assert statuses == [75] and len(lines) == 1
+    assert lines[0].startswith(f"error: {tmp_path}: no space left for ")
+    assert f"saved after step 12 in {tmp_path}" in lines[0]
+
+
+def test_other_errors_stay_what_they_are(tmp_path):
+    with pytest.raises(OSError), main_module.one_line(str(tmp_path)):
+        raise PermissionError(errno.EACCES, "no")
+
+
+def test_ctrl_c_before_the_first_save_says_so(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop, main_module.one_line(str(tmp_path)):
+        raise KeyboardInterrupt
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == f"stopped by SIGINT; nothing was saved in {tmp_path}\n"
+
+
+def test_threads_say_nothing_of_a_full_disk(monkeypatch):
+    told = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    main_module.hush_full_disks()
+    for error in (full(errno.ENOSPC), ValueError("another")):
+        threading.excepthook(threading.ExceptHookArgs((type(error), error, None, None)))
+    assert [str(args.exc_value) for args in told] == ["another"]
 
 
 @pytest.mark.slow

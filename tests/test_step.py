@@ -1,12 +1,15 @@
 """The training step on any mesh and with micro-batches is the step on one device."""
 
 import dataclasses
+import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from packs import clip, distance, pack, perturb, tiny_config
+from toy_task import ToyTask
 
 from configs import dit_b, dit_s
 from videodit.config import from_config_dict
@@ -156,3 +159,60 @@ def test_the_largest_array_is_never_whole_on_one_device_while_a_state_is_made(me
         used = jax.jit(init).lower(jax.random.key(0), {}).compile().memory_analysis()
     largest = max(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes["params"]))
     assert used.temp_size_in_bytes < largest / 2
+
+
+class Breaking(ToyTask):
+    """Has a loss or a gradient that is not finite at step 1 alone."""
+
+    def __init__(self, cfg, broken):
+        super().__init__(cfg, None)
+        self.broken = broken
+
+    def loss(self, params, frozen, batch, weights, key, step):
+        loss, parts = super().loss(params, frozen, batch, weights, key, step)
+        at, zero = step == 1, 0.0 * params["probe"]["kernel"].sum()
+        if self.broken == "gradient":  # of sqrt at 0; the loss is finite
+            return loss + 0.0 * jnp.sqrt(jnp.where(at, zero, 1.0 + zero)), parts
+        return loss + jnp.where(at, {"nan": math.nan, "inf": math.inf}[self.broken], 0.0), parts
+
+
+KEPT = {"matrices": "muon", "power_averages": (0.05, 0.1)}
+
+
+@pytest.mark.parametrize(
+    "broken, shape, memory",
+    [
+        ("nan", dict(data=2, fsdp=2, tensor=2), "device"),
+        ("inf", dict(fsdp=8), "device"),
+        ("gradient", dict(data=2), "device"),
+        ("gradient", dict(fsdp=2), "host"),
+    ],
+)
+def test_an_update_of_numbers_that_are_not_finite_is_skipped(mesh, broken, shape, memory):
+    """By the same program. The next step is that of a run which had all steps but the skipped."""
+    cfg = tiny_config()
+    task = Breaking(cfg, broken)
+    optim = dataclasses.replace(cfg.optim, memory=memory, **KEPT)
+    key, schedule = jax.random.key(0), optax.constant_schedule(1e-3)
+    optimizer = make_optimizer(optim, schedule, task.groups)
+    with mesh(**shape):
+        batch = pack(rows())
+        frozen = task.make_frozen([batch])
+        init = make_init(task, optimizer, optim.power_averages)
+        states, skipped = [jax.jit(init)(key, frozen)], []
+        step = make_train_step(task, optimizer, schedule, optim)
+        for _ in range(3):
+            copy = jax.tree.map(jnp.copy, states[-1])
+            state, metrics = step(copy, frozen, batch, key)
+            states.append(state)
+            skipped.append(int(metrics["skipped"]))
+        assert skipped == [0, 1, 0] and step._cache_size() == 1
+        before, after = jax.device_get(states[1]), jax.device_get(states[2])
+        assert (before.pop("step"), after.pop("step")) == (1, 2)
+        jax.tree.map(np.testing.assert_array_equal, before, after)
+        unbroken = {**jax.tree.map(jnp.copy, states[1]), "step": states[2]["step"]}
+        expected, _ = step(unbroken, frozen, batch, key)
+        jax.tree.map(
+            np.testing.assert_array_equal, jax.device_get(expected), jax.device_get(states[3])
+        )
+        assert distance(states[2]["params"], states[3]["params"]) > 0

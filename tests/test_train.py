@@ -119,8 +119,8 @@ def test_resumed_equals_unbroken_to_the_bit(tmp_path, task, monkeypatch):
     class Killed(Exception):
         pass
 
-    def kill(self, step, state, loader_state, save=None):
-        original(self, step, state, loader_state)
+    def kill(self, step, state):
+        original(self, step, state)
         if step == 2:
             self._manager.wait_until_finished()
             raise Killed

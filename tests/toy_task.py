@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from videodit.config import TaskConfig, check, check_positive
+from configs.common import smoke
+from videodit.config import TaskConfig, check, check_positive, defaults, from_config_dict
 from videodit.diffusion.flow import token_weights
 from videodit.flops import StackRun
 from videodit.models.autoencoder import patch_values, to_pixels
@@ -117,3 +118,14 @@ def _check(cfg):
 
 
 register("toy", ToyTask, TaskConfig({"toy": ToyConfig}, model=("toy",), check=_check))
+
+
+def toy(**changes):
+    """A smoke config of the toy task."""
+    config = defaults()
+    config.task = "toy"
+    config = smoke(config)
+    config.update(steps=4, save_every=2, eval_every=4, log_every=1)
+    config.optim.warmup_steps = 1
+    config.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
+    return from_config_dict(config)

@@ -77,7 +77,7 @@ def _write(workdir: Path, out: Path, step: int, weights: Params) -> None:
         for file in workdir.glob(pattern):
             shutil.copy(file, out)
     checkpoints = Checkpointer(out)
-    checkpoints.save(step, {"ema": weights}, step)
+    checkpoints.save(step, {"ema": weights})
     checkpoints.close()
 
 

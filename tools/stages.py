@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from videodit.config import ConfigError
+from videodit.config.exits import INTERRUPTED, PREEMPTED
 from videodit.files import read_object, write_json
 from videodit.folders import make_folder
 from videodit.metrics import format_seconds
 
 SAVE_SECONDS = 5  # seconds between two records of a running stage
-INTERRUPTED = 130  # exit status of shells after Ctrl-C
 
 Stages = Mapping[str, Sequence[str]]  # in their order: by name, the arguments of `python -m`
 
@@ -88,7 +88,7 @@ def run_recipe(
     `prepare`: what to do with the folder just before the stages of these names. Raises ConfigError
     if the folder cannot be made.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(PREEMPTED))
     out = make_folder(folder, "--out")
     try:
         return run_stages(out, stages(out), prepare)

@@ -8,6 +8,8 @@ is left out with a warning.
 
 import functools
 import logging
+import os
+from pathlib import Path
 
 import jax
 
@@ -75,3 +77,13 @@ def is_known(name: str, value: bool | int) -> bool:
         logger.warning("compiler option left out: %s", str(error).splitlines()[0])
         return False
     return True
+
+
+def keep_compiled(workdir: str | os.PathLike) -> None:
+    """Keeps programs for accelerators in the workdir, so that restarts need not compile them.
+
+    The environment may name another folder (JAX_COMPILATION_CACHE_DIR).
+    """
+    kept = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]  # jax types no options
+    if jax.default_backend() != "cpu" and not kept:
+        jax.config.update("jax_compilation_cache_dir", str(Path(workdir).absolute() / "compiled"))

@@ -1,4 +1,4 @@
-"""A digest of the values of arrays, which is the same on any mesh."""
+"""Digests of the values of arrays, which are the same on any mesh."""
 
 import hashlib
 from typing import Any
@@ -6,19 +6,35 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from videodit.sharding import to_device
+
 
 def digest(tree: Any) -> str:
     """16 hexadecimal digits of the names, shapes, dtypes and every bit of a tree of arrays.
 
-    The numbers have 2 or 4 bytes each. The arrays stay on their devices, which read them once.
+    The numbers have 1, 2 or 4 bytes each. The arrays are read once, on their devices.
     """
-    leaves = jax.device_get(jax.jit(lambda tree: jax.tree.map(_leaf, tree))(tree))
-    parts = zip(jax.tree_util.tree_leaves_with_path(tree), jax.tree.leaves(leaves))
+    return digests({"": tree})[""]
+
+
+def digests(trees: dict[str, Any]) -> dict[str, str]:
+    """`digest` of each tree, by one program."""
+    sums = jax.device_get(_sums(trees))
+    return {name: _hashed(tree, sums[name]) for name, tree in trees.items()}
+
+
+def _hashed(tree: Any, sums: Any) -> str:
+    parts = zip(jax.tree_util.tree_leaves_with_path(tree), jax.tree.leaves(sums))
     text = [
         (jax.tree_util.keystr(path), leaf.shape, str(leaf.dtype), sums.tolist())
         for (path, leaf), sums in parts
     ]
     return hashlib.blake2b(repr(text).encode(), digest_size=8).hexdigest()
+
+
+@jax.jit
+def _sums(tree: Any) -> Any:
+    return jax.tree.map(_leaf, to_device(tree))
 
 
 def _leaf(x: jax.Array) -> jax.Array:
@@ -27,8 +43,9 @@ def _leaf(x: jax.Array) -> jax.Array:
     Sums modulo 2**32 do not depend on the order of the elements, hence not on the sharding. The
     hash is the finaliser of MurmurHash3.
     """
-    bits = jax.lax.bitcast_convert_type(x, {2: jnp.uint16, 4: jnp.uint32}[x.dtype.itemsize])
-    bits = bits.astype(jnp.uint32)
+    x = x.astype(jnp.uint8) if x.dtype == jnp.bool_ else x
+    kind = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[x.dtype.itemsize]
+    bits = jax.lax.bitcast_convert_type(x, kind).astype(jnp.uint32)
     place, size = jnp.zeros(x.shape, jnp.uint32), 1
     for axis in reversed(range(x.ndim)):
         step = jnp.uint32(size % 2**32)

@@ -1,10 +1,54 @@
-"""Checks, before any work is done, that what a command makes can be written."""
+"""Whether what a command makes can be written: checks before any work, and disks that are full."""
 
+import errno
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from videodit.config import ConfigError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, limit on the size of files
+
+
+class FullDisk(Exception):
+    """No space is left for what a command is about to write."""
+
+    def __init__(self, path: str | os.PathLike, what: str) -> None:
+        """what: what does not fit into the folder `path`."""
+        free = shutil.disk_usage(path).free / 2**20
+        super().__init__(f"{path}: no space left for {what}; {free:.0f} MiB are free")
+
+
+def has_space(folder: str | os.PathLike, size: int) -> bool:
+    """Whether the disk of a folder has `size` bytes left."""
+    return shutil.disk_usage(folder).free >= size
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether a full disk is among the causes of an error; libraries have only its text."""
+    texts = [os.strerror(number) for number in FULL]
+    return any(
+        isinstance(cause, FullDisk)
+        or getattr(cause, "errno", None) in FULL
+        or any(text in str(cause) for text in texts)
+        for cause in _causes(error)
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error:
+        yield error
+        yield from getattr(error, "exceptions", ())
+        error = error.__cause__ or error.__context__
+
+
+def newest_checkpoint(workdir: str | os.PathLike) -> Path | None:
+    """The folder of the last step that a run has saved, None if there is none; opens no file."""
+    folders = (Path(workdir) / "checkpoints").glob("[0-9]*")
+    steps = [folder for folder in folders if folder.name.isdigit()]
+    return max(steps, key=lambda folder: int(folder.name), default=None)
 
 
 def check_folder(path: str | os.PathLike, flag: str) -> None:

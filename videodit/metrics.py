@@ -16,7 +16,7 @@ from videodit.files import append_record, read_records, write_records
 FILE = "metrics.jsonl"
 KINDS = {"step": int, "kind": str}  # fields that a line must have
 # Metrics that are printed only if they are not 0, and metrics that are never printed.
-QUIET = ("replaced", "tokens_dropped", "flops_saved", "save_wait")
+QUIET = ("replaced", "skipped", "tokens_dropped", "flops_saved", "save_wait")
 HIDDEN = ("compiles",)
 HIDDEN_PARTS = ("_at_", "following_")  # of names of metrics that are too many for a line
 PERCENT = ("padding", "data_wait", "save_wait", "mfu", "hfu")

@@ -1,13 +1,14 @@
 """Optimizers with warm-up and cosine decay of the learning rate, and clipping by groups."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import optax
 
 from videodit.config import OptimConfig, check
 from videodit.muon import is_stacked_matrix, scale_by_muon
-from videodit.parameters import Groups, ParameterGroup, Params, Path, by_group
+from videodit.parameters import Groups, ParameterGroup, Params, Path, by_group, choose
 from videodit.sharding import HOST, to_device, to_host
 
 Mask = Callable[[Params], Params]  # a tree of bools of a tree of parameters
@@ -43,10 +44,11 @@ OPTIMIZERS = {"adamw": adamw, "muon": muon, "sgd": sgd}
 
 def make_optimizer(
     cfg: OptimConfig, schedule: optax.Schedule, groups: Groups
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """The optimizer of the parameters of all groups; its state is sharded like the parameters.
 
-    Raises ConfigError where optim.memory asks for memory that devices do not share with hosts.
+    The state changes only if `sound`, a bool scalar that its update takes, is true. Raises
+    ConfigError where optim.memory asks for memory that devices do not share with hosts.
     """
     decays = lambda params: by_group(lambda path, group: group.decays(path), params, groups)
 
@@ -60,7 +62,7 @@ def make_optimizer(
     labels = lambda params: by_group(name_of, params, groups)
     # One optimizer alone keeps a state without labels, as checkpoints have it.
     update = updates[names[0]] if len(names) == 1 else optax.partition(updates, labels)
-    optimizer = optax.chain(clip_by_group(cfg.clip_norm, groups), update)
+    optimizer = guarded(optax.chain(clip_by_group(cfg.clip_norm, groups), update))
     return offloaded(optimizer) if cfg.memory == "host" else optimizer
 
 
@@ -81,7 +83,25 @@ def clip_by_group(clip_norm: float, groups: Groups) -> optax.GradientTransformat
     return optax.stateless(update)
 
 
-def offloaded(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+def guarded(optimizer: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    """`optimizer` whose state changes only if `sound` (bool scalar) is true."""
+
+    def update(
+        gradients: optax.Updates,
+        state: optax.OptState,
+        params: optax.Params | None = None,
+        *,
+        sound: jax.Array | bool = True,
+    ) -> tuple[optax.Updates, optax.OptState]:
+        updates, new = optimizer.update(gradients, state, params)
+        return updates, choose(sound, new, state)
+
+    return optax.GradientTransformationExtraArgs(optimizer.init, update)
+
+
+def offloaded(
+    optimizer: optax.GradientTransformationExtraArgs,
+) -> optax.GradientTransformationExtraArgs:
     """`optimizer` with its state in host memory between updates; under jit only."""
     device = jax.local_devices()[0]
     there = any(memory.kind == HOST for memory in device.addressable_memories())
@@ -89,9 +109,13 @@ def offloaded(optimizer: optax.GradientTransformation) -> optax.GradientTransfor
     check(there, "optim.memory", "host", expected)
 
     def update(
-        gradients: optax.Updates, state: optax.OptState, params: optax.Params | None = None
+        gradients: optax.Updates,
+        state: optax.OptState,
+        params: optax.Params | None = None,
+        **extra: Any,
     ) -> tuple[optax.Updates, optax.OptState]:
-        updates, state = optimizer.update(gradients, to_device(state), params)
+        updates, state = optimizer.update(gradients, to_device(state), params, **extra)
         return updates, to_host(state)
 
-    return optax.GradientTransformation(lambda params: to_host(optimizer.init(params)), update)
+    init = lambda params: to_host(optimizer.init(params))
+    return optax.GradientTransformationExtraArgs(init, update)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 Path = tuple[str, ...]
 Params = dict[str, Any]  # nested dicts of arrays
@@ -77,3 +78,15 @@ def _pruned(params: Params, kept: Params) -> Params:
         elif kept[name]:
             found[name] = value
     return found
+
+
+def choose(condition: jax.Array | bool, yes: Any, no: Any) -> Any:
+    """The tree `yes` if the condition, a bool scalar, holds, else the tree `no`; under jit."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
+
+
+@jax.jit
+def all_finite(tree: Any) -> jax.Array:
+    """Whether no number in a tree of arrays is NaN or infinite: a bool scalar."""
+    found = [jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]
+    return jnp.stack(found).all() if found else jnp.array(True)

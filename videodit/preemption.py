@@ -1,39 +1,65 @@
-"""Saves and exits on SIGTERM, which a scheduler sends some time before it takes a machine away."""
+"""Saves and exits on SIGTERM, which a scheduler sends before it takes a machine, and on Ctrl-C."""
 
+import os
 import signal
+import sys
 import threading
 from types import FrameType
+from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
 
-STATUS = 128 + signal.SIGTERM  # exit status of a run that was preempted
+from videodit.config.exits import INTERRUPTED, PREEMPTED
 
 
 class Preempted(Exception):
-    """SIGTERM ended the run, which has saved its state."""
+    """SIGTERM or SIGINT ended the run, which has saved its state; `status`: its exit status."""
+
+    def __init__(self, message: str, status: int = PREEMPTED) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Preemption:
-    """Listens for SIGTERM from its creation until `close`."""
+    """Listens for SIGTERM and SIGINT (Ctrl-C) from its creation until `close`.
+
+    The second SIGINT ends the process at once, whatever it is doing.
+    """
 
     def __init__(self) -> None:
-        self._asked, self._before = False, None
+        self._asked = 0  # the number of the first signal
+        self._before: dict[int, Any] = {}
         self._alone = jax.process_count() == 1  # otherwise jax listens and tells all processes
-        if self._alone and threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, self._ask)
+        if threading.current_thread() is threading.main_thread():
+            heard = (signal.SIGTERM, signal.SIGINT) if self._alone else (signal.SIGINT,)
+            self._before = {number: signal.signal(number, self._ask) for number in heard}
 
     def reached(self, step: int) -> bool:
         """Whether to save after `step` steps and leave; all processes get the same answer.
 
         Call it once after every step.
         """
-        return self._asked if self._alone else multihost_utils.reached_preemption_sync_point(step)
+        if self._alone:
+            return bool(self._asked)
+        return multihost_utils.reached_preemption_sync_point(step)
+
+    def preempted(self, done: str) -> Preempted:
+        """What to raise once all is done; `done` says what was saved."""
+        if self._asked == signal.SIGINT:
+            return Preempted(f"stopped by SIGINT; {done}", INTERRUPTED)
+        return Preempted(f"preempted by SIGTERM; {done}")
 
     def close(self) -> None:
-        """Restores the previous handler of SIGTERM."""
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
+        """Restores the previous handlers."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        self._asked = True
+        self._asked = self._asked or number
+        if number == signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
+            line = "SIGINT: saving after this step; a second one leaves at once"
+            print(line, file=sys.stderr, flush=True)
+            if not self._alone:
+                os.kill(os.getpid(), signal.SIGTERM)  # which jax hears

@@ -189,14 +189,18 @@ def first_alone(make: Callable[[], T]) -> T:
     return made
 
 
+def from_all(number: int) -> list[int]:
+    """The number, at least 0 and below 2**32, that each process calls this with, in their order."""
+    numbers = multihost_utils.process_allgather(np.array([number], np.uint32))
+    return np.ravel(numbers).tolist()
+
+
 def check_same(digest: str, what: str) -> None:
     """Raises ConfigError naming `what` if `digest` (hexadecimal) differs between processes."""
-    if jax.process_count() > 1:
-        digests = multihost_utils.process_allgather(np.array([int(digest[:8], 16)], np.uint32))
-        if len(set(np.ravel(digests).tolist())) > 1:
-            raise ConfigError(
-                f"{what}: processes do not see the same; index a folder once, where all can read it"
-            )
+    if len(set(from_all(int(digest[:8], 16)))) > 1:
+        raise ConfigError(
+            f"{what}: processes do not see the same; index a folder once, where all can read it"
+        )
 
 
 def axis_size(name: str) -> int:

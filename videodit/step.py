@@ -18,7 +18,7 @@ from videodit.averages import power_averages
 from videodit.compiler_flags import compiler_options
 from videodit.config import OptimConfig
 from videodit.data.packing import PackedBatch
-from videodit.parameters import Params, averaged
+from videodit.parameters import Params, averaged, choose
 from videodit.sharding import spec
 from videodit.tasks.task import Arrays, Task
 
@@ -57,8 +57,11 @@ def make_train_step(
 ) -> Any:
     """`train_step(state, frozen, batch, key) -> (state, metrics)`, compiled, the state donated.
 
-    `key` is the run's; level, noise and dropout follow from it and state["step"].
+    `key` is the run's; level, noise and dropout follow from it and state["step"]. If the loss or
+    the gradients are not finite, only the step advances, and the metric `skipped` is 1: parameters,
+    optimizer state, EMA and power averages stay. optimizer: as `make_optimizer` returns it.
     """
+    update = optax.with_extra_args_support(optimizer).update
 
     def train_step(
         state: State, frozen: Arrays, batch: PackedBatch, key: jax.Array
@@ -68,7 +71,9 @@ def make_train_step(
         (loss, parts), grads = _gradients(task, cfg.accumulate)(
             state["params"], frozen, batch, weights, key, state["step"]
         )
-        updates, opt = optimizer.update(grads, state["opt"], state["params"])
+        norm = optax.tree.norm(grads)
+        sound = jnp.isfinite(loss) & jnp.isfinite(norm)
+        updates, opt = update(grads, state["opt"], state["params"], sound=sound)
         params = optax.apply_updates(state["params"], updates)
         warm = (1 + state["step"]) / (
             10 + state["step"]
@@ -80,17 +85,19 @@ def make_train_step(
         metrics = {
             "loss": loss,
             **parts,
-            "grad_norm": optax.tree.norm(grads),
+            "grad_norm": norm,
+            "skipped": ~sound,
             "learning_rate": schedule(state["step"]),
             "tokens": real.sum(),
             "padding": (~real).mean(dtype=jnp.float32),
             "replaced": batch.replaced.sum(),
         }
-        trained = {"step": state["step"] + 1, "params": params, "ema": ema, "opt": opt}
+        trained = {"params": params, "ema": ema}
         if cfg.power_averages:
             lengths = cfg.power_averages
             trained["powers"] = power_averages(state["powers"], new, state["step"], lengths)
-        return trained, metrics
+        trained = choose(sound, trained, {name: state[name] for name in trained})
+        return {**trained, "step": state["step"] + 1, "opt": opt}, metrics
 
     return jax.jit(train_step, donate_argnums=0, compiler_options=compiler_options() or None)
 

@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from clu import parameter_overview
-from jax.experimental import multihost_utils
 from jax.profiler import StepTraceAnnotation
 
 from videodit.averages import moments
@@ -28,6 +27,7 @@ from videodit.checkpoint import (
     write_digests,
     write_run,
 )
+from videodit.compiler_flags import keep_compiled
 from videodit.config import Config, ConfigError, DataConfig, check
 from videodit.data.loader import DeviceBatch, make_pool, train_batches, validation_batches
 from videodit.data.patches import grid
@@ -36,18 +36,20 @@ from videodit.data.sources.latents import LatentSource
 from videodit.data.sources.source import open_source, open_tokenizer
 from videodit.data.tokenizer import Tokenizer
 from videodit.data.workers import Pool
+from videodit.divergence import DivergenceWatch
 from videodit.eval.prompts import PromptFollowing
 from videodit.files import write_json
 from videodit.flops import Clips, Flops
 from videodit.folders import check_folder, make_folder
 from videodit.goodput import Goodput, begin_life, device_metrics, total_goodput
+from videodit.inference.codec import if_finite
 from videodit.inference.pipeline import Pipeline
 from videodit.metrics import MetricWriter, StepTimer, format_count, has_line
 from videodit.optim import make_optimizer, make_schedule
 from videodit.parameters import Params, replaced
-from videodit.preemption import Preempted, Preemption
+from videodit.preemption import Preemption
 from videodit.profiling import Profiler
-from videodit.sharding import abstract, axis_size, check_same, first_alone, make_mesh
+from videodit.sharding import abstract, axis_size, check_same, first_alone, from_all, make_mesh
 from videodit.step import (
     Averages,
     State,
@@ -70,8 +72,8 @@ def train(cfg: Config, workdir: str | os.PathLike) -> State:
     """Trains `cfg` in `workdir` from its newest checkpoint or from the start; returns the state.
 
     Writes config.json, metrics.jsonl, tensorboard/, draws/, checkpoints/ and at the end
-    summary.json. Raises ConfigError for what a user can mend, and Preempted after SIGTERM, when
-    it has saved what it trained.
+    summary.json. Raises ConfigError for what a user can mend, Preempted after SIGTERM or SIGINT,
+    when it has saved what it trained, and Diverged if the loss stays NaN or infinite.
     """
     check("://" not in str(workdir), "--workdir", workdir, "a folder (mount a bucket)")
     check_folder(workdir, "--workdir")
@@ -172,7 +174,8 @@ def _train(
     timer = StepTimer(first, cfg.steps)
     profiler = Profiler(workdir)
     # A preempted run skipped this evaluation. Process 0 decides for all hosts.
-    owed = first_says(not has_line(workdir, first, "eval"))
+    owed = bool(from_all(not has_line(workdir, first, "eval"))[0])
+    watch = DivergenceWatch(cfg.optim.max_skipped, plan, checkpoints)
     # Metrics on the device, of steps that may still be running.
     pending: deque[tuple[int, dict[str, jax.Array]]] = deque()
 
@@ -184,7 +187,7 @@ def _train(
         with closing(data.validation_batches()) as batches:
             for n, batch in enumerate(batches):
                 if n == 0 and step > 0:
-                    drawn = task.draw(state["ema"], frozen, batch, sampler)
+                    drawn = if_finite(task.draw, state["ema"], frozen, batch, sampler) or []
                 total = merge(total, eval_step(state["ema"], frozen, batch, key))
                 if n < cfg.inspect_batches:
                     inspected = merge(inspected, inspect_step(state["ema"], frozen, batch, key))
@@ -192,16 +195,18 @@ def _train(
                     break
         measured = summarize(total | inspected)
         if followed and sampler:
-            measured |= followed.measure(sampler)
+            measured |= if_finite(followed.measure, sampler) or {}
         if measured:
             writer.write(step, "eval", measured)
         write_drawings(workdir / "draws" / f"{step:06d}", drawn)
 
     def report(step: int, metrics: dict[str, jax.Array]) -> None:
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        watch.update(step, values)
         speed = timer.update(step, int(values.pop("tokens")))
         if step % cfg.log_every == 0 or step == cfg.steps:
             planned, flops = plan_metrics(plan, task, step - 1)
+            values["skipped"] = watch.skipped()
             device = device_metrics(flops, speed["step_seconds"])
             writer.write(step, "train", {**values, **planned, **device, **goodput.waits(), **speed})
 
@@ -222,10 +227,11 @@ def _train(
                     evaluate(step)
             if saves:
                 with goodput.spent_on("save"):
-                    checkpoints.save(step, state, step)
+                    checkpoints.save(step, state)
                 goodput.write(workdir, step, life)
             with goodput.spent_on("save"):
                 snapshots.save(step, state)
+                checkpoints.check()
             timer.pause(time.perf_counter() - began)
             if last or leaves:
                 break
@@ -247,7 +253,7 @@ def _train(
     writer.close()
     if leaves:
         done = f"saved after step {step}" if step else "nothing to save before the first step"
-        raise Preempted(f"preempted by SIGTERM; {done} in {workdir}; the same command resumes")
+        raise preemption.preempted(f"{done} in {workdir}; the same command resumes")
     write_summary(workdir, cfg, plan, parameters)
     return state
 
@@ -263,7 +269,7 @@ class Snapshots:
     def save(self, step: int, state: State) -> None:
         """Saves the averages if it is time, unless they are there from before an interruption."""
         if self._saved and step in self._moments:
-            self._saved.save(step, {"powers": state["powers"]}, step)
+            self._saved.save(step, {"powers": state["powers"]})
 
     def close(self) -> None:
         """Waits until everything is saved."""
@@ -271,25 +277,10 @@ class Snapshots:
             self._saved.close()
 
 
-def keep_compiled(workdir: str | os.PathLike) -> None:
-    """Keeps programs for accelerators in the workdir, so that restarts need not compile them.
-
-    The environment may name another folder (JAX_COMPILATION_CACHE_DIR).
-    """
-    kept = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]  # jax types no options
-    if jax.default_backend() != "cpu" and not kept:
-        jax.config.update("jax_compilation_cache_dir", str(Path(workdir).absolute() / "compiled"))
-
-
 def make_following(cfg: Config) -> PromptFollowing | None:
     """The prompts whose following is measured at each evaluation, if the config asks for any."""
     count = cfg.sample.followed
     return PromptFollowing(cfg.data.catalog, count) if count else None
-
-
-def first_says(answer: bool) -> bool:
-    """The answer of process 0, on all processes."""
-    return bool(np.ravel(multihost_utils.process_allgather(np.array([answer])))[0])
 
 
 def check_frozen(cfg: Config, workdir: Path, data: Data, digests: dict[str, str]) -> None:
@@ -312,18 +303,19 @@ def open_state(
 ) -> tuple[State, int]:
     """The state to continue from, on the current mesh, and the number of steps it has had.
 
-    From the newest checkpoint; else from the weights of cfg.init_from; else `init(key, frozen)`.
-    Raises ConfigError if the checkpoint is not of this run.
+    From the newest checkpoint that is not damaged; else from the weights of cfg.init_from; else
+    `init(key, frozen)`. Raises ConfigError if the checkpoint is not of this run.
     """
-    first, target = checkpoints.latest_step() or 0, abstract(init, key, frozen)
-    if first > cfg.steps:
-        raise ConfigError(f"steps={cfg.steps}: {workdir} has already trained {first} steps")
-    if first:
+    newest, target = checkpoints.latest_step() or 0, abstract(init, key, frozen)
+    if newest > cfg.steps:
+        raise ConfigError(f"steps={cfg.steps}: {workdir} has already trained {newest} steps")
+    if newest:
         trained = read_config(workdir, "--workdir")
         check_state(cfg, trained, workdir)
         task.check_resume(trained, workdir)
+        state, first = checkpoints.restore(target)
         logger.info("resuming after step %d of %s", first, workdir)
-        return checkpoints.restore(first, target)
+        return state, first
     state = jax.jit(init)(key, frozen)
     if cfg.init_from:
         weights = read_stage(cfg, tokenizer, target["ema"])

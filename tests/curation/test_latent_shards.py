@@ -35,7 +35,7 @@ def make_autoencoder_run(folder, seed, attention="auto"):
     compute = replace(AUTOENCODER.compute, attention=attention)
     write_run(folder, replace(AUTOENCODER, compute=compute), open_tokenizer("synthetic"))
     checkpoints = Checkpointer(folder)
-    checkpoints.save(1, {"ema": params}, 1)
+    checkpoints.save(1, {"ema": params})
     checkpoints.close()
     channels = AUTOENCODER.autoencoder.channels
     covariance = np.diag(np.linspace(0.5, 2, channels)).tolist()

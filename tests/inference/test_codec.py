@@ -6,7 +6,7 @@ from packs import PATCH, pack, perturb, tiny_config
 from videodit.config import ConfigError
 from videodit.data.packing import segment, unpack
 from videodit.data.patches import grid
-from videodit.inference.codec import Codec, _Tiles
+from videodit.inference.codec import Codec, NotFinite, _Tiles
 from videodit.models.autoencoder import make_autoencoder, to_pixels
 from videodit.models.cells import cells
 from videodit.models.codec import padded_length
@@ -177,3 +177,12 @@ def test_frames_of_two_sizes_are_refused(model):
     frames = [*video(3), video(1, 8, 8)[0]]
     with pytest.raises(ConfigError, match="frames of one size"):
         list(Codec(cfg.autoencoder, cfg.compute, params).encode_stream(frames, FPS))
+
+
+@pytest.mark.parametrize("half, what", [("encoder", "latents"), ("decoder", "pixels")])
+def test_broken_weights_are_refused_and_make_no_black_video(model, half, what):
+    cfg, params, _ = model
+    broken = {**params, half: jax.tree.map(lambda x: np.full_like(x, np.nan), params[half])}
+    codec = Codec(cfg.autoencoder, cfg.compute, broken)
+    with pytest.raises(NotFinite, match=f"the codec's {what} are not finite"):
+        codec.reconstruct(video(1, 24, 24), FPS)

@@ -15,7 +15,7 @@ from videodit.data.packing import unpack
 from videodit.data.sources.source import open_tokenizer
 from videodit.goodput import compilation
 from videodit.inference import pipeline as module
-from videodit.inference.codec import Codec
+from videodit.inference.codec import Codec, NotFinite, if_finite
 from videodit.inference.pipeline import Pipeline
 from videodit.inference.request import Request
 from videodit.inference.sampling import sample_latents
@@ -185,3 +185,12 @@ def test_a_run_is_read_with_its_own_task(tmp_path, monkeypatch):
     monkeypatch.setitem(TASKS, "diffusion", AutoencoderTask)
     with pytest.raises(ConfigError, match=r"^workdir='.*': expected a run of task"):
         Pipeline.read(tmp_path)
+
+
+def test_samples_that_are_not_finite_are_refused(pipeline):
+    broken = jax.tree.map(lambda x: jax.numpy.full_like(x, np.nan), pipeline._params)
+    sampler = pipeline.with_params(broken, pipeline._frozen)
+    with pytest.raises(NotFinite, match=r"prompts 'a red square' and 1 more.: expected weights of"):
+        list(sampler([REQUESTS[0], MODES["animate"]]))
+    clip = if_finite(lambda: list(sampler(REQUESTS[:1])))
+    assert clip is None  # an evaluation goes on without samples

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from videodit.config.exits import PREEMPTED, TABLE
+
 LAUNCH = Path(__file__).parents[2] / "launch"
 WHERE = "--config.data.where=aspect > 1 and motion > 0.2"
 PYTHON = "/opt/my python/bin/python"
@@ -113,7 +115,10 @@ def slurm_job(folder, srun: str, **options):
     return subprocess.Popen(command, env=env, cwd=root, **options)
 
 
-@pytest.mark.parametrize("status, requeued", [(143, True), (2, False), (0, False)])
+FINAL = [(row.status, False) for row in TABLE if row.final]
+
+
+@pytest.mark.parametrize("status, requeued", [(PREEMPTED, True), *FINAL])
 def test_a_slurm_job_that_saved_and_left_is_requeued(tmp_path, status, requeued):
     job = slurm_job(tmp_path, f'echo "$@"; exit {status}')
     found, errors = job.communicate(timeout=60)
@@ -172,7 +177,8 @@ def test_gke_is_a_jobset_of_one_pod_a_host():
     assert pod["hostNetwork"] and pod["dnsPolicy"] == "ClusterFirstWithHostNet"  # between slices
     one = json.loads(output(*gke("--topology=8x8x8", "--", "--config=c")))["spec"]["replicatedJobs"]
     assert "hostNetwork" not in one[0]["template"]["spec"]["template"]["spec"]
-    assert job["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] == [2]
+    final = job["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"]
+    assert final == [row.status for row in TABLE if row.final and row.status]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import time
 import pytest
 
 from launch import supervise as supervise_module
-from launch.supervise import HEALTHY, USER_ERROR, until_success
+from launch.supervise import HEALTHY, until_success
+from videodit.config.exits import DIVERGED, FULL_DISK, INTERRUPTED, TABLE, USER_ERROR
 
 
 class Running:
@@ -24,10 +25,13 @@ def statuses(*values):
     [
         ((1, -9, 0), 5, 0),
         ((1, USER_ERROR), 5, USER_ERROR),
+        ((-11, DIVERGED), 5, DIVERGED),
+        ((1, INTERRUPTED), 5, INTERRUPTED),
+        ((-2,), 5, -2),  # killed by SIGINT
         ((1, 143), 5, 143),
-        ((1, 3, 4, 0), 2, 4),
+        ((1, 5, 4, 0), 2, 4),
     ],
-    ids=["until it succeeds", "a user's error is final", "left", "given up"],
+    ids=["success", "user's error", "diverged", "Ctrl-C", "SIGINT", "left", "given up"],
 )
 def test_how_it_ends(attempts, restarts, status):
     found = until_success(statuses(*attempts), Running(), restarts=restarts, final=(143,), pause=0)
@@ -50,6 +54,15 @@ def test_pauses_grow_with_failures_in_a_row_up_to_a_limit(monkeypatch, capsys):
     assert until_success(attempt, Running(), restarts=20) == 0
     pauses = re.findall(r"starting again in (\d+) s", capsys.readouterr().err)
     assert pauses == ["5", "10", "20", "40", "80", "160", "300", "5", "10"]
+
+
+def test_after_a_full_disk_it_waits_for_long(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr(supervise_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(supervise_module.time, "sleep", lambda s: now.__setitem__(0, now[0] + s))
+    assert until_success(statuses(FULL_DISK, 1, 0), Running(), restarts=5) == 0
+    assert re.findall(r"again in (\d+) s", capsys.readouterr().err) == ["300", "10"]
+    assert now[0] >= next(row.pause for row in TABLE if row.status == FULL_DISK) + 10
 
 
 def supervise(*arguments, **options):

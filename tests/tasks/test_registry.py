@@ -10,15 +10,13 @@ import jax
 import numpy as np
 import pytest
 from packs import clip, pack, tiny_config
-from toy_task import ToyConfig, ToyTask
+from toy_task import ToyConfig, ToyTask, toy
 
-from configs.common import smoke
 from videodit import plan
 from videodit.config import (
     ConfigError,
     TaskConfig,
     defaults,
-    from_config_dict,
     from_saved,
     to_json,
 )
@@ -32,17 +30,6 @@ from videodit.tasks.registry import make_task, register
 from videodit.train import train
 
 CLIPS = Clips(np.array([[3, 4, 4], [1, 8, 8]]), np.array([48, 40]), np.array([3, 4]))
-
-
-def toy(**changes):
-    """A smoke config of the toy task."""
-    config = defaults()
-    config.task = "toy"
-    config = smoke(config)
-    config.update(steps=4, save_every=2, eval_every=4, log_every=1)
-    config.optim.warmup_steps = 1
-    config.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
-    return from_config_dict(config)
 
 
 @pytest.fixture(scope="module")

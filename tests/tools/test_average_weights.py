@@ -25,7 +25,7 @@ def run(tmp_path_factory):
     snapshots, saved = Checkpointer(workdir / SNAPSHOTS, keep=None), {}
     for step in (10, 20):
         powers = {str(i): init(jax.random.key(step + i), {}) for i in range(2)}
-        snapshots.save(step, {"powers": powers}, step)
+        snapshots.save(step, {"powers": powers})
         saved |= {(step, length): powers[str(i)] for i, length in enumerate(LENGTHS)}
     snapshots.close()
 

@@ -6,6 +6,7 @@ ConfigDict of everything below) and changes fields; the command line overrides s
 Functions of the project take the piece they need (`cfg.optim`), never the root.
 
   errors    mistakes that a user can mend
+  exits     exit statuses, and after which a run is started again
   data      sources, rows, modes of given tokens, views of clips
   models    autoencoder, text encoder, DiT
   tasks     the tasks by name, and the sections of the config that are theirs alone

@@ -5,6 +5,8 @@ import sys
 import typing
 from collections.abc import Iterable
 
+from videodit.config.exits import USER_ERROR
+
 
 class ConfigError(Exception):
     """A mistake that a user can mend; entry points end with it (`refuse`), without a traceback."""
@@ -13,7 +15,7 @@ class ConfigError(Exception):
 def refuse(error: object) -> typing.NoReturn:
     """Ends an entry point because of a user's mistake: one line on stderr, exit status 2."""
     print(f"error: {error}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(USER_ERROR)
 
 
 def check(condition: bool, name: str, value: object, expected: str) -> None:

@@ -28,10 +28,11 @@ class OptimConfig:
     power_averages: tuple[float, ...] = ()
     snapshots: int = 16  # how often in a run they are saved
     accumulate: int = 1  # micro-batches whose gradients are added before an update
+    max_skipped: int = 10  # updates in a row that are skipped (loss not finite) before a run stops
     memory: str = "device"  # of the optimizer's state between updates: "device" or "host"
 
     def __post_init__(self) -> None:
-        check_positive(self, "optim", ("accumulate", "snapshots"))
+        check_positive(self, "optim", ("accumulate", "max_skipped", "snapshots"))
         lengths = self.power_averages
         good = len(set(lengths)) in (0, 2) and all(0 < length <= 0.28 for length in lengths)
         expected = "() or two different lengths above 0 and at most 0.28"
@@ -120,7 +121,7 @@ class Config(TaskSections):
     eval_batches: int = 0  # at most this many batches of held-out clips; 0: all
     inspect_batches: int = 2  # of these, the ones on which costly measures are taken
     save_every: int = 500
-    keep: int = 2  # checkpoints
+    keep: int = 2  # of the newest checkpoints; the newest sound one is always kept
     init_from: str = ""  # workdir of an earlier stage, whose EMA weights a new run starts from
     data: DataConfig = field(default_factory=DataConfig)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)

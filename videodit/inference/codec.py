@@ -8,11 +8,12 @@ coding the whole video at once (models/autoencoder.py). Frames that are too larg
 coded in overlapping tiles, which changes the result.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -29,7 +30,14 @@ from videodit.tasks.autoencoder import AutoencoderTask
 from videodit.tasks.registry import expect_task
 from videodit.tasks.resolve import resolve_trained
 
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
 Grid = tuple[int, int]  # rows and columns of cells
+
+
+class NotFinite(ConfigError):
+    """A model's output is NaN or infinite: its weights are broken."""
 
 
 class Codec:
@@ -88,7 +96,7 @@ class Codec:
         ):
             cells = patches.cells_of(chunk, self.cfg.patch, first=first)
             stream = stream or self._tiles("encode", cells.shape[1:3], fps)
-            yield stream.step(cells)
+            yield _checked_output(stream.step(cells), "latents")
 
     def decode_stream(
         self, latents: Iterable[np.ndarray], fps: float, size: tuple[int, int] | None = None
@@ -123,7 +131,8 @@ class Codec:
         cells = chain.from_iterable(map(self._checked_latents, latents))
         for first, chunk in _groups(cells, 1, self.cfg.chunk):
             stream = stream or self._tiles("decode", chunk.shape[1:3], fps)
-            yield stream.step(chunk, partial(patches.frames_of, patch=patch, first=first))
+            unfold = partial(patches.frames_of, patch=patch, first=first)
+            yield _checked_output(stream.step(chunk, unfold), "pixels")
 
     def _checked_latents(self, latents: np.ndarray) -> np.ndarray:
         shape = np.shape(latents)
@@ -181,6 +190,15 @@ def _blended(pieces: list[tuple[range, range, np.ndarray]], grid: Grid) -> np.nd
     return total / weights
 
 
+def if_finite(sample: Callable[..., T], *args: Any) -> T | None:
+    """`sample(*args)`; None, after a warning, if what a model samples is not finite."""
+    try:
+        return sample(*args)
+    except NotFinite as error:
+        logger.warning("%s", error)
+        return None
+
+
 def spans(size: int, tile: int, overlap: int) -> list[range]:
     """The cells of each tile along one axis.
 
@@ -221,6 +239,14 @@ def _groups(
             raise ConfigError(f"frames of one size expected, not {[x.shape for x in group]}")
         yield is_first, np.stack(group)
         is_first = False
+
+
+def _checked_output(values: np.ndarray, what: str) -> np.ndarray:
+    if not np.isfinite(values).all():
+        raise NotFinite(
+            f"the codec's {what} are not finite: expected weights of a sound checkpoint"
+        )
+    return values
 
 
 def _checked_frame(frame: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from videodit.checkpoint import check_digests, read_config, restore_ema
@@ -22,7 +23,7 @@ from videodit.config import Config, ConfigError, MeshConfig, changed
 from videodit.data.loader import place
 from videodit.data.packing import PackedBatch, unpack
 from videodit.data.tokenizer import Tokenizer
-from videodit.inference.codec import Codec
+from videodit.inference.codec import Codec, NotFinite
 from videodit.inference.packing import Packer, RequestGroup
 from videodit.inference.request import Request, configured_requests
 from videodit.inference.sampling import sample_latents
@@ -32,6 +33,7 @@ from videodit.tasks.registry import expect_generative, make_task, task_class
 from videodit.tasks.resolve import resolve_trained
 from videodit.tasks.task import Drawing, Generative
 
+BROKEN = "expected weights of a sound checkpoint"
 GROUP_TOKENS = 16384  # of a device: enough to keep an accelerator busy; one row is, for a CPU
 
 
@@ -133,9 +135,12 @@ class Pipeline:
     def _sample_group(self, requests: list[Request], group: RequestGroup) -> list[np.ndarray]:
         batch = self._packer.batch(group, requests)
         with self._on_mesh():
-            values = self._run(self._params, self._frozen, place(batch))
+            values, finite = self._run(self._params, self._frozen, place(batch))
             values = jax.device_get(first_rows(values, len(batch.valid)))
         asked = [requests[i] for i in group.order()]
+        if not finite:
+            what = f"{asked[0].prompt!r}" + (f" and {len(asked) - 1} more" if asked[1:] else "")
+            raise NotFinite(f"the samples are not finite (prompts {what}): {BROKEN}")
         if not self._task.codec.packed:
             return self._decode_whole(unpack(values, batch, (1, 1, 1)), asked)
         sizes = [(r.frames, r.height, r.width) for r in asked]
@@ -159,13 +164,19 @@ class Pipeline:
         cfg = self.cfg
         return Codec(cfg.autoencoder, cfg.compute, params, codec=self._task.codec)
 
-    def _sample(self, params: Any, frozen: Any, batch: PackedBatch) -> jax.Array:
-        """Pixels B L P uint8 of all clips of a batch; latents B L C if the codec is not packed."""
+    def _sample(self, params: Any, frozen: Any, batch: PackedBatch) -> tuple[jax.Array, jax.Array]:
+        """Pixels B L P uint8 of all clips of a batch, and whether all are finite before rounding.
+
+        If the codec is not packed: latents B L C instead of pixels.
+        """
         cfg, task = self.cfg, self._task
         latents = sample_latents(task, cfg.sample, cfg.flow, params, frozen, batch)
-        if not task.codec.packed:
-            return task.denormalise(frozen, latents)
-        return to_bytes(task.decode(frozen, latents, batch))
+        packed = task.codec.packed
+        values = (
+            task.decode(frozen, latents, batch) if packed else task.denormalise(frozen, latents)
+        )
+        finite = jnp.isfinite(values).all(-1) | (batch.segment_ids == 0)
+        return to_bytes(values) if packed else values, finite.all()
 
     def _on_mesh(self) -> AbstractContextManager:
         return nullcontext() if self._mesh.empty else jax.set_mesh(self._mesh)
