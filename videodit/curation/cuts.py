@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import re
 import sys
 import urllib.parse
@@ -11,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from videodit.config import ConfigError, check
-from videodit.data.video.files import SUFFIXES, VideoInfo, fits, probe
+from videodit.data.video.files import SUFFIXES, VideoInfo, fits, survey
+from videodit.data.video.timing import LATE
 
 SHAPE = re.compile(r"(\d+)x(\d+)x(\d+)(?:@(\d+(?:\.\d+)?))?")
 VAL_SECONDS = 1.2  # a shorter end of a shot is not held out for validation
@@ -33,7 +35,10 @@ class Shape(NamedTuple):
 
 
 class Shot(NamedTuple):
-    """The frames start <= i < end of a film, without a cut in between."""
+    """The frames start <= k < end of a film, without a cut in between.
+
+    Frame k is the picture that is shown at k / fps seconds, at the film's mean rate.
+    """
 
     start: int
     end: int
@@ -53,7 +58,7 @@ class Cut(NamedTuple):
     """A clip to be made: which frames of the film, in which form."""
 
     shape: Shape
-    frames: tuple[int, ...]  # indices into the film
+    frames: tuple[float, ...]  # of the film, as a Shot counts them; 2.5 lies between two
     fps: float
     captions: tuple[str, ...]
     split: str  # "train" or "val"
@@ -108,7 +113,7 @@ def read_film(path: Path, name: str) -> Film:
 
     Raises ConfigError if the film or the description of its shots cannot be used.
     """
-    info = probe(path)
+    info, starts = survey(path)
     sidecar = path.with_suffix(".jsonl")
     if not sidecar.exists():
         return Film(path, name, info, [Shot(0, info.frames, ())])
@@ -120,7 +125,14 @@ def read_film(path: Path, name: str) -> Film:
     for before, after in itertools.pairwise(shots):
         if after.start < before.end:
             raise ConfigError(f"{sidecar}: shots overlap at frame {after.start}")
-    return Film(path, name, info, shots)
+    shots = [_by_time(shot, starts, info) for shot in shots]
+    return Film(path, name, info, [shot for shot in shots if shot.start < shot.end])
+
+
+def _by_time(shot: Shot, starts: list[float], info: VideoInfo) -> Shot:
+    """A shot that counted the frames in the file; `starts` are their times in seconds."""
+    numbers = [math.ceil(start * info.fps - LATE) for start in starts] + [info.frames]
+    return shot._replace(start=numbers[shot.start], end=numbers[shot.end])
 
 
 def _shot(line: str, where: str, info: VideoInfo) -> Shot:
@@ -207,19 +219,19 @@ def spans(shot: Shot, fps: float, val_fraction: float) -> list[tuple[int, int, s
     return [(shot.start, middle, "train"), (middle, shot.end, "val")]
 
 
-def clip_frames(start: int, end: int, step: float, frames: int) -> list[tuple[int, ...]]:
-    """Indices of the frames of consecutive clips between `start` and `end`.
+def clip_frames(start: int, end: int, step: float, frames: int) -> list[tuple[float, ...]]:
+    """The frames of consecutive clips between `start` and `end`, as in Cut.
 
-    A clip has `frames` frames, which are `step` film frames apart. If the step is no whole number,
-    each index is rounded down; no index comes twice.
+    A clip has `frames` frames, which are `step` film frames apart.
     """
     step = max(step, 1.0)
-    indices = start + np.floor(np.arange((end - start) / step) * step).astype(int)
-    indices = indices[: len(indices) // frames * frames].reshape(-1, frames)
-    return [tuple(clip) for clip in indices.tolist()]
+    places = start + np.arange((end - start) / step) * step
+    places = places[places <= end - 1]
+    places = places[: len(places) // frames * frames].reshape(-1, frames)
+    return [tuple(clip) for clip in places.tolist()]
 
 
-def image_frames(start: int, end: int, fps: float) -> list[tuple[int, ...]]:
+def image_frames(start: int, end: int, fps: float) -> list[tuple[float, ...]]:
     """The middle frames of equal parts that are IMAGE_SECONDS long or more."""
     parts = max(1, int((end - start) / (IMAGE_SECONDS * fps)))
     return [(start + (2 * part + 1) * (end - start) // (2 * parts),) for part in range(parts)]

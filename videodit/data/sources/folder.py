@@ -21,7 +21,7 @@ from videodit.data.sources import storage
 from videodit.data.sources.indexing import Index, IndexedClip, index_folder, run_all, split_of
 from videodit.data.sources.kept import KeptFile
 from videodit.data.tokenizer import Tokenizer
-from videodit.data.video.files import SUFFIXES, View, probe, read_clip
+from videodit.data.video.files import EDITION, SUFFIXES, View, probe, read_clip
 from videodit.data.video.measure import measure, stretches
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def update_index(folder: str | os.PathLike, index: Index, tokenizer: Tokenizer) 
 
     def entry(name: str) -> tuple[IndexedClip, str]:
         captions = read_captions(os.path.join(folder, sidecars[name]))
-        stamp = storage.stamp(os.path.join(folder, name))
+        stamp = f"{storage.stamp(os.path.join(folder, name))}:{EDITION}"
         old, old_stamp = index.clips.get(name, (None, None))
         clip = old if old and stamp == old_stamp else _measured(folder, name)
         return clip._replace(captions=captions), stamp
