@@ -328,8 +328,9 @@ def _check_expected(
 def _lasts(stream: Stream, frames: int, rate: float, expected: int, fps: float) -> bool:
     """Whether the header may be that of a video of `expected` frames at `fps`."""
     steady = stream.average_rate == stream.base_rate and stream.frames == frames
-    if not frames or (frames == expected and (frames == 1 or not steady)):
-        return True  # a header tells the length of a steady stream only
+    exact = steady and "mp4" in stream.container.format.name  # others state a nominal rate
+    if not frames or (frames == expected and (frames == 1 or not exact)):
+        return True
     return abs(frames / rate - expected / fps) < 0.75 / max(fps, rate)
 
 
