@@ -12,10 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from videodit.config import ConfigError, check
-from videodit.data.video.files import SUFFIXES, VideoInfo, fits, survey
+from videodit.data.video.files import VideoInfo, fits, survey
+from videodit.data.video.kinds import is_media, unread
 from videodit.data.video.timing import LATE
 
 SHAPE = re.compile(r"(\d+)x(\d+)x(\d+)(?:@(\d+(?:\.\d+)?))?")
+SIDECAR = ".jsonl"  # suffix of the file with a film's shots
 VAL_SECONDS = 1.2  # a shorter end of a shot is not held out for validation
 IMAGE_SECONDS = 2.0  # a shot gives one image for each such stretch
 FPS_SLACK = 1.01  # factor between rates that count as equal, such as 23.976 and 24
@@ -94,9 +96,11 @@ def read_films(videos: Path, broken: dict[Path, str]) -> list[Film]:
     folder, paths = videos, sorted(videos.rglob("*"))
     if videos.is_file():
         folder, paths = videos.parent, [videos]
+    if others := unread(map(str, paths), [SIDECAR]):
+        print(f"left out: captioned files of other kinds: {others}", flush=True)
     films = []
     for path in paths:
-        if path == videos or (path.is_file() and path.suffix.lower() in SUFFIXES):
+        if path == videos or (path.is_file() and is_media(path.name)):
             name = urllib.parse.quote(path.relative_to(folder).as_posix(), safe="")
             try:
                 films.append(read_film(path, name))
@@ -114,7 +118,7 @@ def read_film(path: Path, name: str) -> Film:
     Raises ConfigError if the film or the description of its shots cannot be used.
     """
     info, starts = survey(path)
-    sidecar = path.with_suffix(".jsonl")
+    sidecar = path.with_suffix(SIDECAR)
     if not sidecar.exists():
         return Film(path, name, info, [Shot(0, info.frames, ())])
     shots = []

@@ -21,8 +21,11 @@ from videodit.data.sources import storage
 from videodit.data.sources.indexing import Index, IndexedClip, index_folder, run_all, split_of
 from videodit.data.sources.kept import KeptFile
 from videodit.data.tokenizer import Tokenizer
-from videodit.data.video.files import EDITION, SUFFIXES, View, probe, read_clip
+from videodit.data.video.files import EDITION, View, probe, read_clip
+from videodit.data.video.kinds import SUFFIXES, is_media, unread
 from videodit.data.video.measure import measure, stretches
+
+SIDECARS = (".json", ".txt")  # suffixes of the files with captions
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +58,9 @@ class FolderSource(KeptFile):
 def update_index(folder: str | os.PathLike, index: Index, tokenizer: Tokenizer) -> None:
     """Brings a folder's index up to date. Raises ConfigError if no clip comes out."""
     names = set(storage.files(folder))
-    media = sorted(name for name in names if PurePosixPath(name).suffix.lower() in SUFFIXES)
+    media = sorted(filter(is_media, names))
+    if others := unread(names, SIDECARS):
+        logger.warning("%s: captioned files of other kinds are left out: %s", folder, others)
     if not media:
         raise ConfigError(f"{folder}: expected videos or images in it ({', '.join(SUFFIXES)})")
     sidecars = {name: min(found) for name in media if (found := _sidecars(name) & names)}
@@ -86,7 +91,7 @@ def update_index(folder: str | os.PathLike, index: Index, tokenizer: Tokenizer) 
 
 def _sidecars(name: str) -> set[str]:
     path = PurePosixPath(name)
-    return {str(path.with_suffix(suffix)) for suffix in (".json", ".txt")}
+    return {str(path.with_suffix(suffix)) for suffix in SIDECARS}
 
 
 def read_captions(path: str) -> tuple[str, ...]:

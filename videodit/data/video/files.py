@@ -24,6 +24,7 @@ from videodit.config import ConfigError, check
 from videodit.data.patches import Size
 from videodit.data.video.cropping import cropper, displayed_size, pixel_aspect
 from videodit.data.video.interlacing import context, deinterlaced
+from videodit.data.video.kinds import as_png
 from videodit.data.video.timing import (
     LATE,
     Stream,
@@ -35,11 +36,8 @@ from videodit.data.video.timing import (
     times,
 )
 
-SUFFIXES = (  # of videos and images, in folders
-    *(".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm"),
-    *(".jpeg", ".jpg", ".png", ".webp"),
-)
 EDITION = 2  # grows when files are read as other frames, and what was made of them is out of date
+MOST_PIXELS = 2**27  # of a frame; a header that claims more costs no memory
 KEYFRAME_EVERY = 12  # frames; so many are decoded at most to reach any frame of a clip
 
 # Near lossless (CRF 4) and cheap to decode; each frame is predicted from earlier ones only. Without
@@ -245,19 +243,25 @@ def _opened(file: File, threads: int = 1) -> Iterator[Stream]:
     """The first video stream; every failure becomes a ConfigError with the file's name."""
     name = f"{len(file)} encoded bytes" if isinstance(file, bytes) else os.fspath(file)
     try:
-        source: Any = io.BytesIO(file) if isinstance(file, bytes) else name
-        with av.open(source) as container:
+        data = file if isinstance(file, bytes) else as_png(name)
+        source: Any = name if data is None else io.BytesIO(data)
+        with av.open(source, options={"protocol_whitelist": "file"}) as container:
             cover = Disposition.attached_pic
             streams = [s for s in container.streams.video if not s.disposition & cover]
             if not streams:
                 raise ConfigError("holds no video")
-            codec = streams[0].codec_context
+            stream = min(streams, key=lambda stream: stream.frames == 1)  # not a film's still
+            codec = stream.codec_context
             if codec is None:
                 raise ConfigError("is in no codec that FFmpeg knows")
             codec.thread_type = "NONE" if threads == 1 else "AUTO"
             codec.thread_count = threads
-            codec.options = {"err_detect": "explode"}  # or FFmpeg would hide damage
-            yield streams[0]
+            if codec.width * codec.height > MOST_PIXELS:
+                size = f"{codec.width}x{codec.height}"
+                raise ConfigError(f"is {size}; expected at most {MOST_PIXELS} pixels")
+            # Without explode FFmpeg would hide damage.
+            codec.options = {"err_detect": "explode", "max_pixels": str(MOST_PIXELS)}
+            yield stream
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from error
     except UnicodeDecodeError as error:
