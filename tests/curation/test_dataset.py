@@ -122,8 +122,8 @@ def test_a_variable_frame_rate_is_sampled_by_time(tmp_path, name, slow):
     (videos / name).with_suffix(".txt").write_text("A film.")
     folder = FolderSource(videos, open_tokenizer(str(tmp_path / "out")))
     step = float(folder.catalog.fps[0]) / 5
-    if slow == 30:
-        assert round(step) == 3
+    if slow == 30 and name == "film.mp4":
+        assert step == 3
         same = folder.read(0, View(0, 3, 9, 36, 64))
         assert np.abs(same.mean((1, 2, 3)) - clip.mean((1, 2, 3))).max() < 1.5
 
