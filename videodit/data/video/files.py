@@ -332,7 +332,10 @@ def _check_expected(
 def _lasts(stream: Stream, frames: int, rate: float, expected: int, fps: float) -> bool:
     """Whether the header may be that of a video of `expected` frames at `fps`."""
     steady = stream.average_rate == stream.base_rate and stream.frames == frames
-    exact = steady and "mp4" in stream.container.format.name  # others state a nominal rate
+    # Other headers state a nominal rate, or how long decoding takes.
+    exact = (
+        steady and "mp4" in stream.container.format.name and not stream.codec_context.has_b_frames
+    )
     if not frames or (frames == expected and (frames == 1 or not exact)):
         return True
     return abs(frames / rate - expected / fps) < 0.75 / max(fps, rate)

@@ -89,10 +89,11 @@ def shown_at(
 ) -> Iterator[av.VideoFrame]:
     """For each of the ascending numbers k, the last frame that starts by (k + LATE) / fps.
 
-    Raises ConfigError if the frames begin later or end earlier.
+    The last frame of all is shown for 1 / fps or longer. Raises ConfigError if the frames begin
+    later or end earlier.
     """
     due = deque((k + LATE) / fps for k in wanted)
-    shown = None
+    shown, start = None, 0.0
     for start, until, frame in frames:
         while due and due[0] < start:
             if shown is None:
@@ -105,6 +106,9 @@ def shown_at(
             due.popleft()
         if not due:
             return
+    while due and shown is not None and due[0] < start + 1 / fps:
+        yield shown
+        due.popleft()
     if due:
         raise ConfigError(f"cut short, frame {wanted[-len(due)]:g} was asked for")
 
@@ -160,7 +164,7 @@ class _Stamped:
         self._unit, self._usual = _units(stream)
         self._first: float | None = None  # start of the first keyframe; earlier ones lack their own
         self._last: float | None = None  # start of the frame that was placed last
-        self._known: list[float] = []  # a heap of later starts
+        self._known: list[float] = []  # a heap of starts of frames that are not placed yet
         self._latest = self._end = 0.0  # start and end of the frame that is shown last
         self._noted = 0  # packets of frames that are shown
         self._ended = False
@@ -189,7 +193,9 @@ class _Stamped:
             start = self._seconds(frame.pts)
         else:
             start = 0.0 if self._last is None else self._last + self._usual
-        while self._known and self._known[0] <= start:
+        while self._known and self._known[0] < start:
+            heapq.heappop(self._known)
+        if self._known and self._known[0] == start:  # once: two frames may start together
             heapq.heappop(self._known)
         until = self._known[0] if self._known else self._end if self._ended else start
         if self._last is None and self._from_start:
