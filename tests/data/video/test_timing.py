@@ -5,6 +5,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from films import numbered, numbers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,19 +34,6 @@ KINDS = {  # name of a container and codec: how it is written
     "prores.mov": ("prores", "yuv422p10le", {}),
     "image.gif": ("gif", "rgb8", {}),
 }
-
-
-def numbered(frames, height=48, width=64):
-    """Frame k shows the number k: eight bars, black for 0 and white for 1, lowest bit first."""
-    bits = (np.arange(frames)[:, None] >> np.arange(8)) & 1
-    bars = bits.repeat(width // 8, axis=1).astype(np.uint8) * 255
-    return np.broadcast_to(bars[:, None, :, None], (frames, height, width, 3))
-
-
-def numbers(clip):
-    """The numbers that frames show."""
-    middles = clip[:, clip.shape[1] // 2, clip.shape[2] // 16 :: clip.shape[2] // 8, 1]
-    return ((middles > 127) << np.arange(8)).sum(1).tolist()
 
 
 def write(path, kind, stamps):

@@ -13,6 +13,7 @@ from videodit.data.video import tone
 
 SQUARE = Fraction(1)
 WIDEST = 8  # heights of a pixel; wider and narrower ones are not meant
+LARGEST = 1 << 16  # denominator of an aspect
 PHOTO = "_pipe"  # FFmpeg's names of the formats of photos end so
 UNSPECIFIED = 2  # FFmpeg's number of an unknown colour matrix
 SD_HEIGHT = 576  # pixels: up to it players take BT.601 for an unknown matrix, above it BT.709
@@ -66,11 +67,11 @@ def displayed_size(frame: av.VideoFrame, aspect: Fraction = SQUARE) -> tuple[int
 
 def pixel_aspect(stream: Any) -> Fraction:
     """The width of a video stream's pixels in heights; 1 for photos, as viewers show them."""
-    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+    stated = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
     photo = stream.container.format.name == "image2" or stream.container.format.name.endswith(PHOTO)
-    if photo or not aspect or not 1 / WIDEST <= aspect <= WIDEST:
+    if photo or not stated or not 1 / WIDEST <= float(stated) <= WIDEST:
         return SQUARE
-    return aspect
+    return Fraction(float(stated)).limit_denominator(LARGEST)
 
 
 def _filters(

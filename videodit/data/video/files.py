@@ -244,7 +244,8 @@ def _opened(file: File, threads: int = 1) -> Iterator[Stream]:
     name = f"{len(file)} encoded bytes" if isinstance(file, bytes) else os.fspath(file)
     try:
         data = file if isinstance(file, bytes) else as_png(name)
-        source: Any = name if data is None else io.BytesIO(data)
+        # FFmpeg takes a relative 12:30.mp4 for a URL.
+        source: Any = os.path.abspath(name) if data is None else io.BytesIO(data)
         with av.open(source, options={"protocol_whitelist": "file"}) as container:
             cover = Disposition.attached_pic
             streams = [s for s in container.streams.video if not s.disposition & cover]

@@ -123,7 +123,7 @@ def sought(stream: Stream, seconds: float) -> tuple[Iterator[av.Packet], int]:
     if not _has_stamps(stream) or first is None or not first.size:
         raise ConfigError("has no time stamps")
     origin = _origin(first, stream)
-    target = position = origin + int(seconds / stream.time_base)
+    target = position = origin + int(seconds / float(stream.time_base))
     for _ in range(2):
         container.seek(position, stream=stream)
         packets = container.demux(stream)

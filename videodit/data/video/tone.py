@@ -31,7 +31,8 @@ A, B, C = 0.17883277, 0.28466892, 0.55991073  # of HLG
 def table_file(curve: int) -> Path:
     """The table of a transfer curve in Adobe's format .cube, kept in the cache."""
     name = f"{curve}-{NODES}.cube"
-    return storage.cached(f"{__doc__} {name}", name, lambda path: _write(path, curve))
+    key = repr(("tone", curve, NODES, PEAK, WHITE, GAMMA))
+    return storage.cached(key, name, lambda path: _write(path, curve))
 
 
 def to_bt709(signal: np.ndarray, curve: int) -> np.ndarray:
