@@ -96,7 +96,7 @@ def read_films(videos: Path, broken: dict[Path, str]) -> list[Film]:
     folder, paths = videos, sorted(videos.rglob("*"))
     if videos.is_file():
         folder, paths = videos.parent, [videos]
-    if others := unread(map(str, paths), [SIDECAR]):
+    if others := unread((str(path) for path in paths if path.is_file()), [SIDECAR]):
         print(f"left out: captioned files of other kinds: {others}", flush=True)
     films = []
     for path in paths:

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import resource
 import time
 
@@ -151,6 +152,13 @@ def test_bytes_that_are_not_what_they_were(good, bounded, data):
     except ConfigError as error:
         assert "encoded bytes: " in str(error) and "more memory" not in str(error)
     assert time.monotonic() - start < SECONDS
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    for name in ("a.mp4", "a.tiff"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(ConfigError, match="is not a file"):
+            probe(tmp_path / name)
 
 
 def test_a_header_that_claims_a_huge_picture_costs_nothing(bounded):

@@ -243,6 +243,8 @@ def _opened(file: File, threads: int = 1) -> Iterator[Stream]:
     """The first video stream; every failure becomes a ConfigError with the file's name."""
     name = f"{len(file)} encoded bytes" if isinstance(file, bytes) else os.fspath(file)
     try:
+        if not isinstance(file, bytes) and os.path.exists(name) and not os.path.isfile(name):
+            raise ConfigError("is not a file")  # a pipe would be waited for
         data = file if isinstance(file, bytes) else as_png(name)
         # FFmpeg takes a relative 12:30.mp4 for a URL.
         source: Any = os.path.abspath(name) if data is None else io.BytesIO(data)
