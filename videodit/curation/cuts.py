@@ -129,14 +129,14 @@ def read_film(path: Path, name: str) -> Film:
     for before, after in itertools.pairwise(shots):
         if after.start < before.end:
             raise ConfigError(f"{sidecar}: shots overlap at frame {after.start}")
-    shots = [_by_time(shot, starts, info) for shot in shots]
-    return Film(path, name, info, [shot for shot in shots if shot.start < shot.end])
+    return Film(path, name, info, _by_time(shots, starts, info))
 
 
-def _by_time(shot: Shot, starts: list[float], info: VideoInfo) -> Shot:
-    """A shot that counted the frames in the file; `starts` are their times in seconds."""
+def _by_time(shots: list[Shot], starts: list[float], info: VideoInfo) -> list[Shot]:
+    """Shots that counted the frames in the file; `starts` are the frames' times in seconds."""
     numbers = [math.ceil(start * info.fps - LATE) for start in starts] + [info.frames]
-    return shot._replace(start=numbers[shot.start], end=numbers[shot.end])
+    timed = (shot._replace(start=numbers[shot.start], end=numbers[shot.end]) for shot in shots)
+    return [shot for shot in timed if shot.start < shot.end]
 
 
 def _shot(line: str, where: str, info: VideoInfo) -> Shot:

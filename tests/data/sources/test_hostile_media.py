@@ -157,7 +157,7 @@ def test_bytes_that_are_not_what_they_were(good, bounded, data):
 def test_a_pipe_is_not_waited_for(tmp_path):
     for name in ("a.mp4", "a.tiff"):
         os.mkfifo(tmp_path / name)
-        with pytest.raises(ConfigError, match="is not a file"):
+        with pytest.raises(ConfigError, match="cannot be read as video: not a file"):
             probe(tmp_path / name)
 
 

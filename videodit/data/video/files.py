@@ -243,28 +243,8 @@ def _opened(file: File, threads: int = 1) -> Iterator[Stream]:
     """The first video stream; every failure becomes a ConfigError with the file's name."""
     name = f"{len(file)} encoded bytes" if isinstance(file, bytes) else os.fspath(file)
     try:
-        if not isinstance(file, bytes) and os.path.exists(name) and not os.path.isfile(name):
-            raise ConfigError("is not a file")  # a pipe would be waited for
-        data = file if isinstance(file, bytes) else as_png(name)
-        # FFmpeg takes a relative 12:30.mp4 for a URL.
-        source: Any = os.path.abspath(name) if data is None else io.BytesIO(data)
-        with av.open(source, options={"protocol_whitelist": "file"}) as container:
-            cover = Disposition.attached_pic
-            streams = [s for s in container.streams.video if not s.disposition & cover]
-            if not streams:
-                raise ConfigError("holds no video")
-            stream = min(streams, key=lambda stream: stream.frames == 1)  # not a film's still
-            codec = stream.codec_context
-            if codec is None:
-                raise ConfigError("is in no codec that FFmpeg knows")
-            codec.thread_type = "NONE" if threads == 1 else "AUTO"
-            codec.thread_count = threads
-            if codec.width * codec.height > MOST_PIXELS:
-                size = f"{codec.width}x{codec.height}"
-                raise ConfigError(f"is {size}; expected at most {MOST_PIXELS} pixels")
-            # Without explode FFmpeg would hide damage.
-            codec.options = {"err_detect": "explode", "max_pixels": str(MOST_PIXELS)}
-            yield stream
+        with av.open(_source(file), options={"protocol_whitelist": "file"}) as container:
+            yield _video_stream(container, threads)
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from error
     except UnicodeDecodeError as error:
@@ -273,6 +253,37 @@ def _opened(file: File, threads: int = 1) -> Iterator[Stream]:
         raise ConfigError(f"{name}: needs more memory than there is") from error
     except (av.FFmpegError, OSError) as error:
         raise ConfigError(f"{name}: cannot be read as video: {error.strerror}") from error
+
+
+def _source(file: File) -> Any:
+    """What FFmpeg opens: the path, or the bytes as a file. Raises ConfigError for a pipe."""
+    if isinstance(file, bytes):
+        return io.BytesIO(file)
+    if os.path.exists(file) and not os.path.isfile(file):
+        raise ConfigError("cannot be read as video: not a file")  # a pipe would be waited for
+    png = as_png(os.fspath(file))
+    # FFmpeg takes a relative 12:30.mp4 for a URL.
+    return os.path.abspath(file) if png is None else io.BytesIO(png)
+
+
+def _video_stream(container: Any, threads: int) -> Stream:
+    """The video stream that is shown, ready to decode. Raises ConfigError if there is none."""
+    cover = Disposition.attached_pic
+    streams = [s for s in container.streams.video if not s.disposition & cover]
+    if not streams:
+        raise ConfigError("holds no video")
+    stream = min(streams, key=lambda stream: stream.frames == 1)  # not the still of a film
+    codec = stream.codec_context
+    if codec is None:
+        raise ConfigError("is in no codec that FFmpeg knows")
+    if codec.width * codec.height > MOST_PIXELS:
+        size = f"{codec.width}x{codec.height}"
+        raise ConfigError(f"is {size}; expected at most {MOST_PIXELS} pixels")
+    codec.thread_type = "NONE" if threads == 1 else "AUTO"
+    codec.thread_count = threads
+    # Without explode FFmpeg would hide damage.
+    codec.options = {"err_detect": "explode", "max_pixels": str(MOST_PIXELS)}
+    return stream
 
 
 def _read_clip(
