@@ -3,6 +3,8 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from videodit.config import ConfigError
@@ -88,6 +90,29 @@ def test_a_disc_stays_round(tmp_path, codec, name, aspect):
     tall, wide = square.any(1).sum(), square.any(0).sum()
     assert abs(tall - wide) <= 1 and tall == pytest.approx(0.9 * 48, abs=1.5)
     assert read_frames(path).shape == (3, info.height, info.width, 3)
+
+
+@settings(max_examples=20)
+@given(
+    width=st.integers(30, 90),
+    height=st.integers(30, 90),
+    aspect=st.fractions(Fraction(1, 2), 2, max_denominator=40),
+    shape=st.sampled_from([(16, 16), (24, 16), (16, 24)]),
+)
+def test_a_disc_stays_round_in_any_size_and_crop(tmp_path_factory, width, height, aspect, shape):
+    width, height = 2 * width, 2 * height
+    path = tmp_path_factory.mktemp("film") / "a.mp4"
+    write_with_aspect(path, disc(width, height, aspect), aspect, "libx264")
+    info = probe(path)
+    assert info.width / info.height == pytest.approx(width * aspect / height, rel=0.03)
+    assert info.width <= width and info.height <= height  # nothing is enlarged
+    view = View(0, 1, 1, *shape)
+    for seen in (whole(1, info.height, info.width), view):
+        white = read_clip(path, seen, 24)[0, ..., 1] / 255
+        # Grey borders count as parts of a pixel. A cropped disc still spans its shorter side.
+        tall, wide = (white[:, white.shape[1] // 2].sum(), white[white.shape[0] // 2].sum())
+        if min(tall, wide) < min(white.shape) - 1:
+            assert tall == pytest.approx(wide, rel=0.05, abs=1.2)
 
 
 def test_an_aspect_that_nobody_means_is_ignored(tmp_path):

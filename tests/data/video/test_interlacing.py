@@ -5,6 +5,8 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from videodit.data.video.files import View, probe, read_clip, read_frames
 
@@ -80,6 +82,25 @@ def test_combs_are_gone_and_frames_keep_their_number_and_time(tmp_path, name, or
         view = View(start, stride, (9 - start - 1) // stride + 1, HEIGHT, WIDTH)
         found = read_clip(tmp_path / name, view, info.fps).astype(int)
         assert np.abs(found - clip[start::stride]).max() <= 2, (start, stride)
+
+
+@settings(max_examples=10)
+@given(
+    count=st.integers(5, 10),
+    order=st.sampled_from(["tff", "bff"]),
+    name=st.sampled_from(sorted(INTERLACED)),
+    data=st.data(),
+)
+def test_any_view_of_interlaced_frames_is_whole(tmp_path_factory, count, order, name, data):
+    path = tmp_path_factory.mktemp("film") / name
+    codec, options = INTERLACED[name]
+    write(path, [woven(k, order) for k in range(count)], codec, order, **options)
+    start, stride = data.draw(st.integers(1, count - 2)), data.draw(st.integers(1, 3))
+    seen = range(start, count - 1, stride)  # the first and the last frame lack a neighbour
+    clip = read_clip(path, View(start, stride, len(seen), HEIGHT, WIDTH), probe(path).fps)
+    assert combs(clip) < 1
+    truth = np.stack([edge(k) for k in seen])
+    assert np.abs(clip[..., 1].astype(float) - truth).mean() < 3
 
 
 def test_what_is_not_flagged_is_not_touched(tmp_path):

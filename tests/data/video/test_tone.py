@@ -6,6 +6,8 @@ import math
 import av
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from videodit.data.video import tone
 from videodit.data.video.files import View, read_clip, read_frames
@@ -76,6 +78,27 @@ def test_grey_light_has_the_level_of_the_standards(light, curve):
     found = read_frames(film(signal, curve))
     assert found.shape == (2, 32, 32, 3)
     assert np.abs(found - level(light)).max() <= 3  # 33 nodes are off by 2, and rounding
+
+
+@settings(max_examples=20)
+@given(light=st.floats(0.5, 1000), curve=st.sampled_from([PQ, HLG]))
+def test_any_grey_light_has_the_level_of_the_standards(light, curve):
+    signal = np.full(3, pq(light)) if curve == PQ else hlg(np.full(3, light))
+    assert np.abs(read_frames(film(signal, curve)) - level(light)).max() <= 3
+
+
+@settings(max_examples=20)
+@given(
+    colour=st.tuples(*[st.floats(0.15, 1.0)] * 3),
+    light=st.floats(5, 80),
+    curve=st.sampled_from([PQ, HLG]),
+)
+def test_any_colour_of_bt709_comes_back(colour, light, curve):
+    """Light below the knee stays as it is."""
+    light = np.array(colour) * light
+    wide = TO_BT2020 @ light
+    found = read_frames(film(pq(wide) if curve == PQ else hlg(wide), curve))
+    assert np.abs(found.mean((0, 1, 2)) - 255 * (light / 203) ** (1 / 2.4)).max() <= 9
 
 
 def test_reference_white_is_bright():
