@@ -121,6 +121,7 @@ def test_a_variable_frame_rate_is_sampled_by_time(tmp_path, name, slow):
     # The folder source has the same pictures at these times: it counts frames at the mean rate.
     (videos / name).with_suffix(".txt").write_text("A film.")
     folder = FolderSource(videos, open_tokenizer(str(tmp_path / "out")))
+    assert read_all(folder, 0).shape == (len(stamps), 36, 64, 3)  # what is indexed is read
     step = float(folder.catalog.fps[0]) / 5
     if slow == 30 and name == "film.mp4":
         assert step == 3
