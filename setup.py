@@ -23,7 +23,7 @@ setup(
     install_requires=[
         "absl-py",
         "array-record",
-        "av>=14",  # PyAV: its wheels bring FFmpeg with x264
+        "av>=18",  # PyAV: its wheels bring FFmpeg with x264
         "clu",
         "duckdb>=1.2",
         "etils[epath]",

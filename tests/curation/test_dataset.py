@@ -3,8 +3,10 @@ import os
 import shutil
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -12,8 +14,9 @@ from videodit.config import ConfigError
 from videodit.curation.cuts import parse_shapes
 from videodit.curation.dataset import curate
 from videodit.data.sources.catalog import Catalog
+from videodit.data.sources.folder import FolderSource
 from videodit.data.sources.source import ArrayRecordSource, check_tokenizer, open_tokenizer
-from videodit.data.video.files import whole, write_video
+from videodit.data.video.files import View, whole, write_video
 
 SHAPES = parse_shapes("32x18x5@12,16x16x4@6,18x32x3@8,32x18x1")
 
@@ -88,6 +91,88 @@ def test_motion_is_measured(videos, tmp_path):
     np.testing.assert_allclose(255 * catalog.motion[film & ~still], levels_a_frame, atol=0.7)
     assert (catalog.static[film & ~still] < 0.1).all()
     assert (catalog.static[~film & ~still] > 0.9).all()
+
+
+def write_timed(path, pictures, stamps, aspect=1):
+    """Frames H W 3 that are shown at these milliseconds, with pixels `aspect` wide."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30, options={"crf": "4", "bf": "2"})
+        stream.height, stream.width, stream.pix_fmt = *pictures[0].shape[:2], "yuv420p"
+        stream.codec_context.sample_aspect_ratio = aspect
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for stamp, picture in zip(stamps, pictures):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame = frame.reformat(format="yuv420p")
+            frame.pts, frame.time_base = stamp, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "film.mkv"])
+@pytest.mark.parametrize("slow", [30, 20])  # mean rates of 15 and 16.7: steps of 3 and 3.3
+def test_a_variable_frame_rate_is_sampled_by_time(tmp_path, name, slow):
+    """A second at 30 frames a second, then 10 a second: five a second are 0, 6, ..., 30, 32, ..."""
+    stamps = [round(1000 * i / 30) for i in range(30)] + [1000 + 100 * i for i in range(slow)]
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    write_timed(videos / name, levels(len(stamps)), stamps)
+    catalog = curate(videos, tmp_path / "out", parse_shapes("64x36x9@5"), val_fraction=0)
+    clip = read_all(ArrayRecordSource(tmp_path / "out"), 0)
+    assert catalog.fps[0] == 5
+    shown = np.array([0, 6, 12, 18, 24, 30, 32, 34, 36])
+    assert np.abs(clip.mean((1, 2, 3)) - (20 + 2 * shown)).max() < 1.5
+    # The folder source has the same pictures at these times: it counts frames at the mean rate.
+    (videos / name).with_suffix(".txt").write_text("A film.")
+    folder = FolderSource(videos, open_tokenizer(str(tmp_path / "out")))
+    assert read_all(folder, 0).shape == (len(stamps), 36, 64, 3)  # what is indexed is read
+    step = float(folder.catalog.fps[0]) / 5
+    if slow == 30 and name == "film.mp4":
+        assert step == 3
+        same = folder.read(0, View(0, 3, 9, 36, 64))
+        assert np.abs(same.mean((1, 2, 3)) - clip.mean((1, 2, 3))).max() < 1.5
+
+
+def test_shots_of_a_variable_frame_rate_hold_their_own_frames_only(tmp_path):
+    """Sidecars count the frames of the file."""
+    stamps = [40 * i for i in range(25)] + [1000 + 200 * i for i in range(20)]
+    write_timed(tmp_path / "film.mp4", levels(45), stamps)
+    shots = [
+        {"start": 0, "end": 25, "caption": "fast"},
+        {"start": 25, "end": 45, "caption": "slow"},
+    ]
+    (tmp_path / "film.jsonl").write_text("\n".join(map(json.dumps, shots)))
+    catalog = curate(tmp_path, tmp_path / "out", parse_shapes("64x36x3@5,64x36x1"), val_fraction=0)
+    source = ArrayRecordSource(tmp_path / "out")
+    seen = {"fast": [], "slow": []}
+    for i, captions in enumerate(catalog.captions):
+        seen[captions[0]] += ((read_all(source, i).mean((1, 2, 3)) - 20) / 2).tolist()
+    assert max(seen["fast"]) < 24.5 < min(seen["slow"])
+    first = list(catalog.captions).index(("slow",))
+    clip = read_all(source, first).mean((1, 2, 3))
+    assert np.abs(clip - (20 + 2 * np.array([25, 26, 27]))).max() < 1.5
+
+
+def test_pixels_that_are_not_square_are_made_square(tmp_path):
+    y, x = np.mgrid[:96, :96] + 0.5
+    disc = np.hypot((x - 48) * 16 / 11, y - 48) < 30
+    write_timed(
+        tmp_path / "a.mkv",
+        [np.uint8(255 * disc)[..., None].repeat(3, -1)] * 9,
+        range(0, 360, 40),
+        Fraction(16, 11),
+    )
+    curate(tmp_path, tmp_path / "out", parse_shapes("64x44x5"), val_fraction=0)
+    white = read_all(ArrayRecordSource(tmp_path / "out"), 0)[0, ..., 1] > 127
+    assert abs(white.any(0).sum() - white.any(1).sum()) <= 1 and white.any(0).sum() > 20
+
+
+def test_captioned_files_of_other_kinds_are_counted(videos, tmp_path, capsys):
+    for name in ("a.mxf", "b.MXF", "c.rm"):
+        (videos / name).write_bytes(b"not read")
+        (videos / name).with_suffix(".jsonl").write_text("")
+    curate(videos, tmp_path / "out", SHAPES)
+    printed = capsys.readouterr().out
+    assert "left out: captioned files of other kinds: 2 .mxf, 1 .rm\n" in printed
 
 
 def written(out):

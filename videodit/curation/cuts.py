@@ -1,5 +1,6 @@
 """Decides what is cut out of which film: shapes, shots and lists of cuts. It decodes no film."""
 
+import math
 import os
 import re
 import sys
@@ -10,7 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from videodit.config import ConfigError, check
-from videodit.data.video.files import SUFFIXES, VideoInfo, fits, probe
+from videodit.data.video.files import VideoInfo, fits, survey
+from videodit.data.video.kinds import is_media, unread
+from videodit.data.video.timing import LATE
 from videodit.files import (
     captions_of,
     finite_number,
@@ -23,6 +26,7 @@ from videodit.files import (
 )
 
 SHAPE = re.compile(r"(\d+)x(\d+)x(\d+)(?:@(\d+(?:\.\d+)?))?")
+SIDECAR = ".jsonl"  # suffix of the file with a film's shots
 VAL_SECONDS = 1.2  # a shorter end of a shot is not held out for validation
 IMAGE_SECONDS = 2.0  # a shot gives one image for each such stretch
 FPS_SLACK = 1.01  # factor between rates that count as equal, such as 23.976 and 24
@@ -42,7 +46,10 @@ class Shape(NamedTuple):
 
 
 class Shot(NamedTuple):
-    """The frames start <= i < end of a film, without a cut in between."""
+    """The frames start <= k < end of a film, without a cut in between.
+
+    Frame k is the picture that is shown at k / fps seconds, at the film's mean rate.
+    """
 
     start: int
     end: int
@@ -62,7 +69,7 @@ class Cut(NamedTuple):
     """A clip to be made: which frames of the film, in which form."""
 
     shape: Shape
-    frames: tuple[int, ...]  # indices into the film
+    frames: tuple[float, ...]  # of the film, as a Shot counts them; 2.5 lies between two
     fps: float
     captions: tuple[str, ...]
     split: str  # "train" or "val"
@@ -99,9 +106,11 @@ def read_films(videos: Path, broken: dict[Path, str]) -> list[Film]:
     folder, paths = videos, sorted(videos.rglob("*"))
     if videos.is_file():
         folder, paths = videos.parent, [videos]
+    if others := unread((str(path) for path in paths if path.is_file()), [SIDECAR]):
+        print(f"left out: captioned files of other kinds: {others}", flush=True)
     films = []
     for path in paths:
-        if path == videos or (path.is_file() and path.suffix.lower() in SUFFIXES):
+        if path == videos or (path.is_file() and is_media(path.name)):
             try:
                 films.append(read_film(path, short_name(path.relative_to(folder).as_posix())))
             except ConfigError as error:
@@ -120,8 +129,8 @@ def read_film(path: Path, name: str) -> Film:
     """
     if not is_utf8(str(path)):
         raise ConfigError(f"{shown_name(path)}: expected a name in UTF-8")
-    info = probe(path)
-    sidecar = path.with_suffix(".jsonl")
+    info, starts = survey(path)
+    sidecar = path.with_suffix(SIDECAR)
     if not os.path.exists(sidecar):  # False also for a name that is too long
         return Film(path, name, info, [Shot(0, info.frames, ())])
     shots: list[Shot] = []
@@ -132,7 +141,14 @@ def read_film(path: Path, name: str) -> Film:
     read_lines(sidecar, parse, _say_left_out)
     if not shots:
         raise ConfigError(f"{sidecar}: expected a shot a line; none can be used")
-    return Film(path, name, info, sorted(shots))
+    return Film(path, name, info, _by_time(sorted(shots), starts, info))
+
+
+def _by_time(shots: list[Shot], starts: list[float], info: VideoInfo) -> list[Shot]:
+    """Shots that counted the frames in the file; `starts` are the frames' times in seconds."""
+    numbers = [math.ceil(start * info.fps - LATE) for start in starts] + [info.frames]
+    timed = (shot._replace(start=numbers[shot.start], end=numbers[shot.end]) for shot in shots)
+    return [shot for shot in timed if shot.start < shot.end]
 
 
 def _shot(fields: Mapping[str, Any], info: VideoInfo, others: list[Shot]) -> Shot:
@@ -216,19 +232,19 @@ def spans(shot: Shot, fps: float, val_fraction: float) -> list[tuple[int, int, s
     return [(shot.start, middle, "train"), (middle, shot.end, "val")]
 
 
-def clip_frames(start: int, end: int, step: float, frames: int) -> list[tuple[int, ...]]:
-    """Indices of the frames of consecutive clips between `start` and `end`.
+def clip_frames(start: int, end: int, step: float, frames: int) -> list[tuple[float, ...]]:
+    """The frames of consecutive clips between `start` and `end`, as in Cut.
 
-    A clip has `frames` frames, which are `step` film frames apart. If the step is no whole number,
-    each index is rounded down; no index comes twice.
+    A clip has `frames` frames, which are `step` film frames apart.
     """
     step = max(step, 1.0)
-    indices = start + np.floor(np.arange((end - start) / step) * step).astype(int)
-    indices = indices[: len(indices) // frames * frames].reshape(-1, frames)
-    return [tuple(clip) for clip in indices.tolist()]
+    places = start + np.arange((end - start) / step) * step
+    places = places[places <= end - 1]
+    places = places[: len(places) // frames * frames].reshape(-1, frames)
+    return [tuple(clip) for clip in places.tolist()]
 
 
-def image_frames(start: int, end: int, fps: float) -> list[tuple[int, ...]]:
+def image_frames(start: int, end: int, fps: float) -> list[tuple[float, ...]]:
     """The middle frames of equal parts that are IMAGE_SECONDS long or more."""
     parts = max(1, int((end - start) / (IMAGE_SECONDS * fps)))
     return [(start + (2 * part + 1) * (end - start) // (2 * parts),) for part in range(parts)]

@@ -34,7 +34,7 @@ from videodit.data.sources.shards import (
     write_shard,
 )
 from videodit.data.video.cropping import cropper
-from videodit.data.video.files import CLIP_OPTIONS, decode
+from videodit.data.video.files import CLIP_OPTIONS, EDITION, frames_at
 from videodit.files import shown_name
 
 
@@ -74,7 +74,7 @@ def _cut_films(
 ) -> list[dict[str, Any]]:
     """The catalog rows of all clips. Films that cannot be decoded are added to `broken`."""
     rows = []
-    progress = Progress(sum(cuts[-1].frames[-1] + 1 for _, cuts in jobs), "frames")
+    progress = Progress(sum(len(_frames(cuts)) for _, cuts in jobs), "frames")
     for film, cuts in jobs:
         try:
             rows += film_rows(film, cuts, out, progress)
@@ -89,10 +89,10 @@ def film_rows(film: Film, cuts: list[Cut], out: Path, progress: Progress) -> lis
 
     Other cuts of the same film go into another shard, so an older catalog stays valid.
     """
-    recipe = repr((film.path.stat().st_size, CLIP_OPTIONS, cuts))
+    recipe = repr((film.path.stat().st_size, EDITION, CLIP_OPTIONS, cuts))
     name = f"{film.name}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}"
     if is_finished(out, name):
-        progress.skip(cuts[-1].frames[-1] + 1)
+        progress.skip(len(_frames(cuts)))
         return read_rows(out, name)
     clips = extract(film, cuts, progress)
     return write_shard(out, name, ((frames, clip_row(film, cut, frames)) for cut, frames in clips))
@@ -101,7 +101,7 @@ def film_rows(film: Film, cuts: list[Cut], out: Path, progress: Progress) -> lis
 def clip_row(film: Film, cut: Cut, frames: np.ndarray) -> dict[str, Any]:
     """What is known of a clip. Its id tells the film, the first frame and the shape."""
     return {
-        "id": f"{film.name}/{cut.frames[0]:06d}/{cut.shape}",
+        "id": f"{film.name}/{int(cut.frames[0]):06d}/{cut.shape}",
         "shape": cut.shape,
         "fps": cut.fps,
         "captions": cut.captions or [describe(frames, cut.fps)],
@@ -114,25 +114,30 @@ def extract(film: Film, cuts: list[Cut], progress: Progress) -> Iterator[tuple[C
 
     The film is decoded once, from start to end; only frames that a cut wants are scaled.
     """
+    wanted = _frames(cuts)
     waiting = deque(cuts)
     under_way: list[tuple[Cut, list[np.ndarray]]] = []
     crops: dict[tuple[int, int], Callable[[av.VideoFrame], np.ndarray]] = {}
-    for i, frame in enumerate(decode(film.path, threads=0)):
+    pictures = frames_at(film.path, wanted, film.info.fps, threads=0)
+    for k, (frame, aspect) in zip(wanted, pictures):
         progress.advance()
-        while waiting and waiting[0].frames[0] == i:
+        while waiting and waiting[0].frames[0] == k:
             under_way.append((waiting.popleft(), []))
         for cut, frames in under_way:
-            if cut.frames[len(frames)] == i:
+            if cut.frames[len(frames)] == k:
                 size = cut.shape.width, cut.shape.height
                 if size not in crops:
-                    crops[size] = cropper(frame, *size)
+                    crops[size] = cropper(frame, *size, aspect)
                 frames.append(crops[size](frame))
         for cut, frames in under_way:
             if len(frames) == len(cut.frames):
                 yield cut, np.stack(frames)
         under_way = [job for job in under_way if len(job[1]) < len(job[0].frames)]
-        if not (waiting or under_way):
-            return
+
+
+def _frames(cuts: list[Cut]) -> list[float]:
+    """The frames of a film that some cut wants, ascending."""
+    return sorted({k for cut in cuts for k in cut.frames})
 
 
 def summarize(

@@ -65,7 +65,17 @@ def test_clips_are_the_captioned_files(folder, caplog):
     np.testing.assert_allclose(catalog.motion, [10 / 255, 10 / 255, 0], atol=2e-3)
     assert catalog.static.tolist() == [0, 0, 0]
     assert "left out: " in caplog.text and "broken.mp4" in caplog.text
+    assert "captioned files of other kinds" not in caplog.text
     assert "1 of 5 files have no captions and are left out, such as bare.mp4" in caplog.text
+
+
+def test_captioned_files_of_other_kinds_are_counted(folder, caplog):
+    for name in ("c.heic", "d.HEIC", "e.psd"):
+        (folder / name).write_bytes(b"not read")
+        (folder / name).with_suffix(".txt").write_text("A caption.")
+    assert len(FolderSource(folder, TOKENIZER).catalog) == 3
+    lines = [line for line in caplog.messages if "other kinds" in line]
+    assert lines == [f"{folder}: captioned files of other kinds are left out: 2 .heic, 1 .psd"]
 
 
 def test_clips_are_read_as_views(folder):

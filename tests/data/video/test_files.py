@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from films import numbered, numbers
 from PIL import Image
 
 from videodit.config import ConfigError
@@ -31,19 +32,6 @@ def waves(frames=17, height=40, width=56):
     t, y, x = np.meshgrid(*map(np.arange, (frames, height, width)), indexing="ij")
     channels = (np.sin((x + 2 * t) / 9), np.cos((y - t) / 8), np.sin((x + y + t) / 11))
     return (128 + 90 * np.stack(channels, -1)).round().astype(np.uint8)
-
-
-def numbered(frames, height=48, width=64):
-    """Frame k shows the number k: eight bars, black for 0 and white for 1, lowest bit first."""
-    bits = (np.arange(frames)[:, None] >> np.arange(8)) & 1
-    bars = bits.repeat(width // 8, axis=1).astype(np.uint8) * 255
-    return np.broadcast_to(bars[:, None, :, None], (frames, height, width, 3))
-
-
-def numbers(clip):
-    """The numbers that frames show."""
-    middles = clip[:, clip.shape[1] // 2, clip.shape[2] // 16 :: clip.shape[2] // 8, 1]
-    return ((middles > 127) << np.arange(8)).sum(1).tolist()
 
 
 def write(
@@ -128,6 +116,15 @@ def test_probe_of_a_file(tmp_path):
     path = tmp_path / "clip.mp4"
     path.write_bytes(encode(waves(5, 34, 62), 12.5))
     assert probe(path) == VideoInfo(62, 34, 5, 12.5)
+
+
+def test_names_that_look_like_urls(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("12:30.mp4", "file:a.mp4", "50%d.mp4", "http:b.mp4"):
+        (tmp_path / name).write_bytes(encode(waves(3), 8))
+        assert probe(name).frames == 3
+        with pytest.raises(ConfigError, match=f"^{name}: "):
+            read_clip(name, whole(4, 40, 56), 8)
 
 
 def test_probe_counts_frames_that_the_container_does_not_state(tmp_path):

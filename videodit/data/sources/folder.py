@@ -20,11 +20,13 @@ from videodit.data.sources import storage
 from videodit.data.sources.indexing import Index, IndexedClip, index_folder, run_all, split_of
 from videodit.data.sources.kept import KeptFile
 from videodit.data.tokenizer import Tokenizer
-from videodit.data.video.files import SUFFIXES, View, probe, read_clip
+from videodit.data.video.files import EDITION, View, probe, read_clip
+from videodit.data.video.kinds import SUFFIXES, is_media, unread
 from videodit.data.video.measure import measure, stretches
 from videodit.files import captions_of, named, read_lines, read_object
 
 LEFT_OUT = "left out: %s"
+SIDECARS = (".json", ".txt")  # suffixes of the files with captions
 logger = logging.getLogger(__name__)
 
 
@@ -64,7 +66,9 @@ def update_index(
 ) -> None:
     """Brings a folder's index up to date. Raises ConfigError if no clip comes out."""
     names = set(storage.files(folder))
-    media = sorted(name for name in names if PurePosixPath(name).suffix.lower() in SUFFIXES)
+    media = sorted(filter(is_media, names))
+    if others := unread(names, SIDECARS):
+        logger.warning("%s: captioned files of other kinds are left out: %s", folder, others)
     if not media:
         raise ConfigError(f"{folder}: expected videos or images in it ({', '.join(SUFFIXES)})")
     sidecars = {name: min(found) for name in media if (found := _sidecars(name) & names)}
@@ -80,7 +84,7 @@ def update_index(
 
     def entry(name: str) -> tuple[IndexedClip, str]:
         captions = read_captions(os.path.join(folder, sidecars[name]))
-        stamp = storage.stamp(os.path.join(folder, name))
+        stamp = f"{storage.stamp(os.path.join(folder, name))}:{EDITION}"
         old, old_stamp = index.clips.get(name, (None, None))
         clip = old if old and stamp == old_stamp else _measured(folder, name)
         return clip._replace(captions=captions, split=split_of(name, val_fraction)), stamp
@@ -95,7 +99,7 @@ def update_index(
 
 def _sidecars(name: str) -> set[str]:
     path = PurePosixPath(name)
-    return {str(path.with_suffix(suffix)) for suffix in (".json", ".txt")}
+    return {str(path.with_suffix(suffix)) for suffix in SIDECARS}
 
 
 def read_captions(path: str) -> tuple[str, ...]:

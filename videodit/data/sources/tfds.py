@@ -30,7 +30,7 @@ from videodit.data.sources import storage
 from videodit.data.sources.indexing import Index, IndexedClip, index_folder, run_all, split_of
 from videodit.data.sources.kept import KeptFile
 from videodit.data.tokenizer import Tokenizer
-from videodit.data.video.files import VideoInfo, View, probe, read_clip, resize
+from videodit.data.video.files import EDITION, VideoInfo, View, probe, read_clip, resize
 from videodit.data.video.measure import measure, stretches
 
 PREFIX = "tfds:"
@@ -93,7 +93,7 @@ class TfdsSource(KeptFile):
 
     def _update_index(self, index: Index, tokenizer: Tokenizer) -> None:
         examples, names, label = self._opened
-        stamp = storage.stamp(self._folder / "dataset_info.json")
+        stamp = f"{storage.stamp(self._folder / 'dataset_info.json')}:{EDITION}"
 
         def entry(i: int) -> IndexedClip:
             name = f"{label}/{self._split}/{i:08d}"

@@ -1,16 +1,17 @@
 """Video files and bytes to numpy frames and back, through PyAV (FFmpeg).
 
-Frames are uint8 T H W 3, RGB, as a player shows them: rotated as the file says, in the colours that
-its tags say. Everything written is H.264 tagged as BT.709, so that this module and any player read
-back the same colours. A file that is missing, broken or cut short raises a ConfigError naming it.
+Frames are uint8 T H W 3, RGB, as a player shows them: with square pixels, turned as the file says,
+without the combs of interlaced frames, in the colours that its tags say; high dynamic range is
+mapped to BT.709. Everything written is H.264 tagged as BT.709, so that this module and any player
+read back the same colours. A file that is missing, broken or cut short raises a ConfigError naming
+it.
 """
 
 import contextlib
 import io
 import itertools
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -21,12 +22,22 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from videodit.config import ConfigError, check
 from videodit.data.patches import Size
-from videodit.data.video.cropping import cropper, displayed_size
-
-SUFFIXES = (  # of videos and images, in folders
-    *(".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm"),
-    *(".jpeg", ".jpg", ".png", ".webp"),
+from videodit.data.video.cropping import cropper, displayed_size, pixel_aspect
+from videodit.data.video.interlacing import context, deinterlaced
+from videodit.data.video.kinds import as_png
+from videodit.data.video.timing import (
+    LATE,
+    Stream,
+    from_keyframe,
+    shown_at,
+    sought,
+    stated_rate,
+    timed,
+    times,
 )
+
+EDITION = 2  # grows when files are read as other frames, and what was made of them is out of date
+MOST_PIXELS = 2**27  # of a frame; a header that claims more costs no memory
 KEYFRAME_EVERY = 12  # frames; so many are decoded at most to reach any frame of a clip
 
 # Near lossless (CRF 4) and cheap to decode; each frame is predicted from earlier ones only. Without
@@ -39,11 +50,9 @@ CLIP_OPTIONS = {
     "x264-params": "cpu-independent=1",
 }
 PLAYER_OPTIONS = {"crf": "16"}
-LATE = 0.4  # frames by which rounded or unsteady time stamps may be late
 BT709 = 1  # FFmpeg's number of these primaries and of this transfer curve
 
 File = str | os.PathLike | bytes  # a path, or the encoded bytes themselves
-Stream = Any  # av.VideoStream; its stubs call most values optional
 
 
 class VideoInfo(NamedTuple):
@@ -73,35 +82,53 @@ def whole(frames: int, height: int, width: int) -> View:
 def probe(file: File) -> VideoInfo:
     """Displayed size, frame count and mean frame rate of a video (or an image: 1 frame).
 
-    If the container does not state the frame count, packets are counted; one frame is decoded for
-    its orientation. Raises ConfigError.
+    Its packets are counted, and one frame is decoded for its orientation. `read_clip` gives each of
+    these frames at this rate. Raises ConfigError, also if the header states more frames.
     """
-    with _opened(file) as (container, stream):
-        rate = stream.average_rate or stream.guessed_rate
-        frames = _stated_frames(stream)
-        if not frames:
-            frames, rate = _count(container.demux(stream), rate)
-        if not (frames and rate):
+    return survey(file)[0]
+
+
+def survey(file: File) -> tuple[VideoInfo, list[float]]:
+    """What `probe` says, and when each frame starts, in seconds. Raises ConfigError."""
+    with _opened(file) as stream:
+        stated = _stated_frames(stream)
+        shown = times(stream.container.demux(stream), stream)
+        if not (shown.starts and shown.end):
             raise ConfigError("holds no frames")
-    height, width = displayed_size(next(decode(file)))
-    return VideoInfo(width, height, frames, float(rate))
+        _check_complete(shown.packets, stated)
+        rate = shown.rate(stated_rate(stream))
+    first, aspect = next(frames_at(file, [0], rate))
+    height, width = displayed_size(first, aspect)
+    return VideoInfo(width, height, len(shown.starts), rate), shown.starts
 
 
 def decode(file: File, *, threads: int = 1) -> Iterator[av.VideoFrame]:
     """The decoded frames of a file or of encoded bytes, in order, in the video's own pixel format.
 
-    `threads` is the number of decoding threads; 0 takes one for each core. Raises ConfigError, also
-    when frames are damaged or fewer than the header states.
+    Interlaced frames are made whole. `threads` is the number of decoding threads; 0 takes one for
+    each core. Raises ConfigError, also when frames are damaged or fewer than the header states.
     """
-    with _opened(file, threads) as (container, stream):
-        count = 0
-        for packet in container.demux(stream):
-            for frame in _decoded(packet):
-                count += 1
-                yield frame
-        stated = max(_stated_frames(stream), 1)
-        if count < stated:
-            raise ConfigError(f"cut short, {count} frames of {stated} can be decoded")
+    with _opened(file, threads) as stream:
+        stated, count = _stated_frames(stream), 0
+        packets = from_keyframe(stream.container.demux(stream))
+        for _, _, frame in deinterlaced(timed(packets, stream)):
+            count += 1
+            yield frame
+        _check_complete(count, max(stated, 1))
+
+
+def frames_at(
+    file: File, wanted: Sequence[float], fps: float, *, threads: int = 1
+) -> Iterator[tuple[av.VideoFrame, Fraction]]:
+    """The frame shown at k / fps seconds for each k of `wanted`, ascending: as `read_clip` has it.
+
+    Each comes with the width of its pixels in heights. `threads` is as in `decode`. Raises
+    ConfigError if the video is shorter or damaged.
+    """
+    with _opened(file, threads) as stream:
+        aspect = pixel_aspect(stream)
+        for frame in _frames_at(stream, wanted, fps, seek=False):
+            yield frame, aspect
 
 
 def read_clip(file: File, view: View, fps: float, *, expected: Size | None = None) -> np.ndarray:
@@ -123,10 +150,12 @@ def read_clip(file: File, view: View, fps: float, *, expected: Size | None = Non
 
 def read_frames(file: File) -> np.ndarray:
     """Every frame that a file or encoded bytes hold: uint8 T H W 3, RGB. Raises ConfigError."""
+    with _opened(file) as stream:
+        aspect = pixel_aspect(stream)
     frames = decode(file)
     first = next(frames)
-    height, width = displayed_size(first)
-    crop = cropper(first, width, height)
+    height, width = displayed_size(first, aspect)
+    crop = cropper(first, width, height, aspect)
     return np.stack([crop(frame) for frame in itertools.chain([first], frames)])
 
 
@@ -210,23 +239,12 @@ def _write(
 
 
 @contextlib.contextmanager
-def _opened(file: File, threads: int = 1) -> Iterator[tuple[Any, Stream]]:
-    """(container, its first video stream); every failure becomes a ConfigError with the name."""
+def _opened(file: File, threads: int = 1) -> Iterator[Stream]:
+    """The first video stream; every failure becomes a ConfigError with the file's name."""
     name = f"{len(file)} encoded bytes" if isinstance(file, bytes) else os.fspath(file)
     try:
-        source: Any = io.BytesIO(file) if isinstance(file, bytes) else name
-        with av.open(source) as container:
-            cover = Disposition.attached_pic
-            streams = [s for s in container.streams.video if not s.disposition & cover]
-            if not streams:
-                raise ConfigError("holds no video")
-            codec = streams[0].codec_context
-            if codec is None:
-                raise ConfigError("is in no codec that FFmpeg knows")
-            codec.thread_type = "NONE" if threads == 1 else "AUTO"
-            codec.thread_count = threads
-            codec.options = {"err_detect": "explode"}  # or FFmpeg would hide damage
-            yield container, streams[0]
+        with av.open(_source(file), options={"protocol_whitelist": "file"}) as container:
+            yield _video_stream(container, threads)
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from error
     except UnicodeDecodeError as error:
@@ -237,6 +255,37 @@ def _opened(file: File, threads: int = 1) -> Iterator[tuple[Any, Stream]]:
         raise ConfigError(f"{name}: cannot be read as video: {error.strerror}") from error
 
 
+def _source(file: File) -> Any:
+    """What FFmpeg opens: the path, or the bytes as a file. Raises ConfigError for a pipe."""
+    if isinstance(file, bytes):
+        return io.BytesIO(file)
+    if os.path.exists(file) and not os.path.isfile(file):
+        raise ConfigError("cannot be read as video: not a file")  # a pipe would be waited for
+    png = as_png(os.fspath(file))
+    # FFmpeg takes a relative 12:30.mp4 for a URL.
+    return os.path.abspath(file) if png is None else io.BytesIO(png)
+
+
+def _video_stream(container: Any, threads: int) -> Stream:
+    """The video stream that is shown, ready to decode. Raises ConfigError if there is none."""
+    cover = Disposition.attached_pic
+    streams = [s for s in container.streams.video if not s.disposition & cover]
+    if not streams:
+        raise ConfigError("holds no video")
+    stream = min(streams, key=lambda stream: stream.frames == 1)  # not the still of a film
+    codec = stream.codec_context
+    if codec is None:
+        raise ConfigError("is in no codec that FFmpeg knows")
+    if codec.width * codec.height > MOST_PIXELS:
+        size = f"{codec.width}x{codec.height}"
+        raise ConfigError(f"is {size}; expected at most {MOST_PIXELS} pixels")
+    codec.thread_type = "NONE" if threads == 1 else "AUTO"
+    codec.thread_count = threads
+    # Without explode FFmpeg would hide damage.
+    codec.options = {"err_detect": "explode", "max_pixels": str(MOST_PIXELS)}
+    return stream
+
+
 def _read_clip(
     file: File, view: View, fps: float, expected: Size | None, *, seek: bool
 ) -> np.ndarray:
@@ -245,129 +294,65 @@ def _read_clip(
     video = np.empty((view.frames, view.height, view.width, 3), np.uint8)
     crop: Callable[[av.VideoFrame], np.ndarray] | None = None
     last = None
-    with _opened(file) as (container, stream):
-        if seek:
-            packets = _sought(container, stream, (wanted[0] + LATE) / fps)
-            frames = _timed(packets, stream, stream.start_time)
-        else:
-            frames = _timed(container.demux(stream), stream)
-        for k, frame in enumerate(_shown(frames, stream, wanted, fps)):
+    with _opened(file) as stream:
+        for k, frame in enumerate(_frames_at(stream, wanted, fps, seek=seek)):
             if crop is None:
                 _check_expected(stream, frame, fps, expected)
-                crop = cropper(frame, view.width, view.height)
+                crop = cropper(frame, view.width, view.height, pixel_aspect(stream))
             video[k] = video[k - 1] if frame is last else crop(frame)
             last = frame
     return video
 
 
-def _has_stamps(stream: Stream) -> bool:
-    """Whether frames have the time at which they are shown; AVI has the time of decoding only."""
-    return stream.container.format.name != "avi"
-
-
-def _sought(container: Any, stream: Stream, seconds: float) -> Iterable[av.Packet]:
-    """The stream's packets from the last keyframe that is shown at or before `seconds`."""
-    if stream.start_time is None or not _has_stamps(stream):
-        raise ConfigError("has no time stamps")
-    target = position = stream.start_time + int(seconds / stream.time_base)
-    for _ in range(2):
-        container.seek(position, stream=stream)
-        packets = container.demux(stream)
-        first = next(packets)
-        if not first.is_keyframe or first.pts is None or first.dts is None:
-            break
-        if first.pts <= target:
-            return itertools.chain([first], packets)
-        position = first.dts - 1  # FFmpeg seeks by time of decoding, which is before it is shown
-    raise ConfigError("finds no keyframe")
-
-
-def _decoded(packet: av.Packet) -> Iterator[av.VideoFrame]:
-    for frame in packet.decode():
-        if frame.is_corrupt:
-            raise ConfigError(f"is damaged at {frame.time} s")
-        yield frame
-
-
-def _timed(
-    packets: Iterable[av.Packet], stream: Stream, origin: int | None = None
-) -> Iterator[tuple[float, av.VideoFrame]]:
-    """Yields (seconds since the time stamp `origin`, else since the first one, frame) in order."""
-    duration = 1 / float(stream.average_rate or stream.guessed_rate or 1)
-    unit, stamped = float(stream.time_base), _has_stamps(stream)
-    for count, frame in enumerate(frame for packet in packets for frame in _decoded(packet)):
-        stamp = frame.pts
-        if stamp is None or not stamped:
-            yield count * duration, frame
-        else:
-            origin = stamp if origin is None else origin
-            yield (stamp - origin) * unit, frame
-
-
-def _shown(
-    frames: Iterable[tuple[float, av.VideoFrame]], stream: Stream, wanted: range, fps: float
+def _frames_at(
+    stream: Stream, wanted: Sequence[float], fps: float, *, seek: bool
 ) -> Iterator[av.VideoFrame]:
-    """For each wanted k, the last frame that starts at k / fps or LATE after it at most."""
-    # In a steady stream the start of the next frame is known before it is decoded.
-    rate = stream.average_rate
-    certain = 1 / float(rate) if rate and rate == stream.base_rate else 0.0
-    due = deque((k + LATE) / fps for k in wanted)
-    shown, start = None, 0.0
-    for next_start, frame in frames:
-        while due and due[0] < next_start:
-            if shown is None:
-                raise ConfigError(f"shows nothing at {due[0]:.3f} s")
-            yield shown
-            due.popleft()
-        shown, start = frame, next_start
-        while due and due[0] < start + certain:
-            yield shown
-            due.popleft()
-        if not due:
-            return
-    length = (
-        float(shown.duration * shown.time_base)
-        if shown and shown.duration and shown.time_base
-        else 0
-    )
-    while due and shown and due[0] < start + max(length, 1 / fps):
-        yield shown
-        due.popleft()
-    if due:
-        raise ConfigError(f"cut short, frame {wanted[-len(due)]} was asked for")
+    """The pictures shown at these numbers of frames at `fps`, in ascending order."""
+    if seek:
+        packets, origin = sought(stream, (wanted[0] + LATE) / fps - context(stream))
+        return shown_at(deinterlaced(timed(packets, stream, origin)), wanted, fps)
+    packets = from_keyframe(stream.container.demux(stream))
+    return shown_at(deinterlaced(timed(packets, stream)), wanted, fps)
 
 
 def _stated_frames(stream: Stream) -> int:
-    """The header's frame count without frames that it marks as not shown; 0 if it states none."""
-    return stream.frames - sum(entry.is_discard for entry in stream.index_entries)
+    """The header's count of frames that are shown; 0 if it states none."""
+    entries = list(stream.index_entries)
+    if stream.container.format.name == "avi" and entries:
+        return len(entries)  # the header also counts dropped frames
+    return stream.frames - sum(entry.is_discard for entry in entries)
 
 
-def _count(packets: Iterable[Any], rate: Fraction | None) -> tuple[int, Fraction | None]:
-    """Number of frames in a stream's packets; the stated rate, or their mean rate if it differs."""
-    stamps = [(p.pts, p.duration or 0, p.time_base) for p in packets if p.size]
-    if any(pts is None for pts, _, _ in stamps) or len(stamps) < 2:
-        return len(stamps), rate
-    seconds = (max(p + d for p, d, _ in stamps) - min(p for p, _, _ in stamps)) * stamps[0][2]
-    steady = rate and abs(seconds * rate - len(stamps)) < 1
-    return len(stamps), rate if steady else len(stamps) / seconds
+def _check_complete(count: int, stated: int) -> None:
+    if count < stated:
+        raise ConfigError(f"cut short, {count} frames of {stated} can be decoded")
 
 
 def _check_expected(
     stream: Stream, first: av.VideoFrame, fps: float, expected: Size | None
 ) -> None:
-    """Raises ConfigError if the header does not state what is `expected`; nothing is decoded."""
+    """Raises ConfigError if the header states other than is `expected`; nothing is decoded."""
     if expected is None:
         return
-    frames, rate = _stated_frames(stream) or expected[0], stream.average_rate or fps
-    lasts = frames == expected[0] == 1 or (
-        abs(frames / rate - expected[0] / fps) < 0.75 / max(fps, rate)
-    )
-    size = displayed_size(first)
-    if not lasts or size != tuple(expected[1:]):
+    frames, rate = _stated_frames(stream), stated_rate(stream) or fps
+    size = displayed_size(first, pixel_aspect(stream))
+    if not _lasts(stream, frames, rate, expected[0], fps) or size != tuple(expected[1:]):
         raise ConfigError(
-            f"has {frames} frames of {size[1]}x{size[0]} at {float(rate):g} fps; expected were "
-            f"{expected[0]} of {expected[2]}x{expected[1]} at {fps:g}"
+            f"has {frames or expected[0]} frames of {size[1]}x{size[0]} at {rate:g} fps; expected "
+            f"were {expected[0]} of {expected[2]}x{expected[1]} at {fps:g}"
         )
+
+
+def _lasts(stream: Stream, frames: int, rate: float, expected: int, fps: float) -> bool:
+    """Whether the header may be that of a video of `expected` frames at `fps`."""
+    steady = stream.average_rate == stream.base_rate and stream.frames == frames
+    # Other headers state a nominal rate, or how long decoding takes.
+    exact = (
+        steady and "mp4" in stream.container.format.name and not stream.codec_context.has_b_frames
+    )
+    if not frames or (frames == expected and (frames == 1 or not exact)):
+        return True
+    return abs(frames / rate - expected / fps) < 0.75 / max(fps, rate)
 
 
 def _check_frames(frames: np.ndarray) -> None:
