@@ -189,6 +189,22 @@ def first_alone(make: Callable[[], T]) -> T:
     return made
 
 
+def check_together(check: Callable[[], object]) -> None:
+    """Calls `check()` in every process. If it raises ConfigError in one, all raise ConfigError."""
+    error: ConfigError | None = None
+    try:
+        check()
+    except ConfigError as found:
+        error = found
+    if jax.process_count() > 1:
+        failed = multihost_utils.process_allgather(np.array([error is not None]))
+        if error is None and failed.any():
+            first = int(np.ravel(failed).argmax())
+            error = ConfigError(f"process {first} has refused the run and says why")
+    if error:
+        raise error
+
+
 def check_same(digest: str, what: str) -> None:
     """Raises ConfigError naming `what` if `digest` (hexadecimal) differs between processes."""
     if jax.process_count() > 1:

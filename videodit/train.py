@@ -42,11 +42,13 @@ from videodit.flops import Clips, Flops
 from videodit.folders import check_folder, make_folder
 from videodit.goodput import Goodput, begin_life, device_metrics, total_goodput
 from videodit.inference.pipeline import Pipeline
+from videodit.lock import WorkdirLock
 from videodit.metrics import MetricWriter, StepTimer, format_count, has_line
 from videodit.optim import make_optimizer, make_schedule
 from videodit.parameters import Params, replaced
 from videodit.preemption import Preempted, Preemption
 from videodit.profiling import Profiler
+from videodit.resume import check_state, tell_changes
 from videodit.sharding import abstract, axis_size, check_same, first_alone, make_mesh
 from videodit.step import (
     Averages,
@@ -91,10 +93,11 @@ def train(cfg: Config, workdir: str | os.PathLike) -> State:
                 check_run(cfg.init_from, cfg, tokenizer)
             return data.open(cfg)
 
-        with closing(Data(tokenizer)) as data:
+        with closing(WorkdirLock(workdir)) as lock, closing(Data(tokenizer)) as data:
+            lock.take()  # at once, if the workdir is there
             cfg = resolve(cfg, open_data)
             with closing(Preemption()) as preemption:
-                return _train(cfg, Path(workdir), data, preemption, goodput)
+                return _train(cfg, Path(workdir), data, preemption, goodput, lock)
 
 
 class Data:
@@ -143,7 +146,12 @@ class Data:
 
 
 def _train(
-    cfg: Config, workdir: Path, data: Data, preemption: Preemption, goodput: Goodput
+    cfg: Config,
+    workdir: Path,
+    data: Data,
+    preemption: Preemption,
+    goodput: Goodput,
+    lock: WorkdirLock,
 ) -> State:
     plan, tokenizer = data.plan, data.tokenizer
     task = make_task(cfg, tokenizer)
@@ -155,6 +163,7 @@ def _train(
     digests, key = task.digests(frozen), jax.random.key(cfg.seed)
     check_frozen(cfg, workdir, data, digests)
     make_folder(workdir, "--workdir")
+    lock.take()
     checkpoints = Checkpointer(workdir, keep=cfg.keep)
     snapshots = Snapshots(workdir, cfg)
     init = make_init(task, optimizer, cfg.optim.power_averages)
@@ -220,6 +229,7 @@ def _train(
                 with goodput.spent_on("evaluate"):
                     evaluate(step)
             if saves:
+                lock.check()
                 with goodput.spent_on("save"):
                     checkpoints.save(step, state, step)
                 goodput.write(workdir, step, life)
@@ -322,6 +332,7 @@ def open_state(
         check_state(cfg, trained, workdir)
         task.check_resume(trained, workdir)
         logger.info("resuming after step %d of %s", first, workdir)
+        tell_changes(cfg, trained, first)
         return checkpoints.restore(first, target)
     state = jax.jit(init)(key, frozen)
     if cfg.init_from:
@@ -329,13 +340,6 @@ def open_state(
         state["params"] = replaced(state["params"], jax.tree.map(jnp.copy, weights))
         state["ema"] = weights
     return state, 0
-
-
-def check_state(cfg: Config, trained: Config, workdir: Path) -> None:
-    """Raises ConfigError if checkpoints of a run with the config `trained` hold another state."""
-    for name in ("matrices", "power_averages"):
-        old, new = (getattr(c.optim, name) for c in (trained, cfg))
-        check(old == new, f"optim.{name}", new, f"{old!r}, as the checkpoints in {workdir} have it")
 
 
 def log_parameters(params: Params) -> int:
