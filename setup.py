@@ -44,7 +44,15 @@ setup(
         "tensorflow-datasets>=4.9.10",
     ],
     extras_require={
-        "test": ["hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "setuptools>=70.1", *WORLDS],
+        "test": [
+            "hypothesis",
+            "mypy",
+            "pytest",
+            "pytest-xdist",
+            "ruff",
+            "setuptools>=70.1",
+            *WORLDS,
+        ],
         "cuda": ["jax[cuda12]>=0.10.2"],
         "gcs": ["gcsfs"],
         "tpu": ["jax[tpu]>=0.10.2"],

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+from clu.metrics import Average
 from packs import clip, distance, pack, perturb, tiny_config
 
 from configs import dit_b, dit_s
@@ -156,3 +157,10 @@ def test_the_largest_array_is_never_whole_on_one_device_while_a_state_is_made(me
         used = jax.jit(init).lower(jax.random.key(0), {}).compile().memory_analysis()
     largest = max(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes["params"]))
     assert used.temp_size_in_bytes < largest / 2
+
+
+def test_measures_of_no_clip_are_left_out():
+    nothing = Average.from_model_output(jax.numpy.zeros(2), mask=jax.numpy.zeros(2, bool))
+    one = Average.from_model_output(jax.numpy.full(2, 3.0))
+    measured = {"psnr": (nothing, nothing), "loss": (one, one)}
+    assert summarize(measured) == {"loss": 3.0, "loss_stderr": 0.0}

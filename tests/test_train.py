@@ -13,7 +13,7 @@ from packs import tiny_config
 
 from videodit.config import ConfigError
 from videodit.data.planning.plan import Plan
-from videodit.data.sources.synthetic import synthetic_tokenizer
+from videodit.data.sources.synthetic import SyntheticSource, synthetic_tokenizer
 from videodit.inference.codec import Codec
 from videodit.lock import WorkdirLock
 from videodit.metrics import has_line, read_metrics
@@ -290,6 +290,18 @@ def test_a_folder_that_cannot_be_written_is_refused_first(tmp_path, monkeypatch)
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"^--workdir='.*/file/run': expected a folder that can"):
         train(short(), tmp_path / "file" / "run")
+
+
+@pytest.mark.parametrize("task", ["autoencoder", "diffusion"])
+def test_a_run_without_a_readable_clip_is_refused_before_it_begins(tmp_path, monkeypatch, task):
+    def read(self, i, view):
+        raise ConfigError(f"clip {self.catalog.ids[i]}: moov atom not found")
+
+    monkeypatch.setattr(SyntheticSource, "read", read)
+    message = r"^data.catalog: none of the 100 clips .*\n  clip \S+: moov atom not found\n"
+    with pytest.raises(ConfigError, match=message):
+        train(short(task, data__max_broken=1.0), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_second_run_in_a_workdir_is_refused_before_data_are_opened(tmp_path, monkeypatch):

@@ -189,6 +189,11 @@ def first_alone(make: Callable[[], T]) -> T:
     return made
 
 
+def first_says(answer: bool) -> bool:
+    """The answer of process 0, on all processes."""
+    return bool(np.ravel(multihost_utils.process_allgather(np.array([answer])))[0])
+
+
 def check_together(check: Callable[[], object]) -> None:
     """Calls `check()` in every process. If it raises ConfigError in one, all raise ConfigError."""
     error: ConfigError | None = None

@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from clu import parameter_overview
-from jax.experimental import multihost_utils
 from jax.profiler import StepTraceAnnotation
 
 from videodit.averages import moments
@@ -30,7 +29,13 @@ from videodit.checkpoint import (
     write_run,
 )
 from videodit.config import Config, ConfigError, DataConfig, check
-from videodit.data.loader import DeviceBatch, make_pool, train_batches, validation_batches
+from videodit.data.loader import (
+    DeviceBatch,
+    check_readable,
+    make_pool,
+    train_batches,
+    validation_batches,
+)
 from videodit.data.patches import grid
 from videodit.data.planning.plan import Plan
 from videodit.data.sources.latents import LatentSource
@@ -49,7 +54,7 @@ from videodit.parameters import Params, replaced
 from videodit.preemption import Preempted, Preemption
 from videodit.profiling import Profiler
 from videodit.resume import check_state, tell_changes
-from videodit.sharding import abstract, axis_size, check_same, first_alone, make_mesh
+from videodit.sharding import abstract, axis_size, check_same, first_alone, first_says, make_mesh
 from videodit.step import (
     Averages,
     State,
@@ -110,7 +115,7 @@ class Data:
         self._pool: Pool | None = None
 
     def open(self, cfg: Config) -> DataConfig:
-        """Makes the plan and starts the decoding processes; cfg.data with text_tokens chosen."""
+        """Makes the plan, reads a clip on trial; cfg.data with text_tokens chosen."""
         # On process 0 first, so that the files of an index are written once.
         source = first_alone(lambda: open_source(cfg.data, self.tokenizer))
         patch, chunk = cfg.autoencoder.patch, cfg.autoencoder.chunk
@@ -118,6 +123,7 @@ class Data:
         check_same(self.plan.digest(), "data.catalog")
         self._parts = (source, self.plan, self.tokenizer, patch)
         self._pool = make_pool(*self._parts)
+        check_readable(*self._parts, pool=self._pool)
         return self.plan.cfg
 
     def train_batches(self, first_step: int) -> Generator[DeviceBatch, None, None]:
@@ -296,11 +302,6 @@ def make_following(cfg: Config) -> PromptFollowing | None:
     return PromptFollowing(cfg.data.catalog, count) if count else None
 
 
-def first_says(answer: bool) -> bool:
-    """The answer of process 0, on all processes."""
-    return bool(np.ravel(multihost_utils.process_allgather(np.array([answer])))[0])
-
-
 def check_frozen(cfg: Config, workdir: Path, data: Data, digests: dict[str, str]) -> None:
     """Raises ConfigError for stored latents or weights that belong to other frozen arrays."""
     data.check_encoder(digests.get("autoencoder", ""), cfg)
@@ -322,7 +323,7 @@ def open_state(
     """The state to continue from, on the current mesh, and the number of steps it has had.
 
     From the newest checkpoint; else from the weights of cfg.init_from; else `init(key, frozen)`.
-    Raises ConfigError if the checkpoint is not of this run.
+    Raises ConfigError if the checkpoint is not of this run, or the earlier stage of another model.
     """
     first, target = checkpoints.latest_step() or 0, abstract(init, key, frozen)
     if first > cfg.steps:
@@ -336,7 +337,8 @@ def open_state(
         return checkpoints.restore(first, target)
     state = jax.jit(init)(key, frozen)
     if cfg.init_from:
-        weights = read_stage(cfg, tokenizer, target["ema"])
+        check_run(cfg.init_from, cfg, tokenizer)
+        weights = restore_ema(cfg.init_from, target["ema"], "init_from")
         state["params"] = replaced(state["params"], jax.tree.map(jnp.copy, weights))
         state["ema"] = weights
     return state, 0
@@ -380,16 +382,6 @@ def step_clips(plan: Plan, step: int) -> Clips:
     sizes = [(clip.frames, clip.height, clip.width) for row in plan.rows(step) for clip in row]
     frames, height, width = np.array(sizes, int).reshape(-1, 3).T
     return Clips(np.stack(grid(frames, height, width, plan.patch), axis=-1), tokens, text)
-
-
-def read_stage(cfg: Config, tokenizer: Tokenizer, target: Params) -> Params:
-    """The EMA weights of the earlier stage cfg.init_from.
-
-    `target`: their shapes, dtypes and shardings. Raises ConfigError if that run trained
-    another model or used another tokenizer.
-    """
-    check_run(cfg.init_from, cfg, tokenizer)
-    return restore_ema(cfg.init_from, target, "init_from")
 
 
 def check_rows(cfg: Config) -> None:
