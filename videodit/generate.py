@@ -26,6 +26,7 @@ from videodit.config import (
 )
 from videodit.data.video.files import write_video
 from videodit.entry import run_command
+from videodit.folders import check_trained
 from videodit.inference.request import Request
 
 LINE_FIELDS = ("prompt", "size", "frames", "fps", "seed", "out")  # of a line of --requests
@@ -184,6 +185,7 @@ def main(_: list[str]) -> None:
     absl_logging.set_verbosity(absl_logging.WARNING)
     requests = _requests_of_flags()
     changes = _sample_of_flags()
+    check_trained(FLAGS.workdir, "--workdir")
     for path in requests:
         check_output(path)
     from videodit.sharding import join_processes  # imports jax, which takes a second
