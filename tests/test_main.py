@@ -6,11 +6,13 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from videodit import main as main_module
+from videodit.lock import WorkdirLock
 from videodit.metrics import read_metrics
 
 ROOT = Path(__file__).parents[1]
@@ -119,32 +121,42 @@ def test_the_readmes_overrides_on_a_fake_mesh(tmp_path):
     assert "train 2/2" in result.stdout
 
 
-@pytest.mark.slow
-def test_two_processes_train_as_one(tmp_path):
+def run_two(workdir):
+    """Exit statuses and error output of two processes that train as one in a workdir."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         address = f"localhost:{probe.getsockname()[1]}"
     command = [sys.executable, "-m", "videodit.main", "--config=configs/dit_xl.py:smoke"]
-    two = [*command, f"--workdir={tmp_path}/two", "--config.mesh.cpu_devices=1"]
+    command += [f"--workdir={workdir}", "--config.mesh.cpu_devices=1", "--config.mesh.data=2"]
     processes = []
     for i in range(2):
         environment = {**os.environ, "JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
         environment["JAX_PROCESS_ID"] = str(i)
         processes.append(
-            subprocess.Popen(
-                [*two, "--config.mesh.data=2"],
-                cwd=ROOT,
-                env=environment,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
+            subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
         )
     errors = [process.communicate(timeout=600)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], errors
-    alone = run("main", command[3], f"--workdir={tmp_path}/one")
+    return [process.returncode for process in processes], errors
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(tmp_path):
+    statuses, errors = run_two(tmp_path / "two")
+    assert statuses == [0, 0], errors
+    alone = run("main", "--config=configs/dit_xl.py:smoke", f"--workdir={tmp_path}/one")
     assert alone.returncode == 0, alone.stderr
     losses = [
         {(line["step"], line["kind"]): line["loss"] for line in read_metrics(tmp_path / name)}
         for name in ("one", "two")
     ]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_all_processes_of_a_second_run_are_refused(tmp_path):
+    with closing(WorkdirLock(tmp_path)) as other:
+        other.take()
+        statuses, errors = run_two(tmp_path)
+    assert statuses == [2, 2], errors
+    assert f"another run (host {socket.gethostname()}, pid {os.getpid()}, since" in errors[0]
+    assert "error: process 0 has refused the run and says why" in errors[1]

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from packs import tiny_config
 
 from videodit.config import OptimConfig
@@ -21,6 +22,33 @@ def test_schedule_warms_up_and_decays_to_its_fraction():
     schedule = make_schedule(OptimConfig(learning_rate=2.0, warmup_steps=10), 100)
     at = [float(schedule(step)) for step in (0, 5, 10, 55, 100)]
     np.testing.assert_allclose(at, [0.2, 1.1, 2, (2 + 0.2) / 2, 0.2], rtol=1e-5)
+
+
+@pytest.mark.parametrize("steps, warmup", [(100, 10), (5, 100), (1, 100), (100, 0)])
+def test_without_fields_of_its_own_the_decay_lasts_from_the_warm_up_to_the_last_step(steps, warmup):
+    cfg = OptimConfig(learning_rate=2.0, warmup_steps=warmup)
+    clipped = min(warmup, steps // 2)
+    expected = optax.warmup_cosine_decay_schedule(2 / max(clipped, 1), 2.0, clipped, steps, 0.2)
+    at = np.arange(steps + 1)
+    np.testing.assert_array_equal(make_schedule(cfg, steps)(at), expected(at))
+
+
+def test_a_constant_phase_does_not_depend_on_the_number_of_steps():
+    cfg = OptimConfig(learning_rate=2.0, warmup_steps=10, decay_from=60)
+    at = [float(make_schedule(cfg, 100)(step)) for step in (0, 5, 10, 35, 60, 80, 100)]
+    np.testing.assert_allclose(at, [0.2, 1.1, 2, 2, 2, 1.1, 0.2], rtol=1e-5)
+    before = np.arange(61)
+    np.testing.assert_array_equal(*(make_schedule(cfg, n)(before) for n in (60, 1000)))
+
+
+def test_a_decay_with_an_end_does_not_depend_on_the_number_of_steps():
+    cfg = OptimConfig(learning_rate=2.0, warmup_steps=10, decay_to=100)
+    short, long = (make_schedule(cfg, steps) for steps in (100, 300))
+    plain = make_schedule(OptimConfig(learning_rate=2.0, warmup_steps=10), 100)
+    before = np.arange(101)
+    for schedule in (short, long):
+        np.testing.assert_array_equal(schedule(before), plain(before))
+    np.testing.assert_allclose(long(np.array([100, 200, 300])), 0.2, rtol=1e-6)
 
 
 def test_only_matrices_decay():

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from clu.metrics import Average
 from packs import clip, distance, pack, perturb, tiny_config
 from toy_task import ToyTask
 
@@ -216,3 +217,10 @@ def test_an_update_of_numbers_that_are_not_finite_is_skipped(mesh, broken, shape
             np.testing.assert_array_equal, jax.device_get(expected), jax.device_get(states[3])
         )
         assert distance(states[2]["params"], states[3]["params"]) > 0
+
+
+def test_measures_of_no_clip_are_left_out():
+    nothing = Average.from_model_output(jax.numpy.zeros(2), mask=jax.numpy.zeros(2, bool))
+    one = Average.from_model_output(jax.numpy.full(2, 3.0))
+    measured = {"psnr": (nothing, nothing), "loss": (one, one)}
+    assert summarize(measured) == {"loss": 3.0, "loss_stderr": 0.0}

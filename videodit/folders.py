@@ -1,4 +1,4 @@
-"""Whether what a command makes can be written: checks before any work, and disks that are full."""
+"""Checks of the folders that a command reads and writes, before any work; disks that are full."""
 
 import errno
 import os
@@ -85,6 +85,23 @@ def check_file(path: str | os.PathLike, flag: str) -> None:
         _try_folder(Path(path).parent)
     except OSError as error:
         raise _refusal(path, flag, "a file in a folder that can be written", error) from None
+
+
+def check_trained(workdir: str | os.PathLike, flag: str) -> None:
+    """Raises ConfigError naming the flag unless a folder has a run's config and a checkpoint.
+
+    Neither is opened, and jax is not needed.
+    """
+    try:
+        there = (Path(workdir) / "config.json").is_file()
+        trained = any((Path(workdir) / "checkpoints").glob("[0-9]*"))
+    except OSError as error:
+        raise _refusal(workdir, flag, "a run's folder", error) from None
+    if not there:
+        named = f"{flag}={os.fspath(workdir)!r}"
+        raise ConfigError(f"{named}: expected a run's folder; it has no config.json")
+    if not trained:
+        raise ConfigError(f"{flag}={os.fspath(workdir)!r}: the run has no checkpoint yet")
 
 
 def _try_folder(folder: Path) -> None:

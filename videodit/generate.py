@@ -28,6 +28,7 @@ from videodit.config import (
 from videodit.data.video.files import write_video
 from videodit.entry import run_command
 from videodit.files import parse_object, plain_text, read_lines, replacing
+from videodit.folders import check_trained
 from videodit.inference.request import Request
 
 LINE_FIELDS = ("prompt", "size", "frames", "fps", "seed", "out")  # of a line of --requests
@@ -197,6 +198,7 @@ def main(_: list[str]) -> None:
     for reason in left_out:
         print(f"left out: {reason}", flush=True)
     changes = _sample_of_flags()
+    check_trained(FLAGS.workdir, "--workdir")
     for path in requests:
         check_output(path)
     from videodit.sharding import join_processes  # imports jax, which takes a second

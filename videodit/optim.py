@@ -1,4 +1,4 @@
-"""Optimizers with warm-up and cosine decay of the learning rate, and clipping by groups."""
+"""Optimizers, the schedule of the learning rate, and clipping by groups."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,11 +15,19 @@ Mask = Callable[[Params], Params]  # a tree of bools of a tree of parameters
 
 
 def make_schedule(cfg: OptimConfig, steps: int) -> optax.Schedule:
-    """Linear warm-up to the learning rate, not from 0, then cosine decay to `final_fraction`."""
-    warmup = min(cfg.warmup_steps, steps // 2)
-    final = cfg.learning_rate * cfg.final_fraction
+    """Linear warm-up, not from 0; a constant phase; cosine decay to `final_fraction`, which stays.
+
+    The decay lasts from `decay_from`, or the end of the warm-up, to `decay_to`, or `steps`. With a
+    constant phase this is warmup-stable-decay (WSD, arXiv:2404.06395).
+    """
+    end = cfg.decay_to or steps
+    warmup = min(cfg.warmup_steps, cfg.decay_from or end // 2)
+    start = max(warmup, cfg.decay_from)
     first = cfg.learning_rate / max(warmup, 1)
-    return optax.warmup_cosine_decay_schedule(first, cfg.learning_rate, warmup, steps, final)
+    warm = optax.linear_schedule(first, cfg.learning_rate, warmup)
+    decay = optax.cosine_decay_schedule(cfg.learning_rate, max(end - start, 1), cfg.final_fraction)
+    phases = [warm, optax.constant_schedule(cfg.learning_rate), decay]
+    return optax.join_schedules(phases, [warmup, start])
 
 
 def adamw(cfg: OptimConfig, schedule: optax.Schedule, decays: Mask) -> optax.GradientTransformation:

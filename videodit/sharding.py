@@ -195,6 +195,20 @@ def from_all(number: int) -> list[int]:
     return np.ravel(numbers).tolist()
 
 
+def check_together(check: Callable[[], object]) -> None:
+    """Calls `check()` in every process. If it raises ConfigError in one, all raise ConfigError."""
+    error: ConfigError | None = None
+    try:
+        check()
+    except ConfigError as found:
+        error = found
+    failed = from_all(int(error is not None))
+    if error is None and any(failed):
+        error = ConfigError(f"process {failed.index(1)} has refused the run and says why")
+    if error:
+        raise error
+
+
 def check_same(digest: str, what: str) -> None:
     """Raises ConfigError naming `what` if `digest` (hexadecimal) differs between processes."""
     if len(set(from_all(int(digest[:8], 16)))) > 1:

@@ -129,9 +129,14 @@ def merge(a: Averages, b: Averages) -> Averages:
 
 
 def summarize(averages: Averages) -> dict[str, float]:
-    """Python floats: the mean of each measure, and as NAME_stderr its standard error."""
+    """Python floats: the mean of each measure, and as NAME_stderr its standard error.
+
+    Measures of no clip are left out.
+    """
     values: dict[str, float] = {}
     for name, (first, second) in jax.device_get(averages).items():
+        if not first.count:
+            continue
         mean, count = float(first.compute()), float(first.count)
         variance = max(float(second.compute()) - mean**2, 0.0)
         values |= {name: mean, f"{name}_stderr": math.sqrt(variance / count)}

@@ -29,7 +29,13 @@ from videodit.checkpoint import (
 )
 from videodit.compiler_flags import keep_compiled
 from videodit.config import Config, ConfigError, DataConfig, check
-from videodit.data.loader import DeviceBatch, make_pool, train_batches, validation_batches
+from videodit.data.loader import (
+    DeviceBatch,
+    check_readable,
+    make_pool,
+    train_batches,
+    validation_batches,
+)
 from videodit.data.patches import grid
 from videodit.data.planning.plan import Plan
 from videodit.data.sources.latents import LatentSource
@@ -44,11 +50,13 @@ from videodit.folders import check_folder, make_folder
 from videodit.goodput import Goodput, begin_life, device_metrics, total_goodput
 from videodit.inference.codec import if_finite
 from videodit.inference.pipeline import Pipeline
+from videodit.lock import WorkdirLock
 from videodit.metrics import MetricWriter, StepTimer, format_count, has_line
 from videodit.optim import make_optimizer, make_schedule
 from videodit.parameters import Params, replaced
 from videodit.preemption import Preemption
 from videodit.profiling import Profiler
+from videodit.resume import check_state, tell_changes
 from videodit.sharding import abstract, axis_size, check_same, first_alone, from_all, make_mesh
 from videodit.step import (
     Averages,
@@ -93,10 +101,11 @@ def train(cfg: Config, workdir: str | os.PathLike) -> State:
                 check_run(cfg.init_from, cfg, tokenizer)
             return data.open(cfg)
 
-        with closing(Data(tokenizer)) as data:
+        with closing(WorkdirLock(workdir)) as lock, closing(Data(tokenizer)) as data:
+            lock.take()  # at once, if the workdir is there
             cfg = resolve(cfg, open_data)
             with closing(Preemption()) as preemption:
-                return _train(cfg, Path(workdir), data, preemption, goodput)
+                return _train(cfg, Path(workdir), data, preemption, goodput, lock)
 
 
 class Data:
@@ -109,7 +118,7 @@ class Data:
         self._pool: Pool | None = None
 
     def open(self, cfg: Config) -> DataConfig:
-        """Makes the plan and starts the decoding processes; cfg.data with text_tokens chosen."""
+        """Makes the plan, reads a clip on trial; cfg.data with text_tokens chosen."""
         # On process 0 first, so that the files of an index are written once.
         source = first_alone(lambda: open_source(cfg.data, self.tokenizer))
         patch, chunk = cfg.autoencoder.patch, cfg.autoencoder.chunk
@@ -118,6 +127,7 @@ class Data:
         self.plan.say_if_never_evaluated()
         self._parts = (source, self.plan, self.tokenizer, patch)
         self._pool = make_pool(*self._parts)
+        check_readable(*self._parts, pool=self._pool)
         return self.plan.cfg
 
     def train_batches(self, first_step: int) -> Generator[DeviceBatch, None, None]:
@@ -146,7 +156,12 @@ class Data:
 
 
 def _train(
-    cfg: Config, workdir: Path, data: Data, preemption: Preemption, goodput: Goodput
+    cfg: Config,
+    workdir: Path,
+    data: Data,
+    preemption: Preemption,
+    goodput: Goodput,
+    lock: WorkdirLock,
 ) -> State:
     plan, tokenizer = data.plan, data.tokenizer
     task = make_task(cfg, tokenizer)
@@ -158,6 +173,7 @@ def _train(
     digests, key = task.digests(frozen), jax.random.key(cfg.seed)
     check_frozen(cfg, workdir, data, digests)
     make_folder(workdir, "--workdir")
+    lock.take()
     checkpoints = Checkpointer(workdir, keep=cfg.keep)
     snapshots = Snapshots(workdir, cfg)
     init = make_init(task, optimizer, cfg.optim.power_averages)
@@ -226,6 +242,7 @@ def _train(
                 with goodput.spent_on("evaluate"):
                     evaluate(step)
             if saves:
+                lock.check()
                 with goodput.spent_on("save"):
                     checkpoints.save(step, state)
                 goodput.write(workdir, step, life)
@@ -304,7 +321,8 @@ def open_state(
     """The state to continue from, on the current mesh, and the number of steps it has had.
 
     From the newest checkpoint that is not damaged; else from the weights of cfg.init_from; else
-    `init(key, frozen)`. Raises ConfigError if the checkpoint is not of this run.
+    `init(key, frozen)`. Raises ConfigError if the checkpoint is not of this run, or the earlier
+    stage of another model.
     """
     newest, target = checkpoints.latest_step() or 0, abstract(init, key, frozen)
     if newest > cfg.steps:
@@ -315,20 +333,15 @@ def open_state(
         task.check_resume(trained, workdir)
         state, first = checkpoints.restore(target)
         logger.info("resuming after step %d of %s", first, workdir)
+        tell_changes(cfg, trained, first)
         return state, first
     state = jax.jit(init)(key, frozen)
     if cfg.init_from:
-        weights = read_stage(cfg, tokenizer, target["ema"])
+        check_run(cfg.init_from, cfg, tokenizer)
+        weights = restore_ema(cfg.init_from, target["ema"], "init_from")
         state["params"] = replaced(state["params"], jax.tree.map(jnp.copy, weights))
         state["ema"] = weights
     return state, 0
-
-
-def check_state(cfg: Config, trained: Config, workdir: Path) -> None:
-    """Raises ConfigError if checkpoints of a run with the config `trained` hold another state."""
-    for name in ("matrices", "power_averages"):
-        old, new = (getattr(c.optim, name) for c in (trained, cfg))
-        check(old == new, f"optim.{name}", new, f"{old!r}, as the checkpoints in {workdir} have it")
 
 
 def log_parameters(params: Params) -> int:
@@ -369,16 +382,6 @@ def step_clips(plan: Plan, step: int) -> Clips:
     sizes = [(clip.frames, clip.height, clip.width) for row in plan.rows(step) for clip in row]
     frames, height, width = np.array(sizes, int).reshape(-1, 3).T
     return Clips(np.stack(grid(frames, height, width, plan.patch), axis=-1), tokens, text)
-
-
-def read_stage(cfg: Config, tokenizer: Tokenizer, target: Params) -> Params:
-    """The EMA weights of the earlier stage cfg.init_from.
-
-    `target`: their shapes, dtypes and shardings. Raises ConfigError if that run trained
-    another model or used another tokenizer.
-    """
-    check_run(cfg.init_from, cfg, tokenizer)
-    return restore_ema(cfg.init_from, target, "init_from")
 
 
 def check_rows(cfg: Config) -> None:

@@ -17,7 +17,14 @@ from odd_sources import OddSource, StoredSource
 from tools.bench.loader import digest
 from videodit.config import ConfigError, DataConfig, ModeWeights, ViewConfig
 from videodit.data import packing
-from videodit.data.loader import host_batches, place, train_batches, validation_batches
+from videodit.data.broken import LOST, Broken
+from videodit.data.loader import (
+    check_readable,
+    host_batches,
+    place,
+    train_batches,
+    validation_batches,
+)
 from videodit.data.planning.given import MODES
 from videodit.data.planning.plan import Plan
 from videodit.data.sources.source import open_tokenizer
@@ -315,6 +322,43 @@ def test_too_many_broken_clips_stop_the_run_with_a_list():
     lines = str(error.value).splitlines()[1:]
     assert {int(line.split()[1].rsplit("-", 1)[1]) for line in lines} <= broken
     assert len(lines) >= 3 and all("is cut short" in line for line in lines)
+
+
+def test_data_without_a_readable_clip_are_refused_with_the_reasons():
+    source = OddSource(refuse=range(24))
+    plan = Plan(source.catalog, CFG, 0, PATCH)
+    training = np.flatnonzero(np.asarray(source.catalog.split) == "train")
+    head = f"^data.catalog: none of the {len(training)} clips that were tried can be read\n"
+    with pytest.raises(ConfigError, match=head) as error:
+        check_readable(source, plan, TOKENIZER, PATCH)
+    named = re.findall(r"clip (\S+) is cut short", str(error.value))
+    assert set(named) <= {str(source.catalog.ids[i]) for i in training} and len(set(named)) == 20
+
+
+def test_one_readable_clip_is_enough_to_begin(caplog):
+    source = OddSource(refuse=set(range(24)) - {20})
+    check_readable(source, Plan(source.catalog, CFG, 0, PATCH), TOKENIZER, PATCH)
+    assert not caplog.records  # the stream of batches names the broken ones
+
+
+def test_a_source_that_loses_all_its_clips_stops_the_run_whatever_may_be_broken():
+    cfg, source = dataclasses.replace(CFG, max_broken=1.0, threads=1), OddSource()
+    stopped = pytest.raises(ConfigError, match=r"^data.catalog: not one of the last 20 clips")
+    with closing(stream(cfg=cfg, source=source)) as batches, stopped as error:
+        next(batches)
+        source.odd = dict.fromkeys(range(24), "refuse")
+        list(itertools.islice(batches, 100))
+    assert "is cut short" in str(error.value)
+
+
+def test_a_lost_source_of_a_mixture_is_named_once(caplog):
+    account = Broken([f"c{i}" for i in range(8)], 1.0, {"A": range(4), "B": range(4, 8)})
+    for turn in range(2 * LOST):
+        account.judge(turn % 4, True)
+        account.add(4 + turn % 4, "no such file")
+        account.judge(4 + turn % 4, False)
+    message = "data.mixture: not one of the last 20 clips of 'B' can be read: clip c7: no such file"
+    assert [r.getMessage() for r in caplog.records if "mixture" in r.getMessage()] == [message]
 
 
 def test_another_tokenizer_is_refused():

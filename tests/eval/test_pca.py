@@ -1,5 +1,7 @@
 import numpy as np
+import pytest
 
+from videodit.config import ConfigError
 from videodit.eval import pca
 
 
@@ -16,3 +18,9 @@ def test_components_are_those_of_the_singular_value_decomposition():
     np.testing.assert_allclose(np.abs(got["components"].T @ vectors[:2].T), np.eye(2), atol=1e-3)
     projected = kept.mean(0) + (kept - kept.mean(0)) @ vectors[:2].T @ vectors[:2]
     np.testing.assert_allclose(pca.reconstruct(values, got)[mask], projected, atol=1e-3)
+
+
+def test_batches_of_padding_alone_are_refused():
+    padding = np.ones((2, 4, 6), np.float32), np.zeros((2, 4), bool)
+    with pytest.raises(ConfigError, match=r"^data.catalog: expected a readable clip"):
+        pca.mean_and_covariance([padding, padding])

@@ -24,7 +24,7 @@ Table = tuple[tuple[float, ...], ...]  # rows (from step, values): each holds un
 
 @dataclass(frozen=True)
 class ViewConfig:
-    """Which part of a clip is seen, at which size: schedules over training
+    """Schedules over training: the part and the size at which a clip is seen
     (data/planning/picks.py).
 
     An empty table leaves clips as they are. Clips are never enlarged and keep their aspect ratio.

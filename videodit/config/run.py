@@ -16,7 +16,9 @@ class OptimConfig:
 
     learning_rate: float = 1e-3
     warmup_steps: int = 100
-    final_fraction: float = 0.1  # of the learning rate, reached at the last step
+    decay_from: int = 0  # step until which the learning rate is constant; 0: no longer than warm-up
+    decay_to: int = 0  # step at which the decay ends; 0: the last step of the run
+    final_fraction: float = 0.1  # of the learning rate, where the decay ends
     weight_decay: float = 0.01  # dense kernels only
     matrices: str = "adamw"  # what updates the blocks' matrices: or "muon"
     b1: float = 0.9
@@ -37,7 +39,10 @@ class OptimConfig:
         good = len(set(lengths)) in (0, 2) and all(0 < length <= 0.28 for length in lengths)
         expected = "() or two different lengths above 0 and at most 0.28"
         check(good and len(lengths) < 3, "optim.power_averages", lengths, expected)
-        for name in ("learning_rate", "warmup_steps", "final_fraction", "weight_decay"):
+        for name in (
+            *("learning_rate", "warmup_steps", "decay_from", "decay_to"),
+            *("final_fraction", "weight_decay"),
+        ):
             value = getattr(self, name)
             check(0 <= value < math.inf, f"optim.{name}", value, "0 or more")
         for name in ("b1", "b2"):
@@ -144,4 +149,7 @@ class Config(TaskSections):
             self.optim.accumulate,
             f"a divisor of data.batch_rows={self.data.batch_rows}",
         )
+        end, given = self.optim.decay_to or self.steps, self.optim.decay_from
+        expected = f"at most {end}, where the decay ends (optim.decay_to, else steps)"
+        check(given <= end, "optim.decay_from", given, expected)
         task.check(self)

@@ -5,9 +5,10 @@ the number of processes, threads or restarts. A process decodes only the rows th
 """
 
 import dataclasses
+import itertools
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,9 +18,9 @@ import numpy as np
 from grain.experimental import ThreadPrefetchIterDataset
 from jax.sharding import NamedSharding, PartitionSpec
 
-from videodit.config import DataConfig, check
+from videodit.config import ConfigError, DataConfig, check
 from videodit.data import packing
-from videodit.data.broken import Broken
+from videodit.data.broken import JUDGED_FROM, Broken, name_clip, report
 from videodit.data.packing import HostBatch, PackedBatch
 from videodit.data.patches import Size
 from videodit.data.planning.plan import Placed, Plan, Row
@@ -28,7 +29,7 @@ from videodit.data.sources.latents import LatentSource
 from videodit.data.sources.source import Source, check_tokenizer
 from videodit.data.tokenizer import Tokenizer
 from videodit.data.workers import Pool
-from videodit.sharding import axis_size, spec
+from videodit.sharding import axis_size, check_together, spec
 
 # Logical axes of each array (videodit/sharding.py).
 AXES: PackedBatch[tuple[str | None, ...]] = PackedBatch(
@@ -51,6 +52,7 @@ AXES: PackedBatch[tuple[str | None, ...]] = PackedBatch(
     replaced=("batch", None),
 )
 STEPS = 2**40  # steps of an endless stream, because grain wants a length
+SEARCHED = 256  # steps in whose rows a readable clip is looked for before the first
 
 DeviceBatch = PackedBatch[jax.Array]
 
@@ -73,7 +75,7 @@ def train_batches(
     not divide, for the wrong tokenizer and, from `next`, for too many broken clips.
     """
     rows, put = _placement(plan.cfg)
-    work = _Work(plan.rows, range(start_step, STEPS), rows, plan.spare)
+    work = _Work(plan.rows, range(start_step, STEPS), rows, plan.spare, _sources(plan))
     return _batches(make_reader(source, plan, tokenizer, patch), work, put, pool)
 
 
@@ -98,7 +100,7 @@ def listed_batches(
     Broken clips are left out.
     """
     rows, put = _placement(reader.cfg)
-    return _batches(reader, _Work(rows_of, range(count), rows, lambda *_: None), put, pool)
+    return _batches(reader, _Work(rows_of, range(count), rows, lambda *_: None, {}), put, pool)
 
 
 def host_batches(
@@ -117,8 +119,51 @@ def host_batches(
     The iterator ends before `stop_step`. `pool` holds running workers, which stay running.
     """
     reader = make_reader(source, plan, tokenizer, patch)
-    work = _Work(plan.rows, range(start_step, stop_step), rows, plan.spare)
+    work = _Work(plan.rows, range(start_step, stop_step), rows, plan.spare, _sources(plan))
     return _batches(reader, work, lambda batch: batch, pool)
+
+
+def check_readable(
+    source: Source, plan: Plan, tokenizer: Tokenizer, patch: Size, *, pool: Pool | None = None
+) -> None:
+    """Reads clips of the plan until one can be read; every process of a run does so.
+
+    Raises ConfigError with the reasons, in all processes, if one of them can read none of the first
+    JUDGED_FROM clips.
+    """
+    reader = make_reader(source, plan, tokenizer, patch)
+    fill, reasons = pool.fill if pool else reader.fill, {}
+
+    def note(slot: int, placed: Placed, reason: str) -> None:
+        reasons[placed.clip] = name_clip(source.catalog.ids, placed.clip, reason)
+
+    def check_some() -> None:
+        for placed in itertools.islice(_distinct_clips(plan), JUDGED_FROM):
+            out = packing.row_of(reader.empty_batch(1), 0)
+            fill((placed,), out, note)
+            if out.valid.any():
+                return
+        head = f"data.catalog: none of the {len(reasons)} clips that were tried can be read"
+        raise ConfigError(report(head, list(reasons.values())))
+
+    check_together(check_some)
+
+
+def _distinct_clips(plan: Plan) -> Iterator[Placed]:
+    """The clips of the first SEARCHED steps in the order of training, each once."""
+    seen: set[int] = set()
+    for step in range(SEARCHED):
+        for placed in itertools.chain.from_iterable(plan.rows(step)):
+            if placed.clip not in seen:
+                seen.add(placed.clip)
+                yield placed
+
+
+def _sources(plan: Plan) -> dict[str, range]:
+    """The rows of the catalog that belong to each source of a mixture, by its name."""
+    return {
+        name: range(part.start, part.stop) for (name, _), part in zip(plan.cfg.mixture, plan.parts)
+    }
 
 
 def make_pool(source: Source, plan: Plan, tokenizer: Tokenizer, patch: Size) -> Pool | None:
@@ -198,6 +243,7 @@ class _Work(NamedTuple):
     steps: range
     rows: Sequence[int]  # those to read
     spare: Callable[[Placed, int, int, int], Placed | None]  # (placed, step, row, slot) -> spare
+    sources: dict[str, range]  # of a mixture: the rows of the catalog
 
 
 def _batches(
@@ -209,7 +255,7 @@ def _batches(
     cfg, count = reader.cfg, len(work.rows)
     own_pool = Pool(reader) if cfg.workers and pool is None else None
     pool = pool or own_pool
-    broken = Broken(reader.source.catalog.ids, cfg.max_broken)
+    broken = Broken(reader.source.catalog.ids, cfg.max_broken, work.sources)
     fill = pool.fill if pool else reader.fill
     batches = _Unfinished(partial(reader.empty_batch, count))
 
@@ -224,7 +270,10 @@ def _batches(
                 return None
             return work.spare(placed, step, work.rows[at], slot)
 
-        fill(row, packing.row_of(batches.get(step), at), replace)
+        out = packing.row_of(batches.get(step), at)
+        fill(row, out, replace)
+        for placed, found in zip(row, out.valid.tolist()):
+            broken.judge(placed.clip, found)
         return step
 
     # A unit of work is a row, so that every thread has work from the first batch on. There are more

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from videodit.config import ConfigError
 from videodit.sharding import spec
 
 
@@ -20,7 +21,10 @@ def moments(values: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array, j
 
 
 def mean_and_covariance(batches: Iterable[tuple[Any, Any]]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (P) and covariance (P P), float64, over batches of (values B L P, mask B L bool)."""
+    """Mean (P) and covariance (P P), float64, over batches of (values B L P, mask B L bool).
+
+    Raises ConfigError if the mask is false everywhere.
+    """
     count: Any = 0.0
     total: Any = 0.0
     products: Any = 0.0
@@ -29,6 +33,8 @@ def mean_and_covariance(batches: Iterable[tuple[Any, Any]]) -> tuple[np.ndarray,
         count, total, products = (
             a + np.float64(b) for a, b in zip((count, total, products), parts)
         )
+    if not count:
+        raise ConfigError("data.catalog: expected a readable clip in the first training batches")
     mean = total / count
     return mean, products / count - np.outer(mean, mean)
 

@@ -1,4 +1,4 @@
-"""Which change of a config makes its train step fit: a few are tried, the cheapest first."""
+"""Finds a change of a config that makes its train step fit; the cheapest is tried first."""
 
 from collections.abc import Callable, Iterator
 

@@ -1,4 +1,4 @@
-"""Which implementation of attention a platform has: a table, from the names of the device alone."""
+"""A table of the attention kernels that each platform has, by the names of the device alone."""
 
 from typing import NamedTuple
 

@@ -246,7 +246,7 @@ def block_size(length: int) -> int:
 
 
 def live_blocks(query_ids: jax.Array, key_ids: jax.Array) -> jax.Array:
-    """Which blocks of queries (I L) and of keys (J S) have overlapping ranges of ids: I J bool."""
+    """Whether the ids of query block I (I L) and key block J (J S) overlap in range: I J bool."""
     most = jnp.iinfo(jnp.int32).max
 
     def extent(ids: jax.Array) -> tuple[jax.Array, jax.Array]:

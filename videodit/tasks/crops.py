@@ -21,7 +21,7 @@ from videodit.sharding import spec
 def crop_one_hot(
     key: jax.Array, batch: PackedBatch, cells: Cells, size: int, count: int
 ) -> jax.Array:
-    """Which token each cell of each crop is: B N L float32, N = M count size size.
+    """A one-hot map from cells of crops to tokens: B N L float32, N = M count size size.
 
     A row of zeros is a cell outside of the clip, or one whose token was dropped.
     """

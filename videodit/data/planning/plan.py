@@ -87,8 +87,8 @@ class Group(NamedTuple):
 class Plan:
     """Rows of clips for every step: a pure function of (catalog, config, seed, step).
 
-    `cfg` is the config with text_tokens chosen; `stages` are the stretches without a change of
-    schedule.
+    `cfg` is the config with text_tokens chosen; `parts` are the sources of a mixture; `stages` are
+    the stretches without a change of schedule.
     """
 
     def __init__(
@@ -112,9 +112,9 @@ class Plan:
             raise ConfigError(f"seed={seed}: expected 0 or more")
         self.catalog, self.cfg, self.seed, self.patch = catalog, cfg, seed, patch
         self.chunk = chunk
-        self._parts = tuple(parts) or (Part(0, len(catalog), 1.0),)
+        self.parts = tuple(parts) or (Part(0, len(catalog), 1.0),)
         images_apart = any(share for _, share in cfg.views.images)
-        streams = make_streams(catalog, self._parts, seed, images_apart=images_apart)
+        streams = make_streams(catalog, self.parts, seed, images_apart=images_apart)
         groups = Groups(tuple(streams), Picker(catalog, cfg, seed, patch), cfg)
         if not cfg.text_tokens:
             self.cfg = dataclasses.replace(cfg, text_tokens=choose_text_tokens(groups))
@@ -200,7 +200,7 @@ class Plan:
     def digest(self) -> str:
         """A hash of everything that rows depend on: equal digests mean equal rows at every step."""
         cfg = [getattr(self.cfg, name) for name in PLANNED]
-        text = repr((cfg, self.seed, self.patch, self._parts))
+        text = repr((cfg, self.seed, self.patch, self.parts))
         for new, old in DIGEST_NAMES.items():
             text = text.replace(new, old)
         hashed = hashlib.blake2b(text.encode())
@@ -284,7 +284,7 @@ class Plan:
 
     def _source_share(self, taken: Picks, rows: list[list[int]]) -> np.ndarray:
         """For each row, the mean number of the sources that its tokens come from."""
-        starts = [part.start for part in self._parts]
+        starts = [part.start for part in self.parts]
         if len(starts) == 1:
             return np.zeros(len(rows))
         source = np.searchsorted(starts, taken.clip, side="right")

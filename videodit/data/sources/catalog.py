@@ -67,7 +67,7 @@ class Joined(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Which rows of a catalog belong to one source of a mixture."""
+    """The rows of a catalog that belong to one source of a mixture."""
 
     start: int
     stop: int

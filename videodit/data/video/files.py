@@ -65,7 +65,7 @@ class VideoInfo(NamedTuple):
 
 
 class View(NamedTuple):
-    """Which frames of a clip are seen, and at which size."""
+    """The frames of a clip that are seen, and their size."""
 
     start: int  # first frame, counted at the clip's fps
     stride: int  # every stride-th frame is seen

@@ -273,7 +273,7 @@ def _place(frames: np.ndarray, tracks: list[Track]) -> dict[str, Detection]:
 
 
 def _sides(tracks: list[Track]) -> dict[str, Detection]:
-    """Which objects stay to the right of their left-hand neighbours."""
+    """Whether each object stays to the right of its left-hand neighbour."""
     found = {}
     for i, (one, other) in enumerate(itertools.pairwise(tracks)):
         gaps = other.box[:, :2].mean(1) - one.box[:, :2].mean(1)

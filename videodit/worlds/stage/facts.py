@@ -74,7 +74,7 @@ def slots_of(scene: Scene, shape: Shape, states: list[dict]) -> Slots:
 
 
 def _sides(states: list[dict]) -> Slots:
-    """Which objects stay to the right of their left-hand neighbours all the time."""
+    """Whether each object stays to the right of its left-hand neighbour all the time."""
     found = {}
     for one, other in itertools.pairwise(LETTERS):
         if other in states[0]:
