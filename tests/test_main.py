@@ -9,9 +9,11 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from videodit import main as main_module
+from videodit.checkpoint import Checkpointer
 from videodit.lock import WorkdirLock
 from videodit.metrics import read_metrics
 
@@ -106,6 +108,39 @@ def test_threads_say_nothing_of_a_full_disk(monkeypatch):
     for error in (full(errno.ENOSPC), ValueError("another")):
         threading.excepthook(threading.ExceptHookArgs((type(error), error, None, None)))
     assert [str(args.exc_value) for args in told] == ["another"]
+
+
+FILLED = """
+import resource, sys, time
+import jax
+from absl import logging
+from videodit.checkpoint import Checkpointer
+from videodit.main import one_line
+logging.use_absl_handler()
+state = {"params": {str(i): jax.random.normal(jax.random.key(i), (300, 300)) for i in range(9)}}
+with one_line(sys.argv[1]):
+    checkpoints = Checkpointer(sys.argv[1])
+    checkpoints.save(1, state)
+    checkpoints._manager.wait_until_finished()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, 2**16))  # bytes of a file
+    checkpoints.save(2, state)
+    while True:  # as the training loop does after each step
+        checkpoints.check()
+        time.sleep(0.05)
+"""
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_during_a_save_is_one_line_and_the_checkpoint_before_stays(tmp_path):
+    command = [sys.executable, "-c", FILLED, str(tmp_path)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 75, result.stderr
+    assert result.stderr.count("\n") == 1 and "Traceback" not in result.stderr
+    assert result.stderr.startswith(f"error: {tmp_path}: no space left for its files (")
+    assert f"saved after step 1 in {tmp_path}; the same command resumes" in result.stderr
+    state = {"params": {str(i): np.zeros((300, 300), np.float32) for i in range(9)}}
+    with closing(Checkpointer(tmp_path)) as checkpoints:
+        assert checkpoints.restore(state)[1] == 1
 
 
 @pytest.mark.slow

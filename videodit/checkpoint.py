@@ -110,7 +110,8 @@ class Checkpointer:
 
     def check(self) -> None:
         """Raises what ended a save in the background."""
-        self._manager.check_for_errors()
+        if not self._manager.is_saving_in_progress():
+            self._manager.wait_until_finished()  # which raises what its thread has caught
 
     def restore(self, target: dict) -> tuple[dict, int]:
         """The newest state that is as it was saved, and its step. Later checkpoints are set aside.

@@ -79,7 +79,7 @@ def saved(workdir: str) -> str:
 
 def hush_full_disks() -> None:
     """Keeps threads and libraries from printing tracebacks about a full disk: the run says it."""
-    original, original_of_callbacks = threading.excepthook, sys.excepthook
+    original, original_of_callbacks = threading.excepthook, sys.unraisablehook
 
     def hook(args: Any) -> None:
         if not (args.exc_value and is_full_disk(args.exc_value)):
@@ -89,11 +89,11 @@ def hush_full_disks() -> None:
         error = record.exc_info[1] if record.exc_info else None
         return not (error and is_full_disk(error))
 
-    def hook_of_callbacks(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-        if str(error) != "Event loop is closed":  # of writes that are given up with a save
-            original_of_callbacks(kind, error, trace)
+    def hook_of_callbacks(args: Any) -> None:
+        if str(args.exc_value) != "Event loop is closed":  # of writes that end after their save
+            original_of_callbacks(args)
 
-    threading.excepthook, sys.excepthook = hook, hook_of_callbacks
+    threading.excepthook, sys.unraisablehook = hook, hook_of_callbacks
     absl_logging.get_absl_handler().addFilter(keep)
 
 
