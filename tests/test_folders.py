@@ -38,5 +38,5 @@ def test_a_folder_without_a_trained_run_is_named(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
     check_trained(tmp_path, "--workdir")
-    with pytest.raises(ConfigError, match="^--workdir='a{5000}': expected a run's folder"):
+    with pytest.raises(ConfigError, match=r"^--workdir='a{5000}': expected a run's folder"):
         check_trained("a" * 5000, "--workdir")

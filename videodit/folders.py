@@ -4,7 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from videodit.config import ConfigError
+from videodit.config import ConfigError, check
 
 
 def check_folder(path: str | os.PathLike, flag: str) -> None:
@@ -12,6 +12,7 @@ def check_folder(path: str | os.PathLike, flag: str) -> None:
 
     A folder that is not there could be made if its nearest existing parent can be written to.
     """
+    check(bool(os.fspath(path)), flag, path, "a folder")  # "" would be the current one
     try:
         existing = Path(path)
         while not existing.exists() and existing != existing.parent:
