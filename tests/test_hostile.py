@@ -1,244 +1,183 @@
-"""Small inputs that are broken on purpose: each gives a result or one clear line, and soon."""
+"""Hostile configs, command lines and workdirs: one clear line and exit status 2, no traceback."""
 
 import json
+import os
 import time
-from contextlib import contextmanager
+from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hostile import run_here
+from packs import tiny_config
 
-from videodit.checkpoint import read_config
-from videodit.config import ConfigError, DataConfig
-from videodit.curation.cuts import read_film
-from videodit.data.planning.plan import Plan
-from videodit.data.sources.catalog import FILE, SCHEMA, TOKENIZER_KEY
-from videodit.data.sources.folder import read_captions
-from videodit.data.sources.source import open_source, open_tokenizer
-from videodit.data.video.files import write_video
-from videodit.generate import read_requests
+from videodit.config import to_json
+from videodit.data.sources.synthetic import synthetic_tokenizer
 
-SECONDS = 10.0
-PATCH = (4, 8, 8)
-TEXTS = [
-    b"",
-    b"\n\n\n",
-    b"\0" * 1000,
-    b"\xff\xfe\xfd",
-    b"\xef\xbb\xbf",
-    "text".encode("utf-16"),
-    "text".encode("utf-16-be"),
-    "Füchse".encode("latin-1"),
-    "狐".encode("gb18030"),
-    b"[" * 100_000,
-    b'{"a":' * 50_000,
-    b"1" * 10_000,
-    b"NaN",
-    b"null",
-    b'"text"',
-    b"[]",
-    b"{}",
-    b'{"caption": "unfinished',
-    b"{'caption': 'single quotes'}",
-    b'{"caption": "twice", "caption": null}',
-    b"\xe2\x80\xa8" * 100,
-    b"x" * 2_000_000,
-    b'{"captions": {"0": "a"}}',
-    b'{"captions": [["a"]]}',
-    b'{"caption": 3}',
-    b'{"caption": "\\ud83d"}',
-    b'{"caption": "a\\u0000b"}',
-    b'{"caption": "' + b"x" * 1_000_000 + b'"}',
-    b'{"captions": [' + b'"a", ' * 50_000 + b'"a"]}',
-]
-NUMBERS = ["-1", "1e999", "-0.0", "0.5", '"1"', "true", "null", "[1]", "1e-400", "9" * 400, "NaN"]
-SHOTS = [f'{{"start": {x}, "end": 9, "caption": "a"}}' for x in NUMBERS]
-SHOTS += [f'{{"start": 0, "end": 9, "fps": {x}, "caption": "a"}}' for x in NUMBERS]
-REQUESTS = [
-    f'{{"prompt": "a", "size": "8x8", "out": "a.mp4", "{name}": {x}}}'
-    for name in ("frames", "fps", "seed", "size", "prompt", "out")
-    for x in (*NUMBERS, '"' + "9" * 5000 + 'x8"')
-]
-CONFIGS = [
-    f'{{"{section}": {x}}}'
-    for section in ("task", "data", "optim", "steps", "dit", "unknown")
-    for x in ("null", "[]", "[[[]]]", '"x"', "1e999", "-1", '{"": 1}', '{"x": {"y": 1}}')
-]
-CONFIGS += [
-    '{"data": {"views": {"sides": [[]]}}}',
-    '{"data": {"views": {"sides": [["a", 1, 2]]}}}',
-    '{"data": {"mixture": [["a", "b"]]}}',
-    '{"data": {"mixture": "ab"}}',
-    '{"data": {"tasks": 1, "modes": {}}}',
-    '{"mesh": {"data": 1e999}}',
-    '{"optim": {"learning_rate": NaN}}',
-    '{"steps": ' + "9" * 400 + "}",
-]
+SMOKE = "--config=configs/dit_xl.py:smoke"
+SECONDS = 10.0  # that a refusal may take
+HUGE = 10**23
 
-
-@contextmanager
-def one_clear_line():
-    """Allows one refusal, of one line that can be printed, and a bounded time."""
-    start = time.monotonic()
-    try:
-        yield
-    except ConfigError as error:
-        assert "\n" not in str(error) and 10 < len(str(error)) < 1500, error
-        str(error).encode()
-    assert time.monotonic() - start < SECONDS
+FIELDS = [
+    ("optim.learning_rate=nan", "optim.learning_rate=nan: expected "),
+    ("optim.learning_rate=-1", "optim.learning_rate=-1.0: expected 0 or more"),
+    ("optim.learning_rate=fast", "optim.learning_rate"),
+    ("optim.clip_norm=inf", "optim.clip_norm=inf: expected a finite number"),
+    ("optim.b1=nan", "optim.b1=nan: expected "),
+    (f"optim.warmup_steps={HUGE}", "optim.warmup_steps=1000"),
+    ("optim.snapshots=9999999", "optim.snapshots=9999999: expected at most 65536"),
+    ("optim.decay_from=9", "optim.decay_from=9: expected at most 2, where the decay ends"),
+    ("optim.power_averages=(0.1,)", "optim.power_averages=(0.1,): expected () or two"),
+    ("optim=3", "optim"),
+    ("flow.logit_std=inf", "flow.logit_std=inf: expected a finite number"),
+    ("losses.l1=inf", "losses.l1=inf: expected a finite number"),
+    ("data.modes.generate=inf", "data.modes.generate=inf: expected a finite number"),
+    ("data.modes.generate=-1", "data.modes="),
+    ("data.views.seconds=((0,1,1e400),)", "data.views.seconds[0][2]=inf: expected a finite"),
+    ("data.views.sides=((0,'a',3),)", "data.views.sides[0][1]='a': expected a float"),
+    ("data.views.sides=5", "data.views.sides[0]=5: expected a tuple"),
+    ("data.max_broken=nan", "data.max_broken=nan: expected "),
+    ("data.worker_memory=1e300", "data.worker_memory=1e+300: expected more than 0 GB, at most"),
+    (f"data.row_tokens={HUGE}", "data.row_tokens=1000"),
+    ("data.row_tokens=99999999", "data.row_tokens=99999999: expected at most 16777216"),
+    ("data.text_tokens=99999999", "data.text_tokens=99999999: expected at most 16777216"),
+    ("data.max_segments=1000000", "data.max_segments=1000000: expected at most 65536"),
+    ("data.threads=1000000", "data.threads=1000000: expected at most 4096"),
+    ("data.batch_rows=0", "data.batch_rows=0: expected at least 1"),
+    ("data.catalog=/absent", "data.catalog='/absent': no such folder"),
+    ("data.catalog=FILE", "data.catalog="),
+    ("data.catalog=EMPTY", "expected videos or images in it"),
+    ("data.catalog=tfds:nothing", "data.catalog='tfds:nothing': expected tfds:"),
+    ("data.where=1; drop", "data.where='1; drop': expected ''"),
+    ("text.workdir=/absent", "text.workdir='/absent': "),
+    ("text.workdir=EMPTY", "tokenizer.model: no such file"),
+    ("autoencoder.workdir=FILE", "expected a run's folder; it has no config.json"),
+    ("autoencoder.patch=(4,100000,100000)", "autoencoder.patch=(4, 100000, 100000): expected at"),
+    ("autoencoder.patch=(0,8,8)", "autoencoder.patch=(0, 8, 8): expected frames, height and"),
+    ("autoencoder.kind=nothing", "autoencoder.kind='nothing': expected one of videodit"),
+    ("dit.size=../../etc", "unknown dit.size='../../etc'"),
+    ("compute.dtype=float99", "compute.dtype='float99': expected 'float32' or"),
+    ("sample.prompts=('a',3)", "sample.prompts[1]=3: expected a str"),
+    ("sample.size=0x0", "sample.size='0x0': expected WIDTHxHEIGHT"),
+    ("mesh.data=-2", "mesh data=-2"),
+    ("mesh.fsdp=99999999", "needs 99999999 devices"),
+    ("steps=0", "steps=0: expected at least 1"),
+    (f"steps={HUGE}", "steps=1000"),
+    (f"seed={2**32}", "seed=4294967296: expected a finite number, for whole numbers of 32 bits"),
+    ("seed=-1", "seed=-1: expected 0 or more"),
+    ("task=nothing", "task='nothing': expected one of autoencoder, diffusion"),
+    ("nothing=1", "unknown field nothing"),
+    ("init_from=FILE", "init_from="),
+]
+LINES = [
+    ("videodit.main", [], "--config: expected a value"),
+    ("videodit.main", [SMOKE], "--workdir: expected a value"),
+    ("videodit.main", [SMOKE, "--workdir="], "--workdir='': expected a folder"),
+    ("videodit.main", [SMOKE, "--workdir=FILE"], "expected a folder that can be written"),
+    ("videodit.main", [SMOKE, "--workdir=FILE/run"], "expected a folder that can be written"),
+    ("videodit.main", [SMOKE, "--workdir=" + "a" * 5000], "expected a folder that can be written"),
+    ("videodit.main", [SMOKE, "--workdir=RUN", "word"], "unexpected argument 'word'"),
+    ("videodit.main", ["--config=configs", "--workdir=RUN"], "--config='configs': no such file"),
+    ("videodit.main", ["--config=README.md", "--workdir=RUN"], "--config: SyntaxError: "),
+    ("videodit.main", ["--config=BAD", "--workdir=RUN"], "bad.py, line 2)"),
+    ("videodit.plan", [SMOKE, "--topology=h100"], "topology"),
+    ("videodit.plan", [SMOKE, "--topology=v5p:0x0x0"], "topology"),
+    ("videodit.plan", [SMOKE, "--topology=cpu:2", "--out=RUN"], "--out='"),
+    ("videodit.data.show", [SMOKE, "--out=FILE"], "--out='"),
+    ("videodit.data.show", [SMOKE, "--out=RUN", "--step=-1"], "--step=-1: "),
+    ("videodit.data.show", [SMOKE, "--out=RUN", "--rows=many"], "--rows=many: "),
+]
 
 
 @pytest.fixture(scope="module")
-def film(tmp_path_factory):
-    path = tmp_path_factory.mktemp("films") / "film.mp4"
-    write_video(path, np.zeros((30, 16, 16, 3), np.uint8), 24)
-    return path
+def paths(tmp_path_factory):
+    """Words of the tables above, and the paths that they stand for."""
+    folder = tmp_path_factory.mktemp("hostile")
+    (folder / "empty").mkdir()
+    (folder / "other").mkdir()
+    (folder / "file").write_text("x")
+    (folder / "bad.py").write_text("def get_config():\n    return 1 / 0\n")
+    names = {"EMPTY": "empty", "RUN": "other", "FILE": "file", "BAD": "bad.py"}
+    return {word: str(folder / name) for word, name in names.items()}
 
 
-def check_texts(captions):
-    assert captions and all(isinstance(text, str) and text.strip() for text in captions)
-    "".join(captions).encode()
+@pytest.fixture(autouse=True)
+def root(monkeypatch):
+    """What is not refused is not trained."""
+    monkeypatch.chdir(Path(__file__).parents[1])
+    monkeypatch.setattr("videodit.train._train", lambda *_: pytest.fail("it was not refused"))
 
 
-@pytest.mark.parametrize("suffix", [".txt", ".json"])
-def test_captions(tmp_path, suffix):
-    path = tmp_path / f"a{suffix}"
-    for data in TEXTS:
-        path.write_bytes(data)
-        with one_clear_line():
-            check_texts(read_captions(str(path)))
+def refusal(module, arguments, paths):
+    """The one line with which a command refuses its arguments."""
+    for word, path in paths.items():
+        arguments = [argument.replace(word, path) for argument in arguments]
+    began = time.monotonic()
+    done = run_here(module, *arguments)
+    assert time.monotonic() - began < SECONDS
+    assert done.status == 2 and done.errors.startswith("error: "), done
+    assert done.errors.count("\n") == 1, done
+    return done.errors
 
 
-def test_sidecars(film):
-    for data in (*TEXTS, *(line.encode() for line in SHOTS)):
-        film.with_suffix(".jsonl").write_bytes(data)
-        with one_clear_line():
-            for shot in read_film(film, "x").shots:
-                assert type(shot.start) is type(shot.end) is int
-                assert 0 <= shot.start < shot.end <= 30
-                check_texts(shot.captions)
+@pytest.mark.parametrize("change, message", FIELDS)
+def test_a_hostile_config_is_refused(paths, tmp_path, change, message):
+    run = tmp_path / "run"
+    line = refusal("videodit.main", [SMOKE, f"--workdir={run}", f"--config.{change}"], paths)
+    assert message in line and not run.exists()
 
 
-BYTES = st.binary(min_size=1, max_size=8)
-GOOD = [{"start": 10 * i, "end": 10 * i + 9, "captions": [f"shot {i}", "狐"]} for i in range(3)]
+@pytest.mark.parametrize("module, arguments, message", LINES)
+def test_a_hostile_command_line_is_refused(paths, module, arguments, message):
+    assert message in refusal(module, arguments, paths)
+    assert os.listdir(paths["RUN"]) == []
 
 
-@settings(max_examples=50)
-@given(st.integers(0, 2), st.integers(0, 50), BYTES)
-def test_a_line_that_is_damaged_costs_no_other_line(film, line, place, data):
-    lines = [json.dumps(shot, ensure_ascii=False).encode() for shot in GOOD]
-    damaged = lines[line]
-    lines[line] = damaged[:place] + data.replace(b"\n", b"") + damaged[place + len(data) :]
-    film.with_suffix(".jsonl").write_bytes(b"\n".join(lines))
-    found = {(shot.start, shot.end, shot.captions) for shot in read_film(film, "x").shots}
-    good = {(x["start"], x["end"], tuple(x["captions"])) for i, x in enumerate(GOOD) if i != line}
-    starts = {start for start, _, _ in good}
-    # A damaged line may still be a shot, of other frames: then a later one that overlaps is left.
-    assert good <= found or any(start not in starts for start, _, _ in found)
-    assert len(found) <= len(GOOD)
+def make_run(workdir):
+    """A workdir as a run leaves it, whose only checkpoint is empty."""
+    (workdir / "checkpoints" / "3").mkdir(parents=True)
+    (workdir / "config.json").write_text(to_json(tiny_config()))
+    synthetic_tokenizer().write(workdir)
 
 
-def test_requests(tmp_path):
-    path = tmp_path / "requests.jsonl"
-    for data in (*TEXTS, *(line.encode() for line in REQUESTS)):
-        path.write_bytes(data)
-        left_out = []
-        with one_clear_line():
-            for request in read_requests(str(path), "out", left_out).values():
-                check_texts([request.prompt])
-                assert min(request.width, request.height, request.frames) >= 1
-        assert all(len(reason) < 1000 and str(path) in reason for reason in left_out)
+def cut(workdir):
+    path = workdir / "config.json"
+    path.write_text(path.read_text()[:200])
 
 
-def test_configs(tmp_path):
-    for data in (*TEXTS, *(text.encode() for text in CONFIGS)):
-        (tmp_path / "config.json").write_bytes(data)
-        with one_clear_line():
-            read_config(tmp_path, "--workdir")
+def rename_field(workdir):
+    path = workdir / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"stepz": 3}))
 
 
-def columns(**changes):
-    """A catalog of three clips, with other columns."""
-    values = {
-        "ids": ["a", "b", "c"],
-        "shard": ["s"] * 3,
-        "index": [0, 1, 2],
-        "width": [16] * 3,
-        "height": [16] * 3,
-        "frames": [1] * 3,
-        "fps": [8.0] * 3,
-        "captions": [["x"]] * 3,
-        "text_tokens": [[3]] * 3,
-        "split": ["train"] * 3,
-    }
-    return {name: value for name, value in (values | changes).items() if value is not None}
+def replace_checkpoints(workdir):
+    (workdir / "checkpoints" / "3").rmdir()
+    (workdir / "checkpoints").rmdir()
+    (workdir / "checkpoints").write_text("")
 
 
-CATALOGS = [
-    *({name: None} for name in ("ids", "captions", "split", "text_tokens")),
-    *({name: [None] * 3} for name in SCHEMA.names),
-    *({name: [[[1]]] * 3} for name in ("ids", "width", "captions", "split", "motion")),
-    {"ids": ["a", "a", "a"]},
-    {"ids": ["a\0", "\n", ""]},
-    {"shard": ["../../etc/passwd", "/dev/zero", ""]},
-    {"width": [0, -1, 2**31 - 1]},
-    {"width": [2**40] * 3},
-    {"width": ["16", "a", ""]},
-    {"frames": [2**31 - 1] * 3},
-    {"fps": [0.0, float("nan"), float("inf")]},
-    {"fps": [float("inf")] * 3},
-    {"captions": [[], ["a", "b"], [""]]},
-    {"captions": ["a", "b", "c"]},
-    {"captions": [[None]] * 3},
-    {"text_tokens": [[], [], []]},
-    {"text_tokens": [[-1]] * 3},
-    {"text_tokens": [[2**31 - 1]] * 3},
-    {"split": ["train", "dev", ""]},
-    {"motion": [float("inf"), -1.0, None]},
+WORKDIRS = [
+    (lambda workdir: (workdir / "config.json").write_text(""), "config.json: damaged: "),
+    (lambda workdir: (workdir / "config.json").write_text("[]"), "config.json: damaged: "),
+    (lambda workdir: (workdir / "config.json").write_bytes(b"\xff\0"), "config.json: damaged: "),
+    (cut, "config.json: damaged: "),
+    (rename_field, "unknown field stepz"),
+    (lambda workdir: (workdir / "tokenizer.model").unlink(), "tokenizer.model: no such file"),
 ]
 
 
-@pytest.mark.parametrize(
-    "where, catalogs",
-    [
-        ("", CATALOGS),
-        ("motion > 0 or aspect < 2", CATALOGS[::4]),
-        ("width'", CATALOGS[:1]),
-        ("1; drop table clips", [{}]),
-        ("\0", [{}]),
-        ("(" * 500, [{}]),
-    ],
-)
-def test_catalogs(tmp_path, where, catalogs):
-    tokenizer = open_tokenizer("synthetic")
-    cfg = DataConfig(catalog=str(tmp_path), where=where, row_tokens=64, rows_per_group=8)
-    for changes in catalogs:
-        table = pa.table(columns(**changes))
-        table = table.replace_schema_metadata({TOKENIZER_KEY: tokenizer.digest})
-        pq.write_table(table, tmp_path / FILE)
-        with one_clear_line():
-            catalog = open_source(cfg, tokenizer).catalog
-            list(catalog.ids), list(catalog.captions)
-            for row in Plan(catalog, cfg, 0, PATCH).rows(0):
-                assert sum(clip.keep for clip in row) <= cfg.row_tokens
+@pytest.mark.parametrize("spoil, message", WORKDIRS)
+@pytest.mark.parametrize("module", ["videodit.main", "videodit.generate"])
+def test_a_hostile_workdir_is_refused(tmp_path, module, spoil, message):
+    make_run(tmp_path / "run")
+    spoil(tmp_path / "run")
+    arguments = [f"--workdir={tmp_path}/run", SMOKE]
+    if module == "videodit.generate":
+        arguments[1:] = ["--prompt=a", f"--out={tmp_path}/a.mp4"]
+    assert message in refusal(module, arguments, {})
+    assert not (tmp_path / "run" / "lock").exists()
 
 
-def test_files_that_are_no_catalog(tmp_path):
-    whole = pa.table(columns())
-    pq.write_table(whole, tmp_path / FILE)
-    data = (tmp_path / FILE).read_bytes()
-    cuts = [data[:end] for end in range(0, len(data), len(data) // 12)]
-    for broken in (
-        *TEXTS,
-        data,
-        b"PAR1" + bytes(4) + b"PAR1",
-        data[: len(data) // 2] + data,
-        *cuts,
-    ):
-        (tmp_path / FILE).write_bytes(broken)
-        with one_clear_line(), pytest.raises(ConfigError) as error:
-            open_source(DataConfig(catalog=str(tmp_path)), open_tokenizer("synthetic"))
-        assert FILE in str(error.value) and "\n" not in str(error.value)
+def test_checkpoints_that_are_a_file_are_refused(tmp_path):
+    make_run(tmp_path)
+    replace_checkpoints(tmp_path)
+    line = refusal("videodit.main", [SMOKE, f"--workdir={tmp_path}"], {})
+    assert "checkpoints': expected a folder that can be written" in line

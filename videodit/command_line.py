@@ -1,6 +1,7 @@
 """The flag --config of the entries that take one: a file in configs/ and changes of its fields."""
 
 import itertools
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,10 @@ def parse_flags(argv: list[str]) -> list[str]:
         refuse(f"--config: {_unknown_field(argv, error)}")
     except ConfigError as error:
         refuse("--config: " + _plain(error))
+    except Exception as error:  # of the file's own code
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        place = "" if isinstance(error, SyntaxError) else f" ({at.filename}, line {at.lineno})"
+        refuse(f"--config: {type(error).__name__}: {_plain(error)}{place}")
 
 
 def _fields(argv: list[str]) -> Iterator[str]:

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from videodit.config import ConfigError
+from videodit.config import ConfigError, check
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, limit on the size of files
 
@@ -56,6 +56,7 @@ def check_folder(path: str | os.PathLike, flag: str) -> None:
 
     A folder that is not there could be made if its nearest existing parent can be written to.
     """
+    check(bool(os.fspath(path)), flag, path, "a folder")  # "" would be the current one
     try:
         existing = Path(path)
         while not existing.exists() and existing != existing.parent:

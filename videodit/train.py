@@ -85,6 +85,7 @@ def train(cfg: Config, workdir: str | os.PathLike) -> State:
     """
     check("://" not in str(workdir), "--workdir", workdir, "a folder (mount a bucket)")
     check_folder(workdir, "--workdir")
+    check_folder(Path(workdir) / "checkpoints", "--workdir")
     goodput = Goodput()
     keep_compiled(workdir)
     mesh = make_mesh(cfg.mesh)

@@ -72,6 +72,18 @@ def _check_table(name: str, rows: Table, values: int) -> None:
     check(good, name, rows, f"{values or 'some'} numbers behind each step")
 
 
+# Far beyond any machine: larger values would only exhaust its memory.
+MOST = {
+    "row_tokens": 2**24,
+    "text_tokens": 2**24,
+    "max_segments": 2**16,
+    "batch_rows": 2**20,
+    "rows_per_group": 2**24,
+    "threads": 2**12,
+    "workers": 2**12,
+}
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """Clips and how they are packed into rows of exactly `row_tokens` vision tokens."""
@@ -105,7 +117,12 @@ class DataConfig:
         check_positive(self, "data", ("row_tokens", "max_segments", "batch_rows", "threads"))
         for name in ("text_tokens", "workers", "evaluation_rows"):
             check(getattr(self, name) >= 0, f"data.{name}", getattr(self, name), "0 or more")
-        check(self.worker_memory > 0, "data.worker_memory", self.worker_memory, "more than 0 GB")
+        for name, most in MOST.items():
+            check(
+                getattr(self, name) <= most, f"data.{name}", getattr(self, name), f"at most {most}"
+            )
+        memory = self.worker_memory
+        check(0 < memory <= 1e6, "data.worker_memory", memory, "more than 0 GB, at most a million")
         check(0 <= self.max_broken <= 1, "data.max_broken", self.max_broken, "a share of 0 to 1")
         check(0 <= self.val_fraction < 1, "data.val_fraction", self.val_fraction, "0 to below 1")
         good = all(weight > 0 for _, weight in self.mixture)

@@ -26,6 +26,7 @@ class AutoencoderConfig:
         right = len(self.patch) == 3 and min(self.patch) >= 1
         check(right, "autoencoder.patch", self.patch, "frames, height and width, at least 1 each")
         most = 3 * math.prod(self.patch)
+        check(most <= 2**24, "autoencoder.patch", self.patch, "at most 2^24 numbers in a patch")
         expected = f"at most the {most} numbers of a patch"
         check(self.channels <= most, "autoencoder.channels", self.channels, expected)
         check(self.pca_batches >= 0, "autoencoder.pca_batches", self.pca_batches, "0 or more")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 import typing
 from typing import Any
@@ -13,6 +14,7 @@ from videodit.config.renamed import refuse_old_name, with_new_fields, with_new_n
 from videodit.config.run import Config
 from videodit.config.tasks import find_task, sections
 
+LARGEST = {bool: 2, int: 2**32, float: math.inf}  # no number is as large; NaN is not below either
 Changes = dict[str, Any]  # fields by dotted names, and their new values
 
 
@@ -116,6 +118,10 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
     accepted = (int, float) if hint is float else hint
     good = isinstance(value, accepted) and (hint is bool or not isinstance(value, bool))
     check(good, name, value, f"a {hint.__name__}")
+    if not isinstance(value, str):
+        check(
+            abs(value) < LARGEST[hint], name, value, "a finite number, for whole numbers of 32 bits"
+        )
     return hint(value)
 
 

@@ -35,6 +35,7 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         check_positive(self, "optim", ("accumulate", "max_skipped", "snapshots"))
+        check(self.snapshots <= 2**16, "optim.snapshots", self.snapshots, "at most 65536")
         lengths = self.power_averages
         good = len(set(lengths)) in (0, 2) and all(0 < length <= 0.28 for length in lengths)
         expected = "() or two different lengths above 0 and at most 0.28"
