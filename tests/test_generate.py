@@ -193,6 +193,7 @@ def test_what_is_left_out_of_requests_is_said_at_the_end_too(tmp_path, monkeypat
     file.write_text(json.dumps(good) + "\n{\n")
     made = []
     monkeypatch.setattr("videodit.generate.generate", lambda _, requests: made.extend(requests))
+    monkeypatch.setattr("videodit.generate.check_trained", lambda *_: None)
     monkeypatch.setattr("videodit.sharding.join_processes", lambda _: None)
     for name, value in (("workdir", "w"), ("requests", str(file)), ("out", str(tmp_path))):
         monkeypatch.setattr(flags.FLAGS, name, value)

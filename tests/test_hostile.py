@@ -155,10 +155,16 @@ def replace_checkpoints(workdir):
 
 
 WORKDIRS = [
-    (lambda workdir: (workdir / "config.json").write_text(""), "config.json: damaged: "),
-    (lambda workdir: (workdir / "config.json").write_text("[]"), "config.json: damaged: "),
-    (lambda workdir: (workdir / "config.json").write_bytes(b"\xff\0"), "config.json: damaged: "),
-    (cut, "config.json: damaged: "),
+    (
+        lambda workdir: (workdir / "config.json").write_text(""),
+        "config.json: is empty",
+    ),
+    (lambda workdir: (workdir / "config.json").write_text("[]"), "config.json: expected an object"),
+    (
+        lambda workdir: (workdir / "config.json").write_bytes(b"\xff\0"),
+        "config.json: expected UTF-8",
+    ),
+    (cut, "config.json: is not JSON"),
     (rename_field, "unknown field stepz"),
     (lambda workdir: (workdir / "tokenizer.model").unlink(), "tokenizer.model: no such file"),
 ]

@@ -1,9 +1,11 @@
 """What a resumed run says about its config, and what it refuses."""
 
+import json
+
 import pytest
 from packs import tiny_config
 
-from videodit.config import ConfigError, from_json, to_json
+from videodit.config import ConfigError, from_saved, to_json
 from videodit.resume import check_state, tell_changes
 
 RATE = {"optim__learning_rate": 1.0, "optim__final_fraction": 0.0, "optim__warmup_steps": 0}
@@ -15,7 +17,7 @@ def config(**changes):
 
 def trained(**changes):
     """The config as a run has left it."""
-    return from_json(to_json(config(**changes)))
+    return from_saved(json.loads(to_json(config(**changes))))
 
 
 @pytest.mark.parametrize("change", [{"matrices": "muon"}, {"power_averages": (0.05, 0.1)}])
