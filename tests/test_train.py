@@ -158,7 +158,7 @@ def test_a_run_goes_on_with_more_steps_and_on_another_mesh(tmp_path, caplog):
     state = train(short(steps=3, mesh__data=2), tmp_path)
     assert int(state["step"]) == 3
     assert len(jax.tree.leaves(state["params"])[0].devices()) == 2
-    assert "(then, now): steps: 2, 3; mesh.data: -1, 2; learning rate now: " in caplog.text
+    assert "(then, now): steps: 2, 3; mesh.data: 1, 2; learning rate now: " in caplog.text
 
 
 def test_nothing_recompiles_after_the_first_step(tmp_path, monkeypatch):
