@@ -77,6 +77,20 @@ def demo(config: ConfigDict) -> ConfigDict:
     return config
 
 
+def world_dit(config: ConfigDict) -> ConfigDict:
+    """What the DiTs of simulated worlds share: paths, noise levels, Muon (docs/learning.md)."""
+    config.task, config.steps = "diffusion", 4500
+    config.eval_batches, config.inspect_batches = 8, 4
+    config.data.update(catalog="runs/world/data", latents="runs/world/latents", text_tokens=0)
+    config.autoencoder.workdir = "runs/world/autoencoder"
+    config.text.workdir = "runs/world/data"
+    config.dit.initial_modulation = 0.5
+    config.flow.update(shift_tokens=4, fine_share=0.2, latent_power=0.5)
+    config.optim.update(matrices="muon", final_fraction=0.0)
+    config.sample.update(fps=8.0, guidance=4.0)
+    return config
+
+
 def pretrain_dit(config: ConfigDict, size: str) -> ConfigDict:
     """Settings of text-to-video pretraining at a real size: rows of 16384 tokens, all modes.
 

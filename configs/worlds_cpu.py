@@ -14,35 +14,27 @@ docs/learning.md).
 
 from ml_collections import ConfigDict
 
-from configs.common import demo, variant
+from configs.common import demo, variant, world_dit
 from videodit.config import defaults
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
     """The config, or its variant `arg` (configs/common.py)."""
-    config = demo(defaults())
-    config.task, config.steps = "diffusion", 4500
+    config = world_dit(demo(defaults()))
     config.log_every, config.eval_every, config.save_every = 25, 1000, 250
-    config.eval_batches, config.inspect_batches = 8, 4
     config.data.update(
-        catalog="runs/world/data",
-        latents="runs/world/latents",
         row_tokens=96,
-        text_tokens=0,
         max_segments=6,
         batch_rows=10,
         rows_per_group=200,
         evaluation_rows=2,
     )
     config.data.views.images = ((0, 1.0), (2500, 0.25))
-    config.autoencoder.workdir = "runs/world/autoencoder"
-    config.text.update(workdir="runs/world/data", size="words")
-    config.dit.initial_modulation = 0.5
+    config.text.size = "words"
     config.compute.attention = "masked"
-    config.flow.update(shift_tokens=4, fine_share=0.2, fine_shift_tokens=64, latent_power=0.5)
-    config.optim.update(learning_rate=2e-3, warmup_steps=60, final_fraction=0.0, ema_decay=0.995)
-    config.optim.matrices = "muon"
-    config.sample.update(size="32x32", frames=9, fps=8.0, steps=20, guidance=4.0, followed=48)
+    config.flow.fine_shift_tokens = 64
+    config.optim.update(learning_rate=2e-3, warmup_steps=60, ema_decay=0.995)
+    config.sample.update(size="32x32", frames=9, steps=20, followed=48)
     config.sample.prompts = (
         "a large red circle on black, moving left",
         "a small green square at the top on white",

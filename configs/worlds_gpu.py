@@ -20,35 +20,28 @@ start. At first a step holds 512 images: 5,500 latents a second must be read.
 
 from ml_collections import ConfigDict
 
-from configs.common import variant
+from configs.common import variant, world_dit
 from videodit.config import defaults
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
     """The config, or its variant `arg` (configs/common.py)."""
-    config = defaults()
-    config.task, config.steps = "diffusion", 4500
+    config = world_dit(defaults())
     config.log_every, config.eval_every, config.save_every = 20, 1000, 1000
-    config.eval_batches, config.inspect_batches = 8, 4
     config.data.update(
-        catalog="runs/world/data",
-        latents="runs/world/latents",
         row_tokens=2048,
-        text_tokens=0,
         max_segments=32,
         batch_rows=16,
         rows_per_group=256,
         workers=12,
     )
     config.data.views.images = ((0, 1.0), (2000, 0.25))
-    config.autoencoder.workdir = "runs/world/autoencoder"
-    config.text.update(workdir="runs/world/data", size="S")
-    config.dit.update(size="B", initial_modulation=0.5)
-    config.flow.update(shift_tokens=4, fine_share=0.2, fine_shift_tokens=256, latent_power=0.5)
+    config.text.size = "S"
+    config.dit.size = "B"
+    config.flow.fine_shift_tokens = 256
     config.compute.update(remat="products", unroll=12)
-    config.optim.update(learning_rate=1e-3, warmup_steps=200, final_fraction=0.0, ema_decay=0.998)
-    config.optim.matrices = "muon"
-    config.sample.update(size="64x64", frames=17, fps=8.0, steps=30, guidance=4.0, followed=96)
+    config.optim.update(learning_rate=1e-3, warmup_steps=200, ema_decay=0.998)
+    config.sample.update(size="64x64", frames=17, steps=30, followed=96)
     config.sample.prompts = (
         "a large red circle on black, moving left",
         "a small green square passing behind a blue triangle on white",

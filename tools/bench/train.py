@@ -170,16 +170,9 @@ class DiTAlone(Task):
         levels = slot_levels(batch, jax.random.uniform(level_key, batch.valid.shape))
         noise = jax.random.normal(noise_key, batch.tokens.shape)
         xt = flow.interpolate(batch.tokens, noise, token_levels(batch, levels))
-        velocity = self.apply(
-            params["dit"],
-            xt,
-            noise_slots(batch, levels),
-            batch.positions,
-            token_fractions(batch),
-            clip_segments(batch),
-            frozen["text"],
-            batch.text_segment_ids,
-        )
+        places = batch.positions, token_fractions(batch), clip_segments(batch)
+        text = frozen["text"], batch.text_segment_ids
+        velocity = self.apply(params["dit"], xt, noise_slots(batch, levels), *places, *text)
         error = jnp.square(velocity - flow.velocity(batch.tokens, noise)).mean(-1)
         return (weights * error).sum(), {}
 

@@ -10,6 +10,7 @@ from av.sidedata.sidedata import Type as SideData
 
 from videodit.config import ConfigError
 from videodit.data.video import tone
+from videodit.data.video.graphs import filter_graph
 
 SQUARE = Fraction(1)
 WIDEST = 8  # heights of a pixel; wider and narrower ones are not meant
@@ -35,17 +36,7 @@ def cropper(
     turn, kind = _turner(first), _kind(first)
     if _is_transposed(first):
         width, height = height, width
-    graph = av.filter.Graph()
-    graph.threads = 1
-    source = graph.add_buffer(
-        width=first.width,
-        height=first.height,
-        format=first.format,
-        time_base=first.time_base or Fraction(1, 1000),
-    )
-    filters = _filters(first, width, height, aspect)
-    steps = [graph.add(name, **options) for name, options in filters]
-    graph.link_nodes(source, *steps, graph.add("buffersink")).configure()
+    graph = filter_graph(first, _filters(first, width, height, aspect))
 
     def crop(frame: av.VideoFrame) -> np.ndarray:
         if _kind(frame) != kind:

@@ -2,15 +2,13 @@
 
 from collections import deque
 from collections.abc import Iterator
-from fractions import Fraction
-from typing import Any
 
-import av
-
+from videodit.data.video.graphs import filter_graph
 from videodit.data.video.timing import Stream, Timed, stated_rate
 
 PROGRESSIVE = 1  # FFmpeg's AVFieldOrder: 0 is unknown, larger ones are interlaced
 LEAST = 4  # pixels; bwdif refuses smaller pictures
+BWDIF = {"mode": "send_frame", "parity": "auto", "deint": "interlaced"}
 
 
 def deinterlaced(frames: Iterator[Timed]) -> Iterator[Timed]:
@@ -27,14 +25,14 @@ def deinterlaced(frames: Iterator[Timed]) -> Iterator[Timed]:
 
 
 def context(stream: Stream) -> float:
-    """Seconds before a frame that must be decoded too: the frame before an interlaced one."""
+    """How many seconds of video before a frame are decoded with it: bwdif reads the frame before."""
     interlaced = stream.codec_context.field_order > PROGRESSIVE
     return 1.5 / (stated_rate(stream) or 1) if interlaced else 0.0
 
 
 def _filtered(first: Timed, frames: Iterator[Timed]) -> Iterator[Timed]:
     """All frames from the first interlaced one on, each when the one after it is known."""
-    graph = _graph(first.frame)
+    graph = filter_graph(first.frame, [("bwdif", BWDIF)])
     graph.vpush(first.frame)
     waiting = deque([first])
     for following in frames:
@@ -44,17 +42,3 @@ def _filtered(first: Timed, frames: Iterator[Timed]) -> Iterator[Timed]:
     graph.vpush(None)
     for last in waiting:
         yield last._replace(frame=graph.vpull())
-
-
-def _graph(frame: av.VideoFrame) -> Any:
-    graph = av.filter.Graph()
-    graph.threads = 1
-    source = graph.add_buffer(
-        width=frame.width,
-        height=frame.height,
-        format=frame.format,
-        time_base=frame.time_base or Fraction(1, 1000),
-    )
-    bwdif = graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
-    graph.link_nodes(source, bwdif, graph.add("buffersink")).configure()
-    return graph
