@@ -25,7 +25,7 @@ def deinterlaced(frames: Iterator[Timed]) -> Iterator[Timed]:
 
 
 def context(stream: Stream) -> float:
-    """How many seconds of video before a frame are decoded with it: bwdif reads the frame before."""
+    """Seconds of video that are decoded before a frame too: bwdif reads the frame before."""
     interlaced = stream.codec_context.field_order > PROGRESSIVE
     return 1.5 / (stated_rate(stream) or 1) if interlaced else 0.0
 
